@@ -1,0 +1,1 @@
+"""Neural-network quantum Monte Carlo in PyTorch."""

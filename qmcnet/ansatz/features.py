@@ -1,0 +1,58 @@
+"""Input features of an electronic wavefunction: vectors and distances to nuclei and between electrons.
+
+Letters: B walkers, N electrons, A nuclei.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from qmcnet.laplacian import pair_differences
+
+
+class Features(NamedTuple):
+    """Vectors and distances of electrons, in bohr.
+
+    Attributes:
+        r_en: electron minus nucleus, shape (B, N, A, 3).
+        d_en: electron-nucleus distances, shape (B, N, A).
+        r_ee: electron i minus electron j, shape (B, N, N, 3).
+        d_ee: electron-electron distances, zero on the diagonal, shape (B, N, N).
+    """
+
+    r_en: Tensor
+    d_en: Tensor
+    r_ee: Tensor
+    d_ee: Tensor
+
+
+def features(positions: Tensor, nuclei: Tensor) -> Features:
+    """Compute the vectors and distances a wavefunction starts from.
+
+    Args:
+        positions: electron positions, shape (B, N, 3), in bohr.
+        nuclei: nuclear positions, shape (A, 3), in bohr.
+
+    Returns:
+        Electron-nucleus and electron-electron vectors and distances.
+    """
+    r_en = positions[..., :, None, :] - nuclei  # (B, N, A, 3)
+    r_ee = pair_differences(positions)  # (B, N, N, 3)
+    same = torch.eye(positions.shape[-2], dtype=positions.dtype, device=positions.device)
+    # The norm has no derivative at zero: shift the diagonal away from it, then put the zero back.
+    d_ee = torch.linalg.vector_norm(r_ee + same[..., None], dim=-1) * (1 - same)  # (B, N, N)
+    return Features(r_en, torch.linalg.vector_norm(r_en, dim=-1), r_ee, d_ee)
+
+
+def spin_slices(n_up: int, n_down: int) -> list[slice]:
+    """Return where the electrons of each spin stand, leaving out a spin without electrons.
+
+    Args:
+        n_up: number of spin-up electrons, which come first.
+        n_down: number of spin-down electrons.
+
+    Returns:
+        One or two slices of the electron axis.
+    """
+    return [spin for spin in (slice(0, n_up), slice(n_up, n_up + n_down)) if spin.start < spin.stop]

@@ -1,0 +1,186 @@
+"""The Fermionic neural network.
+
+References:
+    Pfau, Spencer, Matthews, Foulkes, Phys. Rev. Research 2, 033429 (2020), doi:10.1103/PhysRevResearch.2.033429.
+
+Letters: B walkers, N electrons, A nuclei, K determinants, F features.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.ansatz.features import features, spin_slices
+from qmcnet.ansatz.jastrow import ElectronCusp
+from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
+from qmcnet.molecule import Molecule
+
+
+class FermiNet(nn.Module):
+    """psi = e^J sum_k det[phi^k_i(r_j; {r_/j})], antisymmetric in electrons of equal spin.
+
+    Equals the network of the paper with its concatenated features [own, means, pair means] split into separate
+    linear maps, so that the means are contracted once per walker and not once per electron.
+    """
+
+    nuclei: Tensor
+
+    def __init__(
+        self,
+        molecule: Molecule,
+        *,
+        n_layers: int = 4,
+        hidden_one: int = 256,
+        hidden_two: int = 32,
+        n_determinants: int = 16,
+        full_determinants: bool = True,
+        envelope: str = "isotropic",
+        cusp: bool = False,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Build the network with random weights.
+
+        Args:
+            molecule: the system, whose nuclei and spins set the shapes.
+            n_layers: interaction layers.
+            hidden_one: features of the one-electron stream.
+            hidden_two: features of the two-electron stream.
+            n_determinants: number of determinants K.
+            full_determinants: one determinant over all electrons, instead of one per spin.
+            envelope: 'isotropic' or 'diagonal'.
+            cusp: multiply by an electron-electron cusp Jastrow factor.
+            seed: seed of the initial weights.
+            dtype: precision of the weights and of the positions to come.
+
+        Raises:
+            ValueError: if a size is not positive.
+        """
+        super().__init__()
+        sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two, "n_determinants": n_determinants}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name}={size} must be at least 1")
+        self.molecule = molecule
+        self.settings = {**sizes, "full_determinants": full_determinants, "envelope": envelope, "cusp": cusp, "seed": seed}
+        self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
+        n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
+        one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)
+        self.layers = nn.ModuleList(
+            InteractionLayer(n_up, n_down, one[i], two[i], one[i + 1], two[i + 1] if i + 1 < n_layers else None)
+            for i in range(n_layers)
+        )
+        self.orbital_head = Orbitals(
+            n_up, n_down, n_nuclei, hidden_one, n_determinants, full_determinants, envelope
+        )
+        self.jastrow = ElectronCusp(n_up, n_down) if cusp else None
+        self.to(dtype)
+        initialize(self, torch.Generator().manual_seed(seed))
+
+    def orbitals(self, positions: Tensor) -> list[Tensor]:
+        """Evaluate the orbital matrices.
+
+        Args:
+            positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+
+        Returns:
+            One matrix per spin, shape (B, K, n, M).
+        """
+        return self._orbitals_and_jastrow(positions)[0]
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the wavefunction.
+
+        Args:
+            positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+
+        Returns:
+            sign (B,) and log_abs_psi (B,).
+        """
+        matrices, jastrow = self._orbitals_and_jastrow(positions)
+        sign, log_abs_psi = sum_of_determinants(matrices)
+        return sign, log_abs_psi if jastrow is None else log_abs_psi + jastrow
+
+    def _orbitals_and_jastrow(self, positions: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        inputs = features(positions, self.nuclei)
+        h_one = torch.cat([inputs.r_en, inputs.d_en[..., None]], -1).flatten(-2)  # (B, N, 4A)
+        h_two = torch.cat([inputs.r_ee, inputs.d_ee[..., None]], -1)  # (B, N, N, 4)
+        for layer in self.layers:
+            h_one, h_two = layer(h_one, h_two)
+        jastrow = None if self.jastrow is None else self.jastrow(inputs.d_ee)
+        return self.orbital_head(h_one, inputs), jastrow
+
+
+class InteractionLayer(nn.Module):
+    """One layer: each electron sees itself, the mean of each spin, and the mean of its pairs with each spin."""
+
+    def __init__(self, n_up: int, n_down: int, one_in: int, two_in: int, one_out: int, two_out: int | None) -> None:
+        """Create the linear maps.
+
+        Args:
+            n_up: number of spin-up electrons, which come first.
+            n_down: number of spin-down electrons.
+            one_in: features of the one-electron stream coming in.
+            two_in: features of the two-electron stream coming in.
+            one_out: features of the one-electron stream going out.
+            two_out: features of the two-electron stream going out; None in the last layer, which does not need it.
+        """
+        super().__init__()
+        self.spins = spin_slices(n_up, n_down)
+        self.own = nn.Linear(one_in, one_out)
+        self.mean = nn.ModuleList(nn.Linear(one_in, one_out, bias=False) for _ in self.spins)
+        self.pair_mean = nn.ModuleList(nn.Linear(two_in, one_out, bias=False) for _ in self.spins)
+        self.pair = None if two_out is None else nn.Linear(two_in, two_out)
+
+    def forward(self, h_one: Tensor, h_two: Tensor) -> tuple[Tensor, Tensor]:
+        """Update both streams.
+
+        Args:
+            h_one: one-electron stream, shape (B, N, F).
+            h_two: two-electron stream, shape (B, N, N, G).
+
+        Returns:
+            The streams with their new features.
+        """
+        update = self.own(h_one)
+        for spin, mean, pair_mean in zip(self.spins, self.mean, self.pair_mean, strict=True):
+            update = update + mean(h_one[..., spin, :].mean(-2, keepdim=True))  # (B, 1, F) to (B, N, F)
+            update = update + pair_mean(h_two[..., spin, :].mean(-2))
+        h_one = residual(h_one, torch.tanh(update))
+        return h_one, h_two if self.pair is None else residual(h_two, torch.tanh(self.pair(h_two)))
+
+
+def residual(old: Tensor, new: Tensor) -> Tensor:
+    """Add the old features where the shape allows, keeping the variance.
+
+    Args:
+        old: features coming in.
+        new: features going out.
+
+    Returns:
+        (old + new) / sqrt(2), or the new features where the widths differ.
+    """
+    return (old + new) * math.sqrt(0.5) if old.shape == new.shape else new
+
+
+@torch.no_grad()
+def initialize(network: FermiNet, generator: torch.Generator) -> None:
+    """Draw weights with variance 1/fan-in, counting the inputs of the concatenated layer of the paper.
+
+    Args:
+        network: the network; changed.
+        generator: source of randomness, on the CPU, so that a seed means the same weights on every device.
+    """
+    for layer in network.layers:
+        assert isinstance(layer, InteractionLayer)
+        fan_in = layer.own.in_features
+        fan_in += sum(int(module.in_features) for module in [*layer.mean, *layer.pair_mean])  # type: ignore[arg-type]
+        for module in [layer.own, *layer.mean, *layer.pair_mean]:
+            module.weight.normal_(0, fan_in**-0.5, generator=generator)  # type: ignore[operator,union-attr]
+        layer.own.bias.normal_(0, 1, generator=generator)
+        if layer.pair is not None:
+            layer.pair.weight.normal_(0, layer.pair.in_features**-0.5, generator=generator)
+            layer.pair.bias.normal_(0, 1, generator=generator)
+    for linear in network.orbital_head.linear:
+        linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)  # type: ignore[operator,union-attr,arg-type]

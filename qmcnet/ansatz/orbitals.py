@@ -1,0 +1,81 @@
+"""Orbitals: a linear map of electron features times an envelope, and their combination into a wavefunction.
+
+Letters: B walkers, N electrons, n electrons of one spin, A nuclei, K determinants, M orbitals of a determinant.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.ansatz.envelopes import ENVELOPES
+from qmcnet.ansatz.features import Features, spin_slices
+from qmcnet.laplacian import signed_log_sum
+
+
+class Orbitals(nn.Module):
+    """Many-electron orbitals of every determinant, one matrix per spin."""
+
+    def __init__(
+        self, n_up: int, n_down: int, n_nuclei: int, n_features: int, n_determinants: int, full: bool, envelope: str
+    ) -> None:
+        """Create the linear maps and envelopes of both spins.
+
+        Args:
+            n_up: number of spin-up electrons, which come first.
+            n_down: number of spin-down electrons.
+            n_nuclei: number of nuclei.
+            n_features: electron features F.
+            n_determinants: number of determinants K.
+            full: one determinant over all electrons, instead of one per spin.
+            envelope: 'isotropic' or 'diagonal'.
+
+        Raises:
+            ValueError: for an unknown envelope.
+        """
+        super().__init__()
+        if envelope not in ENVELOPES:
+            raise ValueError(f"envelope={envelope!r} must be one of {sorted(ENVELOPES)}")
+        self.spins = spin_slices(n_up, n_down)
+        counts = [n_up + n_down if full else spin.stop - spin.start for spin in self.spins]
+        sizes = [n_determinants * count for count in counts]
+        self.linear = nn.ModuleList(nn.Linear(n_features, size, bias=False) for size in sizes)
+        self.envelope = nn.ModuleList(ENVELOPES[envelope](n_nuclei, size) for size in sizes)
+        self.n_determinants = n_determinants
+
+    def forward(self, h_one: Tensor, features: Features) -> list[Tensor]:
+        """Evaluate the orbitals of each spin that has electrons.
+
+        Args:
+            h_one: electron features, shape (B, N, F).
+            features: distances to the nuclei, for the envelopes.
+
+        Returns:
+            One matrix per spin, shape (B, K, n, M): electrons in rows, orbitals in columns.
+        """
+        matrices = []
+        for spin, linear, envelope in zip(self.spins, self.linear, self.envelope, strict=True):
+            decay = envelope(features.r_en[..., spin, :, :], features.d_en[..., spin, :])
+            orbitals = linear(h_one[..., spin, :]) * decay  # (B, n, K M)
+            matrices.append(orbitals.unflatten(-1, (self.n_determinants, -1)).movedim(-2, -3))
+        return matrices
+
+
+def sum_of_determinants(matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Combine orbitals into psi = sum_k prod_spin det_k.
+
+    Args:
+        matrices: one matrix per spin, shape (B, K, n, M); of full determinants (M = N) the spins are stacked
+            into one square matrix, else each is square.
+
+    Returns:
+        sign (B,) and log_abs_psi (B,).
+    """
+    n_electrons = sum(matrix.shape[-2] for matrix in matrices)
+    if len(matrices) > 1 and matrices[0].shape[-1] == n_electrons:
+        matrices = [torch.cat(list(matrices), -2)]
+    factors = [torch.linalg.slogdet(matrix) for matrix in matrices]
+    sign, log_abs = factors[0]
+    for other_sign, other_log in factors[1:]:
+        sign, log_abs = sign * other_sign, log_abs + other_log
+    return signed_log_sum(sign, log_abs)

@@ -1,0 +1,78 @@
+"""The electronic Hamiltonian of a molecule in the Born-Oppenheimer approximation."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.hamiltonian.coulomb import electron_electron, electron_nucleus
+from qmcnet.hamiltonian.kinetic import kinetic_energy
+from qmcnet.molecule import Molecule
+from qmcnet.protocols import LaplacianBackend, Wavefunction
+
+
+@dataclass(frozen=True)
+class LocalEnergy:
+    """Local energy H psi / psi, split into its terms, in hartree, float64.
+
+    Attributes:
+        kinetic: shape (B,).
+        electron_nucleus: attraction, shape (B,).
+        electron_electron: repulsion, shape (B,).
+        nucleus_nucleus: repulsion of the nuclei, the same for every walker.
+    """
+
+    kinetic: Tensor
+    electron_nucleus: Tensor
+    electron_electron: Tensor
+    nucleus_nucleus: float
+
+    @property
+    def potential(self) -> Tensor:
+        """Sum of the Coulomb terms, shape (B,), in hartree."""
+        return self.electron_nucleus + self.electron_electron + self.nucleus_nucleus
+
+    @property
+    def total(self) -> Tensor:
+        """Kinetic and potential energy, shape (B,), in hartree."""
+        return self.kinetic + self.potential
+
+
+class MolecularHamiltonian(nn.Module):
+    """H = -1/2 sum_i lap_i + V_en + V_ee + V_nn with the nuclei clamped."""
+
+    nuclei: Tensor
+    charges: Tensor
+
+    def __init__(self, molecule: Molecule, laplacian: LaplacianBackend) -> None:
+        """Keep the nuclei and the way to differentiate.
+
+        Args:
+            molecule: nuclei and their charges.
+            laplacian: back end that differentiates log|psi|.
+        """
+        super().__init__()
+        self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
+        self.register_buffer("charges", molecule.charges.double(), persistent=False)
+        self.nuclear_repulsion = molecule.nuclear_repulsion
+        self.laplacian = laplacian
+
+    @torch.no_grad()
+    def local_energy(self, wavefunction: Wavefunction, positions: Tensor) -> LocalEnergy:
+        """Evaluate the local energy of each walker.
+
+        Args:
+            wavefunction: returns (sign, log_abs_psi).
+            positions: electron positions, shape (B, N, 3), in bohr.
+
+        Returns:
+            The terms of the local energy.
+        """
+        derivatives = self.laplacian(lambda r: wavefunction(r)[1], positions)
+        points = positions.double()
+        return LocalEnergy(
+            kinetic=kinetic_energy(derivatives),
+            electron_nucleus=electron_nucleus(points, self.nuclei, self.charges),
+            electron_electron=electron_electron(points),
+            nucleus_nucleus=self.nuclear_repulsion,
+        )

@@ -1,0 +1,233 @@
+"""Forward-Laplacian rules of sums, products and linear maps."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qmcnet.laplacian.laptuple import LapTuple, rule
+from qmcnet.laplacian.pointwise import FUNCTIONS  # noqa: F401  (registers reciprocal, used by division)
+from qmcnet.laplacian.supports import Kind, accumulate, own_slots
+
+Operand = LapTuple | Tensor | float
+
+
+def _tracked(*operands: Any) -> list[LapTuple]:
+    return [operand for operand in operands if isinstance(operand, LapTuple)]
+
+
+def expand(x: LapTuple, shape: torch.Size) -> LapTuple:
+    """Broadcast a tracked tensor to a larger shape of the same rank.
+
+    Args:
+        x: tracked tensor, shape (B, ...).
+        shape: shape to broadcast to.
+
+    Returns:
+        The broadcast tensor, without copying.
+
+    Raises:
+        ValueError: if the rank changes, which would move the electron axes.
+    """
+    if x.shape == shape:
+        return x
+    if x.ndim != len(shape):
+        raise ValueError(f"a tracked tensor of shape {tuple(x.shape)} cannot be broadcast to {tuple(shape)}: ranks differ")
+    owners = x.support.owner_axes
+    if x.shape[1 : 1 + owners] != shape[1 : 1 + owners]:
+        x = x.dense()
+    directions = x.jacobian.shape[0]
+    return LapTuple(x.value.expand(shape), x.jacobian.expand(directions, *shape), x.laplacian.expand(shape), x.support)
+
+
+@rule(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
+def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
+    """Add two operands, at least one of them tracked.
+
+    Args:
+        x: tracked tensor, tensor or number.
+        y: tracked tensor, tensor or number.
+        alpha: factor on y.
+
+    Returns:
+        x + alpha y with its derivatives.
+    """
+    if alpha != 1:
+        y = y * alpha
+    if not isinstance(x, LapTuple):
+        x, y = y, x
+    if not isinstance(y, LapTuple):
+        value = x.value + y
+        wide = expand(x, value.shape)
+        return LapTuple(value, wide.jacobian, wide.laplacian, wide.support)
+    value = x.value + y.value
+    x, y = expand(x, value.shape), expand(y, value.shape)
+    if x.support == y.support:
+        return LapTuple(value, x.jacobian + y.jacobian, x.laplacian + y.laplacian, x.support)
+    x, y = x.dense() if x.support.kind is Kind.PAIR else x, y.dense() if y.support.kind is Kind.PAIR else y
+    if x.support.kind is not Kind.DENSE:
+        x, y = y, x
+    x = x.dense()
+    if y.support.kind is Kind.DENSE:
+        return LapTuple(value, x.jacobian + y.jacobian, x.laplacian + y.laplacian, x.support)
+    jacobian = x.jacobian.contiguous() if x.jacobian.stride(0) == 0 else x.jacobian.clone()
+    accumulate(jacobian, y.jacobian, y.support)
+    return LapTuple(value, jacobian, x.laplacian + y.laplacian, x.support)
+
+
+@rule(torch.neg, torch.Tensor.neg, torch.Tensor.__neg__)
+def negative(x: LapTuple) -> LapTuple:
+    """Negate a tracked tensor.
+
+    Args:
+        x: tracked tensor.
+
+    Returns:
+        -x with its derivatives.
+    """
+    return x.map_linear(torch.neg)
+
+
+@rule(torch.sub, torch.Tensor.sub, torch.Tensor.__sub__)
+def subtract(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
+    """Subtract two operands, at least one of them tracked.
+
+    Args:
+        x: tracked tensor, tensor or number.
+        y: tracked tensor, tensor or number.
+        alpha: factor on y.
+
+    Returns:
+        x - alpha y with its derivatives.
+    """
+    return add(x, y * -alpha)
+
+
+@rule(torch.rsub, torch.Tensor.__rsub__)
+def reverse_subtract(x: Operand, y: Operand) -> LapTuple:
+    """Subtract in reverse order.
+
+    Args:
+        x: tracked tensor, tensor or number.
+        y: tracked tensor, tensor or number.
+
+    Returns:
+        y - x with its derivatives.
+    """
+    return subtract(y, x)
+
+
+@rule(torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__)
+def multiply(x: Operand, y: Operand) -> LapTuple:
+    """Multiply two operands, at least one of them tracked: L = L_x y + x L_y + 2 sum_D J_x J_y.
+
+    Args:
+        x: tracked tensor, tensor or number.
+        y: tracked tensor, tensor or number.
+
+    Returns:
+        x y with its derivatives.
+    """
+    if not isinstance(x, LapTuple):
+        x, y = y, x
+    if not isinstance(y, LapTuple):
+        value = x.value * y
+        x = expand(x, value.shape)
+        return LapTuple(value, x.jacobian * y, x.laplacian * y, x.support)
+    value = x.value * y.value
+    x, y = expand(x, value.shape), expand(y, value.shape)
+    if x.support != y.support:
+        if x.support.kind is Kind.DENSE and y.support.kind is Kind.ELECTRON:
+            return _multiply_dense_electron(value, x, y)
+        if y.support.kind is Kind.DENSE and x.support.kind is Kind.ELECTRON:
+            return _multiply_dense_electron(value, y, x)
+        x, y = x.dense(), y.dense()
+    cross = torch.einsum("d...,d...->...", x.jacobian, y.jacobian)
+    laplacian = x.laplacian * y.value + x.value * y.laplacian + 2 * cross
+    return LapTuple(value, torch.addcmul(x.jacobian * y.value, y.jacobian, x.value), laplacian, x.support)
+
+
+def _multiply_dense_electron(value: Tensor, x: LapTuple, y: LapTuple) -> LapTuple:
+    (first,) = y.support.first
+    own = own_slots(x.jacobian, x.support.n_electrons, first, y.shape[1], 1).movedim(-1, 2)
+    cross = torch.einsum("d...,d...->...", own, y.jacobian)
+    laplacian = x.laplacian * y.value + x.value * y.laplacian + 2 * cross
+    jacobian = x.jacobian * y.value
+    accumulate(jacobian, y.jacobian * x.value, y.support)
+    return LapTuple(value, jacobian, laplacian, x.support)
+
+
+@rule(torch.div, torch.true_divide, torch.Tensor.div, torch.Tensor.true_divide, torch.Tensor.__truediv__)
+def divide(x: Operand, y: Operand) -> LapTuple:
+    """Divide two operands, at least one of them tracked.
+
+    Args:
+        x: tracked tensor, tensor or number.
+        y: tracked tensor, tensor or number.
+
+    Returns:
+        x / y with its derivatives.
+    """
+    return multiply(x, y.reciprocal() if isinstance(y, LapTuple | Tensor) else 1 / y)
+
+
+@rule(torch.Tensor.__rtruediv__)
+def reverse_divide(x: Operand, y: Operand) -> LapTuple:
+    """Divide in reverse order.
+
+    Args:
+        x: tracked tensor, tensor or number.
+        y: tracked tensor, tensor or number.
+
+    Returns:
+        y / x with its derivatives.
+    """
+    return divide(y, x)
+
+
+@rule(F.linear)
+def linear(x: LapTuple, weight: Tensor, bias: Tensor | None = None) -> LapTuple:
+    """Apply a linear layer to the last axis.
+
+    Args:
+        x: tracked tensor, shape (B, ..., F).
+        weight: shape (G, F).
+        bias: shape (G,).
+
+    Returns:
+        x weight^T + bias with its derivatives, shape (B, ..., G).
+    """
+    if x.ndim <= 1 + x.support.owner_axes:
+        x = x.dense()
+    result = x.map_linear(lambda tensor: F.linear(tensor, weight))
+    if bias is not None:
+        result.value = result.value + bias
+    return result
+
+
+@rule(torch.linalg.vector_norm)
+def vector_norm(x: LapTuple, ord: float = 2, dim: int = -1, keepdim: bool = False) -> LapTuple:
+    """Euclidean norm over one feature axis: L = (x.L + sum_D |J|^2 - sum_D (J_y)^2) / y.
+
+    Args:
+        x: tracked tensor.
+        ord: 2, the only order supported.
+        dim: negative axis to reduce; must not name electrons.
+        keepdim: keep the reduced axis with length one.
+
+    Returns:
+        |x| with its derivatives.
+
+    Raises:
+        NotImplementedError: for another order or a positive axis.
+    """
+    if ord != 2 or dim >= 0:
+        raise NotImplementedError(f"vector_norm is tracked for ord=2 over one negative axis, got ord={ord}, dim={dim}")
+    value = torch.linalg.vector_norm(x.value, dim=dim, keepdim=True)
+    unit = x.value / value
+    jacobian = (x.jacobian * unit).sum(dim, keepdim=True)
+    squares = x.jacobian.square().sum(0).sum(dim, keepdim=True) - jacobian.square().sum(0)
+    laplacian = (unit * x.laplacian).sum(dim, keepdim=True) + squares / value
+    result = LapTuple(value, jacobian, laplacian, x.support)
+    return result if keepdim else result.map_linear(lambda tensor: tensor.squeeze(dim))

@@ -1,0 +1,60 @@
+"""Determinants and their signed sums, for tensors and with forward-Laplacian rules.
+
+For M_D = A^-1 J_D: grad log|det A| = tr M_D and lap log|det A| = tr(A^-1 L) - sum_D tr(M_D M_D).
+For |psi| = |sum_k s_k exp(l_k)| with weights w_k = s_k exp(l_k) / psi: grad = sum_k w_k g_k and
+lap = sum_k w_k (L_k + |g_k|^2) - |grad|^2.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qmcnet.laplacian.laptuple import LapTuple, rule
+from qmcnet.laplacian.supports import dense_support
+
+
+@rule(torch.linalg.slogdet, torch.slogdet, torch.Tensor.slogdet)
+def slogdet(matrix: LapTuple) -> tuple[Tensor, LapTuple]:
+    """Sign and logarithm of the modulus of determinants.
+
+    Args:
+        matrix: tracked tensor, shape (B, ..., n, n).
+
+    Returns:
+        The sign (B, ...), a constant, and log|det| (B, ...) with its derivatives.
+    """
+    matrix = matrix.dense()
+    sign, value = torch.linalg.slogdet(matrix.value)
+    inverse, _ = torch.linalg.inv_ex(matrix.value)
+    product = matrix.jacobian @ inverse
+    jacobian = product.diagonal(dim1=-2, dim2=-1).sum(-1)
+    laplacian = torch.einsum("...ij,...ji->...", inverse, matrix.laplacian)
+    laplacian = laplacian - (product * product.mT).sum((0, -2, -1))
+    return sign, LapTuple(value, jacobian, laplacian, dense_support(matrix.support.n_electrons))
+
+
+def signed_log_sum(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Tensor, Any]:
+    """Sum signed numbers given by sign and logarithm, over the last axis.
+
+    Args:
+        sign: signs, shape (B, K).
+        log_abs: logarithms of the moduli, shape (B, K), tracked or not.
+
+    Returns:
+        The sign (B,) and the logarithm of the modulus (B,) of the sum.
+    """
+    value = log_abs.value if isinstance(log_abs, LapTuple) else log_abs
+    # The shift is a constant for autograd: it cancels between the two terms.
+    shift = value.detach().amax(-1, keepdim=True)
+    terms = sign * torch.exp(value - shift)
+    total = terms.sum(-1)
+    log_total = torch.log(total.abs()) + shift.squeeze(-1)
+    if not isinstance(log_abs, LapTuple):
+        return torch.sign(total), log_total
+    dense = log_abs.dense()
+    weights = terms / total[..., None]
+    jacobian = (dense.jacobian * weights).sum(-1)
+    squares = dense.jacobian.square().sum(0)
+    laplacian = (weights * (dense.laplacian + squares)).sum(-1) - jacobian.square().sum(0)
+    return torch.sign(total), LapTuple(log_total, jacobian, laplacian, dense.support)

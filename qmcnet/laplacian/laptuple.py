@@ -1,0 +1,156 @@
+"""LapTuple: a value carried together with its jacobian and Laplacian (forward Laplacian).
+
+For y = f(x): J_y = f' J_x and L_y = f' L_x + sum_D J_x^T f'' J_x. A LapTuple is a plain class with
+`__torch_function__`, so that a wavefunction written once in ordinary torch functions runs on tensors and on
+LapTuples alike.
+
+References:
+    Li, Ye, Zhang, Wang et al., Nat. Mach. Intell. 6, 209 (2024), doi:10.1038/s42256-024-00794-x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qmcnet.laplacian.supports import Kind, Support, dense_support, scatter
+
+RULES: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+def rule(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the derivative rule of one or more torch functions.
+
+    A rule takes the arguments of the torch function, with LapTuples in place of some tensors, and returns a
+    LapTuple. Register both the function and the tensor method: `@rule(torch.exp, torch.Tensor.exp)`.
+
+    Args:
+        *functions: the torch functions that the decorated rule replaces.
+
+    Returns:
+        A decorator that registers the rule and returns it unchanged.
+    """
+
+    def register(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        RULES.update(dict.fromkeys(functions, implementation))
+        return implementation
+
+    return register
+
+
+class LapTuple:
+    """A tensor that depends on the electron positions, with its first and second derivatives.
+
+    Attributes:
+        value: shape (B, ...).
+        jacobian: derivative directions first, shape (D, B, ...).
+        laplacian: shape (B, ...).
+        support: which electrons each entry depends on; sets the meaning of the D directions.
+    """
+
+    __slots__ = ("jacobian", "laplacian", "support", "value")
+
+    def __init__(self, value: Tensor, jacobian: Tensor, laplacian: Tensor, support: Support) -> None:
+        """Wrap a value and its derivatives.
+
+        Args:
+            value: shape (B, ...).
+            jacobian: shape (D, B, ...).
+            laplacian: shape (B, ...).
+            support: the sparsity of the jacobian.
+        """
+        self.value = value
+        self.jacobian = jacobian
+        self.laplacian = laplacian
+        self.support = support
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Route a torch function applied to a LapTuple to its derivative rule.
+
+        Args:
+            func: the torch function called.
+            types: argument types that take part in the dispatch.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+
+        Returns:
+            The result of the registered rule.
+
+        Raises:
+            NotImplementedError: if no rule is registered for the function.
+        """
+        if func not in RULES:
+            name = getattr(func, "__qualname__", getattr(func, "__name__", repr(func)))
+            raise NotImplementedError(
+                f"the forward Laplacian has no rule for torch function {name!r}; add one with "
+                f"qmcnet.laplacian.rule({name}), or use the back end laplacian=torch_func"
+            )
+        return RULES[func](*args, **(kwargs or {}))
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the value, (B, ...)."""
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of the value."""
+        return self.value.ndim
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the value."""
+        return self.value.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the value."""
+        return self.value.device
+
+    def dense(self) -> LapTuple:
+        """Return the same quantity with all 3N derivative directions written out."""
+        if self.support.kind is Kind.DENSE:
+            return self
+        # u = r_i - r_j moves with both electrons, so the Laplacian over both is twice the one over u.
+        laplacian = 2 * self.laplacian if self.support.kind is Kind.PAIR else self.laplacian
+        jacobian = scatter(self.jacobian, self.support)
+        return LapTuple(self.value, jacobian, laplacian, dense_support(self.support.n_electrons))
+
+    def map_linear(self, function: Callable[[Tensor], Tensor], support: Support | None = None) -> LapTuple:
+        """Apply a linear function of the value that leaves the batch axis alone.
+
+        Args:
+            function: linear, written with negative axes so that a leading direction axis passes through.
+            support: support of the result, by default unchanged.
+
+        Returns:
+            The function of the value with its derivatives.
+        """
+        jacobian = function(self.jacobian)
+        return LapTuple(function(self.value), jacobian, function(self.laplacian), support or self.support)
+
+
+def _method(name: str) -> Callable[..., Any]:
+    def call(self: LapTuple, *args: Any, **kwargs: Any) -> Any:
+        return LapTuple.__torch_function__(getattr(torch.Tensor, name), (LapTuple,), (self, *args), kwargs)
+
+    call.__name__ = name
+    return call
+
+
+METHODS = (
+    "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __neg__ __pow__ __getitem__ "
+    "sum mean exp log sqrt tanh sigmoid reciprocal square flatten unflatten unsqueeze squeeze movedim transpose"
+)
+for _name in METHODS.split():
+    setattr(LapTuple, _name, _method(_name))

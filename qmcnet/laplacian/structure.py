@@ -1,0 +1,273 @@
+"""Forward-Laplacian rules of operations that sum, select or rearrange entries."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qmcnet.laplacian.laptuple import LapTuple, rule
+from qmcnet.laplacian.supports import (
+    Kind,
+    Support,
+    dense_support,
+    electron_support,
+    pair_support,
+    sum_over_owner,
+    sum_over_partner,
+)
+
+
+def track(positions: Tensor) -> LapTuple:
+    """Start tracking: the positions as functions of themselves.
+
+    Args:
+        positions: electron positions, shape (B, N, 3), in bohr.
+
+    Returns:
+        The positions with unit jacobian and zero Laplacian.
+    """
+    axes = torch.eye(3, dtype=positions.dtype, device=positions.device)
+    jacobian = axes[:, None, None, :].expand(3, *positions.shape)
+    return LapTuple(positions, jacobian, torch.zeros_like(positions), electron_support(positions.shape[1]))
+
+
+def pair_differences(positions: Tensor | LapTuple) -> Any:
+    """Vectors between all pairs of electrons, r_i - r_j.
+
+    Args:
+        positions: electron positions, shape (..., N, 3), in bohr; tracked only as they come from `track`.
+
+    Returns:
+        Differences, shape (..., N, N, 3), in bohr; tracked with PAIR support if the positions are.
+    """
+    if not isinstance(positions, LapTuple):
+        return positions[..., :, None, :] - positions[..., None, :, :]
+    value = positions.value
+    difference = value[:, :, None] - value[:, None]
+    n_electrons = value.shape[1]
+    axes = torch.eye(3, dtype=value.dtype, device=value.device)
+    # On i = j both ends are the same electron: the difference is the constant zero.
+    apart = 1 - torch.eye(n_electrons, dtype=value.dtype, device=value.device)
+    jacobian = (apart[:, :, None] * axes[:, None, None, :])[:, None].expand(3, *difference.shape)
+    return LapTuple(difference, jacobian, torch.zeros_like(difference), pair_support(n_electrons))
+
+
+def _negative(axis: int, ndim: int) -> int:
+    return axis if axis < 0 else axis - ndim
+
+
+def _sum_axis(x: LapTuple, axis: int, keepdim: bool) -> LapTuple:
+    position = axis % x.ndim
+    if position > x.support.owner_axes:
+        return x.map_linear(lambda tensor: tensor.sum(axis, keepdim=keepdim))
+    if position == 0:
+        raise ValueError("walkers are independent: a tracked tensor cannot be summed over its batch axis")
+    if x.support.kind is Kind.ELECTRON:
+        result = _reduced(x, 1, 1, sum_over_owner(x.jacobian, x.support))
+    elif position == 2:
+        result = _reduced(x, 2, 2, sum_over_partner(x.jacobian, x.support))
+    else:
+        return _sum_axis(x.dense(), axis, keepdim)
+    return result.map_linear(lambda tensor: tensor.unsqueeze(axis)) if keepdim else result
+
+
+def _reduced(x: LapTuple, axis: int, factor: int, jacobian: Tensor) -> LapTuple:
+    # A difference r_i - r_j moves with both electrons: its Laplacian counts twice.
+    laplacian = factor * x.laplacian.sum(axis)
+    return LapTuple(x.value.sum(axis), jacobian, laplacian, dense_support(x.support.n_electrons))
+
+
+@rule(torch.sum, torch.Tensor.sum)
+def summation(x: LapTuple, dim: int | Sequence[int], keepdim: bool = False) -> LapTuple:
+    """Sum over one or more axes; over electrons or partners the result becomes DENSE.
+
+    Args:
+        x: tracked tensor.
+        dim: axis or axes, not the batch.
+        keepdim: keep the reduced axes with length one.
+
+    Returns:
+        The sum with its derivatives.
+    """
+    axes = sorted(_negative(axis, x.ndim) for axis in ([dim] if isinstance(dim, int) else dim))
+    # From the last axis: partners are summed before their owners, and earlier axes keep their numbers.
+    for axis in [axis % x.ndim for axis in axes][::-1]:
+        x = _sum_axis(x, axis - x.ndim, keepdim)
+    return x
+
+
+@rule(torch.mean, torch.Tensor.mean)
+def mean(x: LapTuple, dim: int | Sequence[int], keepdim: bool = False) -> LapTuple:
+    """Average over one or more axes.
+
+    Args:
+        x: tracked tensor.
+        dim: axis or axes, not the batch.
+        keepdim: keep the reduced axes with length one.
+
+    Returns:
+        The mean with its derivatives.
+    """
+    count = 1
+    for axis in [dim] if isinstance(dim, int) else dim:
+        count *= x.shape[axis]
+    return summation(x, dim, keepdim) * (1 / count)
+
+
+def _full_index(index: Any, ndim: int) -> list[Any]:
+    items = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis not in items:
+        items.append(Ellipsis)
+    used = sum(item is not None and item is not Ellipsis for item in items)
+    where = items.index(Ellipsis)
+    return items[:where] + [slice(None)] * (ndim - used) + items[where + 1 :]
+
+
+@rule(torch.Tensor.__getitem__)
+def getitem(x: LapTuple, index: Any) -> LapTuple:
+    """Select with slices, integers and None; electron axes keep their support only under slices of step one.
+
+    Args:
+        x: tracked tensor.
+        index: index of the value; the batch axis must be taken whole.
+
+    Returns:
+        The selected entries with their derivatives.
+
+    Raises:
+        ValueError: if the index touches the batch axis.
+    """
+    items = _full_index(index, x.ndim)
+    if items[0] != slice(None):
+        raise ValueError(f"the batch axis of a tracked tensor must be taken whole, got index {index!r}")
+    support, owners = x.support, x.support.owner_axes
+    kept = items[1 : 1 + owners]
+    if not all(isinstance(item, slice) and item.step in (None, 1) for item in kept):
+        return getitem(x.dense(), index)
+    if owners:
+        starts = [item.indices(size)[0] for item, size in zip(kept, x.shape[1:], strict=False)]
+        first = tuple(old + start for old, start in zip(support.first, starts, strict=True))
+        support = Support(support.kind, support.n_electrons, first)
+    whole = (slice(None), *items)
+    return LapTuple(x.value[tuple(items)], x.jacobian[whole], x.laplacian[tuple(items)], support)
+
+
+@rule(torch.cat, torch.concat)
+def cat(tensors: Sequence[LapTuple | Tensor], dim: int = 0) -> LapTuple:
+    """Concatenate along a feature axis, or along electrons (which makes the result DENSE).
+
+    Args:
+        tensors: tracked tensors and constants of matching shapes.
+        dim: axis, not the batch.
+
+    Returns:
+        The concatenation with its derivatives.
+    """
+    tracked = [tensor for tensor in tensors if isinstance(tensor, LapTuple)]
+    axis = _negative(dim, tracked[0].ndim)
+    supports = {tensor.support for tensor in tracked}
+    if len(supports) > 1 or axis % tracked[0].ndim <= tracked[0].support.owner_axes:
+        tracked = [tensor.dense() for tensor in tracked]
+    like = tracked[0]
+    queue = iter(tracked)
+    parts = [next(queue) if isinstance(tensor, LapTuple) else constant(tensor, like) for tensor in tensors]
+    values, jacobians = [part.value for part in parts], [part.jacobian for part in parts]
+    laplacian = torch.cat([part.laplacian for part in parts], axis)
+    return LapTuple(torch.cat(values, axis), torch.cat(jacobians, axis), laplacian, like.support)
+
+
+def constant(tensor: Tensor, like: LapTuple) -> LapTuple:
+    """Wrap a tensor that depends on no electron.
+
+    Args:
+        tensor: shape (B, ...).
+        like: tracked tensor whose support to take.
+
+    Returns:
+        The tensor with zero derivatives.
+    """
+    jacobian = tensor.new_zeros(1).expand(like.jacobian.shape[0], *tensor.shape)
+    return LapTuple(tensor, jacobian, torch.zeros_like(tensor), like.support)
+
+
+@rule(torch.unflatten, torch.Tensor.unflatten)
+def unflatten(x: LapTuple, dim: int, sizes: Sequence[int]) -> LapTuple:
+    """Split one feature axis into several.
+
+    Args:
+        x: tracked tensor.
+        dim: axis to split.
+        sizes: lengths of the new axes.
+
+    Returns:
+        The reshaped tensor with its derivatives.
+    """
+    x = x if dim % x.ndim > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.unflatten(_negative(dim, x.ndim), sizes))
+
+
+@rule(torch.flatten, torch.Tensor.flatten)
+def flatten(x: LapTuple, start_dim: int = 0, end_dim: int = -1) -> LapTuple:
+    """Merge neighbouring axes.
+
+    Args:
+        x: tracked tensor.
+        start_dim: first axis to merge, not the batch.
+        end_dim: last axis to merge.
+
+    Returns:
+        The reshaped tensor with its derivatives.
+    """
+    x = x if start_dim % x.ndim > x.support.owner_axes else x.dense()
+    start, end = _negative(start_dim, x.ndim), _negative(end_dim, x.ndim)
+    return x.map_linear(lambda tensor: tensor.flatten(start, end))
+
+
+@rule(torch.movedim, torch.Tensor.movedim)
+def movedim(x: LapTuple, source: int, destination: int) -> LapTuple:
+    """Move one axis, not the batch, to another place.
+
+    Args:
+        x: tracked tensor.
+        source: axis to move.
+        destination: where it goes, not the batch.
+
+    Returns:
+        The rearranged tensor with its derivatives.
+    """
+    if min(source % x.ndim, destination % x.ndim) <= x.support.owner_axes:
+        x = x.dense()
+    source, destination = _negative(source, x.ndim), _negative(destination, x.ndim)
+    return x.map_linear(lambda tensor: tensor.movedim(source, destination))
+
+
+@rule(torch.unsqueeze, torch.Tensor.unsqueeze)
+def unsqueeze(x: LapTuple, dim: int) -> LapTuple:
+    """Insert an axis of length one.
+
+    Args:
+        x: tracked tensor.
+        dim: where the new axis goes, not before the batch.
+
+    Returns:
+        The reshaped tensor with its derivatives.
+    """
+    position = dim % (x.ndim + 1)
+    x = x if position > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.unsqueeze(position - x.ndim - 1))
+
+
+@rule(torch.squeeze, torch.Tensor.squeeze)
+def squeeze(x: LapTuple, dim: int) -> LapTuple:
+    """Drop an axis of length one.
+
+    Args:
+        x: tracked tensor.
+        dim: axis to drop, not the batch.
+
+    Returns:
+        The reshaped tensor with its derivatives.
+    """
+    x = x if dim % x.ndim > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.squeeze(_negative(dim, x.ndim)))

@@ -1,0 +1,139 @@
+"""Which electron coordinates a tracked tensor depends on, and how to widen that knowledge.
+
+Letters: B walkers, N electrons, F features, D derivative directions.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+
+class Kind(Enum):
+    """The sparsity pattern of a jacobian.
+
+    ELECTRON: entry [:, i] depends on electron i alone; D = 3, its own x, y, z.
+    PAIR: entry [:, i, j] depends on u = r_i - r_j alone; D = 3, the components of u, and the Laplacian carried
+        is the one over u. On i = j the entry is a constant.
+    DENSE: any entry may depend on any electron; D = 3N, ordered electron by electron.
+    """
+
+    ELECTRON = "electron"
+    PAIR = "pair"
+    DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Support:
+    """Sparsity of a jacobian: its kind, the number of electrons, and the first owner on each owner axis.
+
+    The owner axes of a value of shape (B, N, ...) or (B, N, N, ...) are 1 (ELECTRON) or 1 and 2 (PAIR); after
+    a slice by spin they start at another electron, which `first` records.
+    """
+
+    kind: Kind
+    n_electrons: int
+    first: tuple[int, ...] = ()
+
+    @property
+    def owner_axes(self) -> int:
+        """Number of leading axes, after the batch, that name electrons."""
+        return len(self.first)
+
+
+def electron_support(n_electrons: int) -> Support:
+    """Return the support of a tensor (B, N, ...) whose entry i depends on electron i alone."""
+    return Support(Kind.ELECTRON, n_electrons, (0,))
+
+
+def pair_support(n_electrons: int) -> Support:
+    """Return the support of a tensor (B, N, N, ...) whose entry i, j depends on r_i - r_j alone."""
+    return Support(Kind.PAIR, n_electrons, (0, 0))
+
+
+def dense_support(n_electrons: int) -> Support:
+    """Return the support of a tensor that may depend on every electron."""
+    return Support(Kind.DENSE, n_electrons)
+
+
+def own_slots(jacobian: Tensor, n_electrons: int, first: int, count: int, axis: int) -> Tensor:
+    """View the entries of a dense jacobian in which electron first + i is differentiated at index i of an axis.
+
+    Args:
+        jacobian: dense jacobian, shape (3N, B, ...).
+        n_electrons: number of electrons N.
+        first: electron named by index 0 of the axis.
+        count: length of the axis.
+        axis: axis of the value (batch is 0) that names electrons.
+
+    Returns:
+        A writable view of shape (3, B, ..., count) with the owner axis moved to the end.
+    """
+    by_electron = jacobian.unflatten(0, (n_electrons, 3))[first : first + count]
+    return by_electron.diagonal(dim1=0, dim2=axis + 2)
+
+
+def scatter(jacobian: Tensor, support: Support) -> Tensor:
+    """Spread a sparse jacobian over all 3N directions.
+
+    Args:
+        jacobian: jacobian of ELECTRON or PAIR support, shape (3, B, ...).
+        support: its support.
+
+    Returns:
+        The dense jacobian, shape (3N, B, ...).
+    """
+    dense = jacobian.new_zeros((3 * support.n_electrons, *jacobian.shape[1:]))
+    accumulate(dense, jacobian, support)
+    return dense
+
+
+def accumulate(dense: Tensor, jacobian: Tensor, support: Support) -> None:
+    """Add a sparse jacobian into a dense one of the same value shape, in place.
+
+    Args:
+        dense: dense jacobian, shape (3N, B, ...); changed.
+        jacobian: jacobian of ELECTRON or PAIR support, shape (3, B, ...).
+        support: support of the sparse jacobian.
+    """
+    for axis, (first, sign) in enumerate(zip(support.first, (1, -1), strict=False), start=1):
+        slots = own_slots(dense, support.n_electrons, first, jacobian.shape[axis + 1], axis)
+        slots.add_(jacobian.movedim(axis + 1, -1), alpha=sign)
+
+
+def sum_over_owner(jacobian: Tensor, support: Support) -> Tensor:
+    """Jacobian of an ELECTRON tensor summed over its electrons: each electron fills its own directions.
+
+    Args:
+        jacobian: shape (3, B, n, ...).
+        support: ELECTRON support.
+
+    Returns:
+        Dense jacobian of the sum, shape (3N, B, ...).
+    """
+    (first,) = support.first
+    count = jacobian.shape[2]
+    dense = jacobian.new_zeros((support.n_electrons, 3, jacobian.shape[1], *jacobian.shape[3:]))
+    dense[first : first + count] = jacobian.movedim(2, 0)
+    return dense.flatten(0, 1)
+
+
+def sum_over_partner(jacobian: Tensor, support: Support) -> Tensor:
+    """Jacobian of a PAIR tensor summed over its partners j.
+
+    Args:
+        jacobian: with respect to r_i - r_j, shape (3, B, n, m, ...); zero where i = j.
+        support: PAIR support.
+
+    Returns:
+        Dense jacobian of the sum, shape (3N, B, n, ...): +sum_j J_ij for the owner i, -J_ij for each partner j.
+    """
+    first_i, first_j = support.first
+    rows, partners = jacobian.shape[2:4]
+    dense = jacobian.new_zeros((support.n_electrons, 3, *jacobian.shape[1:3], *jacobian.shape[4:]))
+    torch.neg(jacobian.movedim(3, 0), out=dense[first_j : first_j + partners])
+    dense = dense.flatten(0, 1)
+    own = own_slots(dense, support.n_electrons, first_i, rows, 1)
+    own.add_(jacobian.sum(3).movedim(2, -1))
+    return dense

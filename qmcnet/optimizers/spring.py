@@ -1,0 +1,124 @@
+"""SPRING: subsampled projected-increment natural gradient.
+
+References:
+    Goldshlager, Abrahamsen, Lin, J. Comput. Phys. 516, 113351 (2024), doi:10.1016/j.jcp.2024.113351,
+    arXiv:2401.10190.
+
+Letters: B walkers, P parameters.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from qmcnet.optimizers.gradient import centred_energies, check_positive
+from qmcnet.optimizers.schedules import inverse_decay
+from qmcnet.optimizers.scores import per_walker_scores
+
+
+class Spring:
+    """Natural-gradient descent by a Kaczmarz-like projection that remembers its previous direction.
+
+    With scores O centred and divided by sqrt(B), energies e centred and divided by sqrt(B), and
+    r = e - mu O phi_old: phi = O^T (O O^T + damping)^-1 r + mu phi_old, and the step is -rate phi, shortened to
+    the norm constraint.
+    """
+
+    def __init__(
+        self,
+        ansatz: nn.Module,
+        *,
+        learning_rate: float = 0.02,
+        decay_steps: float | None = 10_000,
+        momentum: float = 0.99,
+        damping: float = 1e-3,
+        norm_constraint: float = 1e-3,
+        clip: float = 5.0,
+        chunk_size: int = 1024,
+    ) -> None:
+        """Start without a previous direction.
+
+        Args:
+            ansatz: the wavefunction to optimise.
+            learning_rate: initial learning rate.
+            decay_steps: steps after which the rate has halved; None keeps it constant.
+            momentum: share mu of the previous direction that is kept, in [0, 1).
+            damping: regularisation of the kernel, dimensionless.
+            norm_constraint: largest squared Euclidean length of a parameter change.
+            clip: clipping window of the local energies, in mean absolute deviations; 0 is off.
+            chunk_size: walkers whose scores are computed at once.
+
+        Raises:
+            ValueError: for a setting out of range.
+        """
+        check_positive(
+            learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint, chunk_size=chunk_size
+        )
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum={momentum} must be in [0, 1)")
+        self.settings = {"learning_rate": learning_rate, "decay_steps": decay_steps, "momentum": momentum}
+        self.settings |= {"damping": damping, "norm_constraint": norm_constraint, "clip": clip, "chunk_size": chunk_size}
+        self.ansatz, self.rate, self.decay_steps = ansatz, learning_rate, decay_steps
+        self.momentum, self.damping, self.norm_constraint = momentum, damping, norm_constraint
+        self.clip, self.chunk_size, self.step = clip, chunk_size, 0
+        self.direction = torch.zeros_like(parameters_to_vector(ansatz.parameters())).detach()
+
+    @torch.no_grad()
+    def update(self, positions: Tensor, local_energy: Tensor) -> dict[str, Tensor | float]:
+        """Change the parameters of the ansatz once.
+
+        Args:
+            positions: electron positions, shape (B, N, 3), in bohr.
+            local_energy: shape (B,), in hartree.
+
+        Returns:
+            Statistics of the update.
+        """
+        energies, clipped = centred_energies(local_energy, self.clip)
+        scores = per_walker_scores(self.ansatz, positions, self.chunk_size)
+        finite = torch.isfinite(local_energy)
+        if self.direction.device != scores.device:
+            self.direction = self.direction.to(scores.device)
+        gradient, direction = self._project(scores, energies, finite)
+        rate = inverse_decay(self.rate, self.step, self.decay_steps)
+        change = -rate * direction
+        change = change * (self.norm_constraint**0.5 / change.norm()).clamp(max=1)
+        parameters = list(self.ansatz.parameters())
+        vector_to_parameters(parameters_to_vector(parameters) + change, parameters)
+        self.direction = direction
+        self.step += 1
+        norms = {"grad_norm": gradient.norm(), "update_norm": change.norm()}
+        return norms | {"clipped_share": clipped, "learning_rate": rate}
+
+    def _project(self, scores: Tensor, energies: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+        """Energy gradient and new direction; the scores are centred in place, since they fill most of the memory."""
+        scores.masked_fill_(~finite[:, None], 0)
+        count = finite.sum().clamp(min=1)
+        scores -= scores.sum(0) / count
+        scores.masked_fill_(~finite[:, None], 0)
+        scores /= count.sqrt()
+        target = energies / count.sqrt()
+        residual = target - self.momentum * (scores @ self.direction).double()
+        kernel = (scores @ scores.mT).double()
+        # Centring makes the constant vector an exact null direction: lift it, as the authors do.
+        kernel += 1 / len(kernel)
+        kernel.diagonal().add_(self.damping)
+        factor, _ = torch.linalg.cholesky_ex(kernel)
+        solution = torch.cholesky_solve(residual[:, None], factor)[:, 0].to(scores.dtype)
+        direction = scores.mT @ solution + self.momentum * self.direction
+        return 2 * scores.mT @ target.to(scores.dtype), direction
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"step": self.step, "direction": self.direction}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        self.step = state["step"]
+        self.direction = state["direction"].to(self.direction)

@@ -1,0 +1,69 @@
+"""Interfaces that let the rooms of the package meet without importing one another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+LogProbability = Callable[[Tensor], Tensor]
+"""Maps positions (B, N, 3) in bohr to an unnormalised log-probability (B,)."""
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Value, gradient and Laplacian of a scalar function of all electron positions.
+
+    Attributes:
+        value: the function, shape (B,).
+        gradient: first derivatives, shape (B, N, 3), in 1/bohr.
+        laplacian: trace of the Hessian over all 3N coordinates, shape (B,), in 1/bohr^2.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    laplacian: Tensor
+
+
+class LaplacianBackend(Protocol):
+    """Computes a function of the electron positions together with its first and second derivatives."""
+
+    def __call__(self, function: Callable[[Tensor], Tensor], positions: Tensor) -> Derivatives:
+        """Differentiate a function of the positions.
+
+        Args:
+            function: maps positions (B, N, 3) to values (B,), written in torch functions.
+            positions: electron positions, shape (B, N, 3), in bohr.
+
+        Returns:
+            The value, gradient and Laplacian at each walker.
+        """
+
+
+class Wavefunction(Protocol):
+    """An antisymmetric function of the electron positions."""
+
+    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the wavefunction.
+
+        Args:
+            positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+
+        Returns:
+            sign (B,) and log_abs_psi (B,).
+        """
+
+
+class OrbitalWavefunction(Wavefunction, Protocol):
+    """A wavefunction built from determinants, whose orbitals can be fitted to mean-field ones."""
+
+    def orbitals(self, positions: Tensor) -> Sequence[Tensor]:
+        """Evaluate the orbital matrices.
+
+        Args:
+            positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+
+        Returns:
+            One matrix per spin, (B, K, n_spin, M): rows are the electrons of that spin. M is the number of
+            electrons of that spin (one determinant per spin) or of all electrons (one determinant over both).
+        """
