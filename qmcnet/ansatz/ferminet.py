@@ -58,17 +58,30 @@ class FermiNet(nn.Module):
             ValueError: if a size is not positive.
         """
         super().__init__()
-        sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two, "n_determinants": n_determinants}
+        sizes = {
+            "n_layers": n_layers,
+            "hidden_one": hidden_one,
+            "hidden_two": hidden_two,
+            "n_determinants": n_determinants,
+        }
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name}={size} must be at least 1")
         self.molecule = molecule
-        self.settings = {**sizes, "full_determinants": full_determinants, "envelope": envelope, "cusp": cusp, "seed": seed}
+        self.settings = {
+            **sizes,
+            "full_determinants": full_determinants,
+            "envelope": envelope,
+            "cusp": cusp,
+            "seed": seed,
+        }
         self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)
         self.layers = nn.ModuleList(
-            InteractionLayer(n_up, n_down, one[i], two[i], one[i + 1], two[i + 1] if i + 1 < n_layers else None)
+            InteractionLayer(
+                n_up, n_down, one[i], two[i], one[i + 1], two[i + 1] if i + 1 < n_layers else None
+            )
             for i in range(n_layers)
         )
         self.orbital_head = Orbitals(
@@ -115,7 +128,9 @@ class FermiNet(nn.Module):
 class InteractionLayer(nn.Module):
     """One layer: each electron sees itself, the mean of each spin, and the mean of its pairs with each spin."""
 
-    def __init__(self, n_up: int, n_down: int, one_in: int, two_in: int, one_out: int, two_out: int | None) -> None:
+    def __init__(
+        self, n_up: int, n_down: int, one_in: int, two_in: int, one_out: int, two_out: int | None
+    ) -> None:
         """Create the linear maps.
 
         Args:
@@ -175,12 +190,12 @@ def initialize(network: FermiNet, generator: torch.Generator) -> None:
     for layer in network.layers:
         assert isinstance(layer, InteractionLayer)
         fan_in = layer.own.in_features
-        fan_in += sum(int(module.in_features) for module in [*layer.mean, *layer.pair_mean])  # type: ignore[arg-type]
+        fan_in += sum(int(module.in_features) for module in [*layer.mean, *layer.pair_mean])
         for module in [layer.own, *layer.mean, *layer.pair_mean]:
-            module.weight.normal_(0, fan_in**-0.5, generator=generator)  # type: ignore[operator,union-attr]
+            module.weight.normal_(0, fan_in**-0.5, generator=generator)
         layer.own.bias.normal_(0, 1, generator=generator)
         if layer.pair is not None:
             layer.pair.weight.normal_(0, layer.pair.in_features**-0.5, generator=generator)
             layer.pair.bias.normal_(0, 1, generator=generator)
     for linear in network.orbital_head.linear:
-        linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)  # type: ignore[operator,union-attr,arg-type]
+        linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)

@@ -17,7 +17,14 @@ class Orbitals(nn.Module):
     """Many-electron orbitals of every determinant, one matrix per spin."""
 
     def __init__(
-        self, n_up: int, n_down: int, n_nuclei: int, n_features: int, n_determinants: int, full: bool, envelope: str
+        self,
+        n_up: int,
+        n_down: int,
+        n_nuclei: int,
+        n_features: int,
+        n_determinants: int,
+        full: bool,
+        envelope: str,
     ) -> None:
         """Create the linear maps and envelopes of both spins.
 

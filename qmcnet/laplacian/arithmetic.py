@@ -7,14 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qmcnet.laplacian.laptuple import LapTuple, rule
-from qmcnet.laplacian.pointwise import FUNCTIONS  # noqa: F401  (registers reciprocal, used by division)
 from qmcnet.laplacian.supports import Kind, accumulate, own_slots
 
-Operand = LapTuple | Tensor | float
-
-
-def _tracked(*operands: Any) -> list[LapTuple]:
-    return [operand for operand in operands if isinstance(operand, LapTuple)]
+Operand = Any
+"""A LapTuple, a tensor or a number."""
 
 
 def expand(x: LapTuple, shape: torch.Size) -> LapTuple:
@@ -33,12 +29,16 @@ def expand(x: LapTuple, shape: torch.Size) -> LapTuple:
     if x.shape == shape:
         return x
     if x.ndim != len(shape):
-        raise ValueError(f"a tracked tensor of shape {tuple(x.shape)} cannot be broadcast to {tuple(shape)}: ranks differ")
+        raise ValueError(
+            f"a tracked tensor of shape {tuple(x.shape)} cannot be broadcast to {tuple(shape)}: ranks differ"
+        )
     owners = x.support.owner_axes
     if x.shape[1 : 1 + owners] != shape[1 : 1 + owners]:
         x = x.dense()
     directions = x.jacobian.shape[0]
-    return LapTuple(x.value.expand(shape), x.jacobian.expand(directions, *shape), x.laplacian.expand(shape), x.support)
+    return LapTuple(
+        x.value.expand(shape), x.jacobian.expand(directions, *shape), x.laplacian.expand(shape), x.support
+    )
 
 
 @rule(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
@@ -169,7 +169,7 @@ def divide(x: Operand, y: Operand) -> LapTuple:
     Returns:
         x / y with its derivatives.
     """
-    return multiply(x, y.reciprocal() if isinstance(y, LapTuple | Tensor) else 1 / y)
+    return multiply(x, 1 / y if isinstance(y, int | float) else y.reciprocal())
 
 
 @rule(torch.Tensor.__rtruediv__)
@@ -223,7 +223,9 @@ def vector_norm(x: LapTuple, ord: float = 2, dim: int = -1, keepdim: bool = Fals
         NotImplementedError: for another order or a positive axis.
     """
     if ord != 2 or dim >= 0:
-        raise NotImplementedError(f"vector_norm is tracked for ord=2 over one negative axis, got ord={ord}, dim={dim}")
+        raise NotImplementedError(
+            f"vector_norm is tracked for ord=2 over one negative axis, got ord={ord}, dim={dim}"
+        )
     value = torch.linalg.vector_norm(x.value, dim=dim, keepdim=True)
     unit = x.value / value
     jacobian = (x.jacobian * unit).sum(dim, keepdim=True)

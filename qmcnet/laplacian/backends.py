@@ -51,14 +51,16 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
     for direction in range(positions.shape[1] * positions.shape[2]):
         tangent = torch.zeros_like(positions)
         tangent.flatten(1)[:, direction] = 1
-        _, derivative = torch.func.jvp(gradient_of, (positions,), (tangent,))
+        derivative = torch.func.jvp(gradient_of, (positions,), (tangent,))[1]
         laplacian = laplacian + derivative.flatten(1)[:, direction]
     with torch.no_grad():
         value = function(positions)
     return Derivatives(value, gradient_of(positions).detach(), laplacian.detach())
 
 
-def chunked(backend: Callable[[Function, Tensor], Derivatives], size: int, function: Function, positions: Tensor) -> Derivatives:
+def chunked(
+    backend: Callable[[Function, Tensor], Derivatives], size: int, function: Function, positions: Tensor
+) -> Derivatives:
     """Apply a back end to slices of the walkers and join the results.
 
     Args:

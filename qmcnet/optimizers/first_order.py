@@ -61,9 +61,11 @@ class FirstOrder:
         weights, clipped = centred_energies(local_energy, self.clip)
         weights = weights.to(positions.dtype) * (2 / len(positions))
         self.optimizer.zero_grad()
-        for part, weight in zip(positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True):
+        for part, weight in zip(
+            positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True
+        ):
             _, log_abs_psi = self.ansatz(part)
-            torch.where(weight != 0, weight * log_abs_psi, 0).sum().backward()  # type: ignore[no-untyped-call]
+            torch.where(weight != 0, weight * log_abs_psi, 0).sum().backward()
         rate = inverse_decay(self.rate, self.step, self.decay_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -7,7 +7,7 @@ product, batched over walkers, for any other.
 Letters: B walkers, P parameters, F features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ Call = tuple[nn.Module, tuple[Tensor, ...], Tensor]
 
 
 @contextmanager
-def recorded_calls(ansatz: nn.Module) -> Iterator[list[Call]]:
+def recorded_calls(ansatz: nn.Module) -> Generator[list[Call], None, None]:
     """Record every call of a module that owns parameters.
 
     Args:
@@ -33,7 +33,9 @@ def recorded_calls(ansatz: nn.Module) -> Iterator[list[Call]]:
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append((module, tuple(tensor.detach() for tensor in inputs), output))
 
-    owners = [module for module in ansatz.modules() if next(module.parameters(recurse=False), None) is not None]
+    owners = [
+        module for module in ansatz.modules() if next(module.parameters(recurse=False), None) is not None
+    ]
     handles = [module.register_forward_hook(keep) for module in owners]
     try:
         yield calls

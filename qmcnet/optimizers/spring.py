@@ -54,12 +54,20 @@ class Spring:
             ValueError: for a setting out of range.
         """
         check_positive(
-            learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint, chunk_size=chunk_size
+            learning_rate=learning_rate,
+            damping=damping,
+            norm_constraint=norm_constraint,
+            chunk_size=chunk_size,
         )
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum={momentum} must be in [0, 1)")
         self.settings = {"learning_rate": learning_rate, "decay_steps": decay_steps, "momentum": momentum}
-        self.settings |= {"damping": damping, "norm_constraint": norm_constraint, "clip": clip, "chunk_size": chunk_size}
+        self.settings |= {
+            "damping": damping,
+            "norm_constraint": norm_constraint,
+            "clip": clip,
+            "chunk_size": chunk_size,
+        }
         self.ansatz, self.rate, self.decay_steps = ansatz, learning_rate, decay_steps
         self.momentum, self.damping, self.norm_constraint = momentum, damping, norm_constraint
         self.clip, self.chunk_size, self.step = clip, chunk_size, 0

@@ -1,0 +1,290 @@
+"""Contracted Gaussian basis functions and mean-field orbitals in torch, on any device.
+
+chi(r) = Y_lm(r - R) |r - R|^l sum_p c_p exp(-a_p |r - R|^2), with orthonormal real spherical harmonics Y_lm.
+The harmonics and their gradients follow the recursions in Cartesian coordinates of the reference.
+
+Dimension letters: B walkers, N electrons, A centres, P primitives, R radial functions, M points, H harmonics.
+
+References:
+    Bigi, Fraux, Browning, Ceriotti, J. Chem. Phys. 159, 064802 (2023), doi:10.1063/5.0156307.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LARGEST_DEGREE = 4
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Contracted Gaussians at one centre with one angular momentum and common exponents.
+
+    Attributes:
+        center: position, (3,), bohr.
+        degree: angular momentum l: 0 for s, up to 4 for g.
+        exponents: exponents of the primitives, (n_primitives,), 1/bohr^2.
+        coefficients: one row per contracted function, (n_contracted, n_primitives), including the radial
+            normalisation of the primitives.
+    """
+
+    center: tuple[float, float, float]
+    degree: int
+    exponents: tuple[float, ...]
+    coefficients: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Refuse shells that cannot be evaluated.
+
+        Raises:
+            ValueError: the angular momentum is not supported, or the contraction does not fit the exponents.
+        """
+        if not 0 <= self.degree <= LARGEST_DEGREE:
+            raise ValueError(
+                f"degree: angular momentum l={self.degree} is outside 0 (s) to {LARGEST_DEGREE} (g): "
+                "choose a smaller basis"
+            )
+        for row in self.coefficients:
+            if len(row) != len(self.exponents):
+                raise ValueError(
+                    f"coefficients: a row has {len(row)} entries for {len(self.exponents)} exponents: "
+                    "give one coefficient per exponent"
+                )
+
+
+class GaussianBasis(nn.Module):
+    """All functions of a Gaussian basis set at given points.
+
+    The functions are ordered by shell, then contracted function, then m = -l..l; p functions are x, y, z.
+
+    Attributes:
+        n_ao: number of basis functions.
+    """
+
+    centers: Tensor
+    exponents: Tensor
+    contraction: Tensor
+    center_of_primitive: Tensor
+    radial_of_ao: Tensor
+    harmonic_of_ao: Tensor
+    center_of_ao: Tensor
+
+    def __init__(self, shells: Sequence[Shell]) -> None:
+        """Build the basis in float64 on the CPU.
+
+        Args:
+            shells: the basis set.
+
+        Raises:
+            ValueError: there is no shell.
+        """
+        super().__init__()
+        if not shells:
+            raise ValueError("shells=[]: a basis needs at least one shell")
+        self.degree = max(shell.degree for shell in shells)
+        self.n_ao = sum(len(shell.coefficients) * (2 * shell.degree + 1) for shell in shells)
+        centers = _numbered(shell.center for shell in shells)
+        primitives = _numbered((centers[s.center], a) for s in shells for a in s.exponents)
+        self.register_buffer("centers", torch.tensor(list(centers), dtype=torch.float64))
+        self.register_buffer("exponents", torch.tensor([a for _, a in primitives], dtype=torch.float64))
+        self.register_buffer("center_of_primitive", torch.tensor([c for c, _ in primitives]))
+        self._register_contraction(shells, centers, primitives)
+        self._register_ao_order(shells, centers)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Evaluate the basis functions.
+
+        Args:
+            points: positions, (..., 3), bohr.
+
+        Returns:
+            Basis functions, (..., n_ao), bohr^-3/2.
+        """
+        displacement = self._displacement(points)  # (3, A, M)
+        radial = self.contraction @ self._primitives(displacement)  # (R, M)
+        harmonics = _solid_harmonics(displacement, self.degree).flatten(0, 1)  # (HA, M)
+        values = radial[self.radial_of_ao] * harmonics[self.harmonic_of_ao]  # (n_ao, M)
+        return values.T.reshape(*points.shape[:-1], self.n_ao)
+
+    def gradient(self, points: Tensor) -> Tensor:
+        """Evaluate the gradients of the basis functions in closed form.
+
+        Args:
+            points: positions, (..., 3), bohr.
+
+        Returns:
+            Gradients, (..., 3, n_ao), bohr^-5/2.
+        """
+        displacement = self._displacement(points)  # (3, A, M)
+        primitives = self._primitives(displacement)  # (P, M)
+        radial = (self.contraction @ primitives)[self.radial_of_ao]  # (n_ao, M)
+        slope = (-2 * self.contraction * self.exponents) @ primitives  # (R, M)
+        harmonics = _solid_harmonics(displacement, self.degree).flatten(0, 1)  # (HA, M)
+        radial_part = slope[self.radial_of_ao] * harmonics[self.harmonic_of_ao]  # (n_ao, M)
+        derivatives = _solid_harmonic_gradients(displacement, self.degree).flatten(1, 2)  # (3, HA, M)
+        values = (
+            radial * derivatives[:, self.harmonic_of_ao] + radial_part * displacement[:, self.center_of_ao]
+        )
+        return values.permute(2, 0, 1).reshape(*points.shape[:-1], 3, self.n_ao)
+
+    def _register_contraction(
+        self,
+        shells: Sequence[Shell],
+        centers: dict[tuple[float, float, float], int],
+        primitives: dict[tuple[int, float], int],
+    ) -> None:
+        n_radial = sum(len(shell.coefficients) for shell in shells)
+        contraction = torch.zeros(n_radial, len(primitives), dtype=torch.float64)
+        row = 0
+        for shell in shells:
+            for coefficients in shell.coefficients:
+                for a, c in zip(shell.exponents, coefficients, strict=True):
+                    contraction[row, primitives[centers[shell.center], a]] += c
+                row += 1
+        self.register_buffer("contraction", contraction)
+
+    def _register_ao_order(
+        self, shells: Sequence[Shell], centers: dict[tuple[float, float, float], int]
+    ) -> None:
+        functions = [shell for shell in shells for _ in shell.coefficients]
+        rows = [
+            (i, (f.degree**2 + m) * len(centers) + centers[f.center], centers[f.center])
+            for i, f in enumerate(functions)
+            for m in range(2 * f.degree + 1)
+        ]
+        for name, index in zip(
+            ("radial_of_ao", "harmonic_of_ao", "center_of_ao"), zip(*rows, strict=True), strict=True
+        ):
+            self.register_buffer(name, torch.tensor(index))
+
+    def _displacement(self, points: Tensor) -> Tensor:
+        # Points come last so that gathering functions copies whole rows.
+        return points.reshape(-1, 3).T[:, None, :] - self.centers.T[:, :, None]
+
+    def _primitives(self, displacement: Tensor) -> Tensor:
+        squared = _squared_length(displacement)  # (A, M)
+        return torch.exp(-self.exponents[:, None] * squared[self.center_of_primitive])
+
+
+class MeanFieldOrbitals(nn.Module):
+    """Occupied orbitals of a mean-field calculation and the density of their determinants."""
+
+    up: Tensor
+    down: Tensor
+
+    def __init__(self, basis: GaussianBasis, up: Tensor, down: Tensor) -> None:
+        """Combine a basis with orbital coefficients of the same precision.
+
+        Args:
+            basis: Gaussian basis set.
+            up: coefficients of the spin-up orbitals, (n_ao, n_up).
+            down: coefficients of the spin-down orbitals, (n_ao, n_down).
+
+        Raises:
+            ValueError: the coefficients do not fit the basis.
+        """
+        super().__init__()
+        for name, coefficients in (("up", up), ("down", down)):
+            if coefficients.ndim != 2 or coefficients.shape[0] != basis.n_ao:
+                raise ValueError(f"{name}: shape {tuple(coefficients.shape)} is not ({basis.n_ao}, n_{name})")
+        self.basis = basis
+        self.register_buffer("up", up)
+        self.register_buffer("down", down)
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the occupied orbitals at the electrons of their spin.
+
+        Args:
+            positions: electron positions, spin-up electrons first, (B, N, 3), bohr.
+
+        Returns:
+            Matrices [electron, orbital] of the spins, (B, n_up, n_up) and (B, n_down, n_down), bohr^-3/2.
+        """
+        n_up = self.up.shape[-1]
+        up, down = positions[..., :n_up, :], positions[..., n_up:, :]
+        return self.basis(up) @ self.up, self.basis(down) @ self.down
+
+    def log_prob(self, positions: Tensor) -> Tensor:
+        """Evaluate the logarithm of the squared mean-field wavefunction.
+
+        log p = 2 log|det up| + 2 log|det down|, with p not normalised.
+
+        Args:
+            positions: electron positions, spin-up electrons first, (B, N, 3), bohr.
+
+        Returns:
+            Unnormalised log-probability, (B,).
+        """
+        up, down = self.forward(positions)
+        return 2 * (_log_abs_det(up) + _log_abs_det(down))
+
+
+def _log_abs_det(matrix: Tensor) -> Tensor:
+    logabsdet: Tensor = torch.linalg.slogdet(matrix).logabsdet
+    return logabsdet
+
+
+def _numbered(items: Iterable[Any]) -> dict[Any, int]:
+    return {item: i for i, item in enumerate(dict.fromkeys(items))}
+
+
+def _squared_length(r: Tensor) -> Tensor:
+    x, y, z = r[0], r[1], r[2]
+    return x * x + y * y + z * z
+
+
+def _orders(largest: int) -> list[tuple[int, int]]:
+    orders = {1: (1, -1, 0)}
+    return [(n, m) for n in range(largest + 1) for m in orders.get(n, range(-n, n + 1))]
+
+
+def _norm(degree: int, m: int) -> float:
+    ratio = math.factorial(degree - abs(m)) / math.factorial(degree + abs(m))
+    return math.sqrt((2 * degree + 1) / (4 * math.pi) * (1 if m == 0 else 2) * ratio)
+
+
+# r^n Y_nm = norm P_nm(z, r^2) C_m(x, y), as (H, A, M).
+def _solid_harmonics(r: Tensor, largest: int) -> Tensor:
+    legendre, cosine, sine = _factors(r, largest)
+    rows = [
+        _norm(n, m) * legendre[n, abs(m)] * (sine[-m] if m < 0 else cosine[m]) for n, m in _orders(largest)
+    ]
+    return torch.stack(rows)
+
+
+# Their gradients, as (3, H, A, M), with dP_nm/dx = -x P_(n-1)(m+1) and dP_nm/dz = (n + m) P_(n-1)m.
+def _solid_harmonic_gradients(r: Tensor, largest: int) -> Tensor:
+    legendre, cosine, sine = _factors(r, largest)
+    zero = torch.zeros_like(r[0])
+    rows = []
+    for n, m in _orders(largest):
+        k, before = abs(m), max(abs(m) - 1, 0)
+        circle = sine[k] if m < 0 else cosine[k]
+        circle_x, circle_y = (sine[before], cosine[before]) if m < 0 else (cosine[before], -sine[before])
+        turn = k * _norm(n, m) * legendre[n, k]
+        bend = -_norm(n, m) * legendre.get((n - 1, k + 1), zero) * circle
+        lift = (n + k) * _norm(n, m) * legendre.get((n - 1, k), zero) * circle
+        rows += [turn * circle_x + bend * r[0], turn * circle_y + bend * r[1], lift]
+    return torch.stack(rows).reshape(-1, 3, *r.shape[1:]).transpose(0, 1)
+
+
+# P_nm for 0 <= m <= n, and the real and imaginary parts C_m of (x + iy)^m, each (A, M).
+def _factors(r: Tensor, largest: int) -> tuple[dict[tuple[int, int], Tensor], list[Tensor], list[Tensor]]:
+    x, y, z = r
+    squared = _squared_length(r)
+    cosine, sine = [torch.ones_like(z)], [torch.zeros_like(z)]
+    legendre = {(0, 0): torch.ones_like(z)}
+    for m in range(largest):
+        c, s = cosine[m], sine[m]
+        cosine.append(x * c - y * s)
+        sine.append(x * s + y * c)
+        legendre[m + 1, m + 1] = (2 * m + 1) * legendre[m, m]
+        legendre[m + 1, m] = (2 * m + 1) * z * legendre[m, m]
+        for n in range(m + 2, largest + 1):
+            upper, lower = legendre[n - 1, m], legendre[n - 2, m]
+            legendre[n, m] = ((2 * n - 1) * z * upper - (n + m - 1) * squared * lower) / (n - m)
+    return legendre, cosine, sine

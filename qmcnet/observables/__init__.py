@@ -1,0 +1,1 @@
+"""Estimators: QMC statistics and reference values."""

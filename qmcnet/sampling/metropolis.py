@@ -1,0 +1,151 @@
+"""Metropolis sampling of |psi|^2 by all walkers at once, and the check that it has reached equilibrium.
+
+Dimension letters: B walkers, N electrons.
+
+References:
+    Metropolis, Rosenbluth, Rosenbluth, Teller, Teller, J. Chem. Phys. 21, 1087 (1953), doi:10.1063/1.1699114.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from qmcnet.protocols import LogProbability
+from qmcnet.sampling.proposals import all_electron, one_block
+from qmcnet.sampling.walkers import Walkers
+
+_NARROWEST, _WIDEST = 1e-3, 10.0
+_LARGEST_FACTOR = 2.0
+_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Metropolis:
+    """Gaussian moves, accepted with probability min(1, p(r') / p(r)), of an adapted width.
+
+    Attributes:
+        steps: moves in a sweep.
+        n_blocks: 1 moves all electrons at once, n > 1 one of n groups of them, None single electrons.
+        width: width of the first sweep, bohr.
+        target_low: lower end of the accepted fraction that the width is steered to.
+        target_high: upper end of it.
+    """
+
+    steps: int = 10
+    n_blocks: int | None = 1
+    width: float = 0.2
+    target_low: float = 0.5
+    target_high: float = 0.55
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot sample.
+
+        Raises:
+            ValueError: a setting is outside its range.
+        """
+        for name, value in (("steps", self.steps), ("n_blocks", self.n_blocks)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if not _NARROWEST <= self.width <= _WIDEST:
+            raise ValueError(f"width={self.width} must be in {_NARROWEST}..{_WIDEST} bohr")
+        if not 0 < self.target_low < self.target_high < 1:
+            raise ValueError(
+                f"target_low={self.target_low}, target_high={self.target_high}: choose 0 < low < high < 1"
+            )
+
+    def start(self, positions: Tensor) -> Walkers:
+        """Make walkers at given positions, with the initial width.
+
+        Args:
+            positions: electron positions, spin-up electrons first, (B, N, 3), bohr.
+
+        Returns:
+            The walkers.
+        """
+        width = torch.tensor(self.width, dtype=torch.float64, device=positions.device)
+        return Walkers(positions, width)
+
+    @torch.no_grad()
+    def sweep(
+        self, log_prob: LogProbability, walkers: Walkers, generator: torch.Generator, adapt: bool = True
+    ) -> tuple[Walkers, dict[str, Tensor]]:
+        """Make `steps` moves of every walker, then adapt the width.
+
+        A move to a non-finite log-probability is never accepted; from one, any finite value is.
+
+        Args:
+            log_prob: log-probability up to a constant, evaluated at the start and once a move.
+            walkers: where the walkers are.
+            generator: source of randomness on the device of the walkers.
+            adapt: whether the width follows the accepted fraction; False keeps the Markov chain homogeneous.
+
+        Returns:
+            The moved walkers and 0-dim statistics on their device: `pmove`, the `width` used (bohr),
+            `stuck_share` of walkers that did not move, `step_length`, the mean distance of an electron from
+            where it started (bohr), and the mean `log_prob` of the moved walkers.
+        """
+        positions = walkers.positions
+        current = log_prob(positions)  # (B,)
+        n_accepted = torch.zeros(len(positions), dtype=torch.float64, device=positions.device)
+        for _ in range(self.steps):
+            proposed = self._propose(positions, walkers.width, generator)  # (B, N, 3)
+            new = log_prob(proposed)
+            log_uniform = torch.rand(new.shape, generator=generator, dtype=new.dtype, device=new.device).log()
+            accepted = new.isfinite() & (~current.isfinite() | (log_uniform < new - current))
+            positions = torch.where(accepted[:, None, None], proposed, positions)
+            current = torch.where(accepted, new, current)
+            n_accepted += accepted
+        pmove = n_accepted.mean() / self.steps
+        stats = {
+            "pmove": pmove,
+            "width": walkers.width,
+            "stuck_share": (n_accepted == 0).double().mean(),
+            "step_length": (positions - walkers.positions).norm(dim=-1).double().mean(),
+            "log_prob": current.double().mean(),
+        }
+        width = self._adapted(walkers.width, pmove) if adapt else walkers.width
+        return Walkers(positions, width), stats
+
+    def _propose(self, positions: Tensor, width: Tensor, generator: torch.Generator) -> Tensor:
+        if self.n_blocks == 1:
+            return all_electron(positions, width, generator)
+        return one_block(positions, width, generator, self.n_blocks or positions.shape[1])
+
+    def _adapted(self, width: Tensor, pmove: Tensor) -> Tensor:
+        """Scale the width by the ratio of the accepted fraction to the nearer end of its target."""
+        nearest = pmove.clamp(self.target_low, self.target_high)
+        factor = (pmove / nearest).clamp(1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
+        return (width * factor).clamp(_NARROWEST, _WIDEST)
+
+
+def equilibrated(history: Sequence[float], window: int = 20) -> bool:
+    """Tell whether the last `window` values agree with the `window` before them.
+
+    The means of the two windows differ by less than two standard errors. The error comes from the successive
+    differences of batch means, four a window: batches are less correlated than single values, and successive
+    differences are small under a slow drift, which so cannot hide in its own scatter.
+
+    Args:
+        history: one value a sweep of a monitored mean, such as the `log_prob` of the sweep's statistics.
+        window: number of sweeps compared, a multiple of four.
+
+    Returns:
+        Whether they agree; False while there are fewer than two windows or a value is not finite.
+
+    Raises:
+        ValueError: `window` is not a positive multiple of four.
+    """
+    if window < _BATCHES or window % _BATCHES:
+        raise ValueError(f"window={window} must be a positive multiple of {_BATCHES}")
+    if len(history) < 2 * window:
+        return False
+    size, recent = window // _BATCHES, history[-2 * window :]
+    means = [statistics.fmean(recent[i : i + size]) for i in range(0, 2 * window, size)]
+    variance = statistics.fmean((after - before) ** 2 for before, after in pairwise(means)) / 2
+    difference = statistics.fmean(means[_BATCHES:]) - statistics.fmean(means[:_BATCHES])
+    return math.isfinite(variance) and difference**2 <= 4 * (2 * variance / _BATCHES)

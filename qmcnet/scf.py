@@ -1,0 +1,176 @@
+"""Hartree-Fock orbitals of a molecule from PySCF.
+
+PySCF is imported on first use: it is not needed to sample or train, and its import is slow.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from qmcnet.gto import GaussianBasis, MeanFieldOrbitals, Shell
+from qmcnet.molecule import Molecule
+
+_METHODS = ("rohf", "uhf")
+_SUGGESTIONS = ("cc-pvdz", "def2-svp", "6-31g*", "sto-3g")
+_ENERGY_TOLERANCE = 1e-10
+_DIIS_CYCLES = 100
+_NEWTON_CYCLES = 50
+
+
+@dataclass(frozen=True)
+class HartreeFockResult:
+    """Outcome of a Hartree-Fock calculation.
+
+    Attributes:
+        orbitals: occupied orbitals, float64 on the CPU.
+        energy: total energy with the nuclear repulsion, hartree.
+        converged: whether the self-consistent field converged.
+        basis: name of the basis set.
+        method: `rohf` or `uhf`.
+    """
+
+    orbitals: MeanFieldOrbitals
+    energy: float
+    converged: bool
+    basis: str
+    method: str
+
+
+def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf") -> HartreeFockResult:
+    """Solve the Hartree-Fock equations of a molecule.
+
+    DIIS comes first and a second-order solver takes over where it fails. An internal instability of a UHF
+    solution is followed once, to the broken-symmetry solution below it.
+
+    Args:
+        molecule: nuclei and electrons.
+        basis: name of a Gaussian basis set known to PySCF, with shells up to g.
+        method: `rohf` (up and down electrons share orbitals) or `uhf`.
+
+    Returns:
+        Orbitals and energy; a calculation that did not converge is reported and gives a warning.
+
+    Raises:
+        ValueError: `method` or `basis` is unknown, or the basis is too small for the electrons.
+    """
+    if method not in _METHODS:
+        raise ValueError(f"method={method!r}: choose one of {', '.join(_METHODS)}")
+    mol = _mole(molecule, basis)
+    functions = gaussian_basis(mol)
+    if functions.n_ao < molecule.n_up:
+        raise ValueError(
+            f"basis={basis!r} has {functions.n_ao} functions for {molecule.n_up} spin-up electrons: "
+            "choose a larger basis"
+        )
+    solution = _solve(mol, method)
+    if not solution.converged:
+        warnings.warn(
+            f"{method} of {molecule.formula} in {basis} did not converge: E = {solution.e_tot:.6f} hartree. "
+            "The orbitals can still start a pretraining; another basis or method may converge",
+            stacklevel=2,
+        )
+    orbitals = MeanFieldOrbitals(functions, *_occupied(solution, method))
+    return HartreeFockResult(orbitals, float(solution.e_tot), bool(solution.converged), basis, method)
+
+
+def gaussian_basis(mol: Any) -> GaussianBasis:
+    """Copy the basis set of a PySCF molecule.
+
+    Args:
+        mol: built `pyscf.gto.Mole` with spherical functions.
+
+    Returns:
+        The basis functions in the order of `mol`.
+
+    Raises:
+        ValueError: `mol` has Cartesian functions.
+    """
+    if mol.cart:
+        raise ValueError("mol.cart=True: only spherical basis functions are supported, set mol.cart=False")
+    return GaussianBasis([_shell(mol, i) for i in range(mol.nbas)])
+
+
+def _shell(mol: Any, i: int) -> Shell:
+    from pyscf.gto import gto_norm
+
+    degree, exponents = int(mol.bas_angular(i)), mol.bas_exp(i)
+    coefficients = mol.bas_ctr_coeff(i).T * gto_norm(degree, exponents)
+    x, y, z = mol.bas_coord(i).tolist()
+    return Shell((x, y, z), degree, tuple(exponents.tolist()), tuple(map(tuple, coefficients.tolist())))
+
+
+def _mole(molecule: Molecule, basis: str) -> Any:
+    from pyscf import gto
+
+    for symbol in dict.fromkeys(molecule.symbols):
+        if not _has_basis(basis, symbol):
+            known = [name for name in _SUGGESTIONS if _has_basis(name, symbol)]
+            raise ValueError(
+                f"basis={basis!r} is not known to PySCF for element {symbol}: try {' or '.join(known)}"
+            )
+    return gto.Mole(
+        atom=list(zip(molecule.symbols, molecule.coordinates, strict=True)),
+        unit="bohr",
+        basis=basis,
+        charge=molecule.charge,
+        spin=molecule.spin,
+        verbose=0,
+    ).build(dump_input=False, parse_arg=False)
+
+
+def _has_basis(basis: str, symbol: str) -> bool:
+    from pyscf.gto.basis import load
+    from pyscf.lib.exceptions import BasisNotFoundError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PySCF advises to install another package for every unknown name.
+        try:
+            return bool(load(basis, symbol))
+        except (BasisNotFoundError, AssertionError, KeyError, ValueError):
+            return False
+
+
+def _solve(mol: Any, method: str) -> Any:
+    from pyscf import lib, scf
+
+    mean_field = (scf.rohf.ROHF if method == "rohf" else scf.uhf.UHF)(mol)
+    mean_field.conv_tol, mean_field.max_cycle, mean_field.chkfile = _ENERGY_TOLERANCE, _DIIS_CYCLES, None
+    # Threads sum integrals in a random order, which can rotate degenerate orbitals from run to run.
+    with lib.with_omp_threads(1):
+        mean_field.kernel()
+        if not mean_field.converged:
+            mean_field = _second_order(mean_field, mean_field.mo_coeff)
+        if method == "uhf" and mean_field.converged:
+            mean_field = _follow_instability(mean_field)
+    return mean_field
+
+
+def _second_order(mean_field: Any, mo_coeff: Any) -> Any:
+    solver = mean_field.newton()
+    solver.max_cycle = _NEWTON_CYCLES
+    solver.kernel(mo_coeff, mean_field.mo_occ)
+    return solver
+
+
+def _follow_instability(mean_field: Any) -> Any:
+    from pyscf.scf.stability import uhf_internal
+
+    n_orbitals = mean_field.mo_coeff[0].shape[1]
+    if not any(0 < n < n_orbitals for n in mean_field.mol.nelec):
+        return mean_field
+    rotated, stable = uhf_internal(mean_field, with_symmetry=False, return_status=True)
+    if stable:
+        return mean_field
+    lower = _second_order(mean_field, rotated)
+    return lower if lower.converged and lower.e_tot < mean_field.e_tot else mean_field
+
+
+def _occupied(mean_field: Any, method: str) -> tuple[torch.Tensor, torch.Tensor]:
+    coefficients, occupations = mean_field.mo_coeff, mean_field.mo_occ
+    if method == "rohf":
+        up, down = coefficients[:, occupations > 0], coefficients[:, occupations == 2]
+    else:
+        up, down = (c[:, n > 0] for c, n in zip(coefficients, occupations, strict=True))
+    return torch.tensor(up), torch.tensor(down)

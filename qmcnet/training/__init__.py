@@ -1,0 +1,1 @@
+"""Runs: the stages of a calculation, their checkpoints and their output."""

@@ -1,0 +1,126 @@
+"""The evaluation stage: the energy of the trained wavefunction, with an error bar."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from qmcnet.observables.statistics import Estimate, estimate
+from qmcnet.training.simulation import Simulation
+from qmcnet.training.stages import Row, summarize
+
+DISCARDED_SHARES = (0.0, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How long to evaluate.
+
+    Attributes:
+        steps: largest number of recorded steps; 0 turns evaluation off.
+        target_error: standard error, in hartree, at which to stop; None uses all steps.
+        min_steps: recorded steps before the error may stop the evaluation.
+        burn_in: sweeps made before recording.
+    """
+
+    steps: int = 1000
+    target_error: float | None = None
+    min_steps: int = 100
+    burn_in: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: for a number out of range.
+        """
+        if min(self.steps, self.min_steps, self.burn_in) < 0:
+            raise ValueError(
+                f"evaluation needs steps, min_steps, burn_in >= 0, got {self.steps}, {self.min_steps}, {self.burn_in}"
+            )
+        if self.target_error is not None and not self.target_error > 0:
+            raise ValueError(f"evaluation target_error={self.target_error} must be positive, or null")
+
+
+class Evaluation:
+    """Samples with frozen parameters until the error target or the step limit."""
+
+    name = "evaluation"
+    order = 3
+    check_every = 50
+
+    def __init__(self, simulation: Simulation, settings: EvaluationSettings) -> None:
+        """Prepare the first sweep.
+
+        Args:
+            simulation: trained wavefunction and its walkers.
+            settings: how long to evaluate.
+        """
+        self.simulation, self.settings = simulation, settings
+        self.step = -settings.burn_in
+        self.series: list[torch.Tensor] = []
+        self.error_reached = False
+
+    def finished(self) -> bool:
+        """Whether the error target or the step limit is reached."""
+        return self.step >= self.settings.steps or self.error_reached
+
+    def progress(self) -> tuple[int, int]:
+        """Recorded steps and the most that will be recorded."""
+        return max(self.step, 0), self.settings.steps
+
+    def advance(self) -> Row:
+        """Sweep and record the local energies; proposal widths adapt only before recording starts."""
+        run = self.simulation
+        adapt = self.step < 0
+        run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator, adapt=adapt)
+        energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
+        self.step += 1
+        if not adapt:
+            self.series.append(energy.total)
+            self.error_reached = self._error_reached()
+        return {**summarize(energy), **sampling}
+
+    def _error_reached(self) -> bool:
+        target = self.settings.target_error
+        if target is None or self.step % self.check_every or self.step < self.settings.min_steps:
+            return False
+        result = self.estimate()[0]
+        return result.stationary and result.standard_error <= target
+
+    def local_energies(self) -> np.ndarray:
+        """Recorded local energies, shape (steps, B), in hartree; non-finite ones are NaN."""
+        series = torch.stack(self.series).cpu().numpy()
+        return np.where(np.isfinite(series), series, np.nan)
+
+    def estimate(self) -> tuple[Estimate, int, int]:
+        """Estimate the energy from the longest stationary tail of the series.
+
+        Returns:
+            The estimate, the number of steps discarded at the start, and the number of non-finite energies left
+            out (their walkers are dropped from the estimate).
+        """
+        series = self.local_energies()
+        bad = np.isnan(series)
+        kept = series[:, ~bad.any(0)]
+        for share in DISCARDED_SHARES:
+            discarded = int(share * len(kept))
+            result = estimate(kept[discarded:])
+            if result.stationary:
+                break
+        return result, discarded, int(bad.sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step and the recorded energies."""
+        series = torch.stack(self.series) if self.series else torch.empty(0)
+        return {"step": self.step, "series": series, "error_reached": self.error_reached}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        self.step, self.error_reached = state["step"], state["error_reached"]
+        self.series = list(state["series"].unbind(0))

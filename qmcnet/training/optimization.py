@@ -1,0 +1,68 @@
+"""The optimisation stage: variational Monte Carlo."""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from qmcnet.training.simulation import Simulation
+from qmcnet.training.stages import Row, summarize
+
+
+class Optimizer(Protocol):
+    """Changes the parameters of an ansatz to lower its energy."""
+
+    def update(self, positions: Tensor, local_energy: Tensor) -> Row:
+        """Make one change from the positions (B, N, 3) and local energies (B,) of the walkers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+
+
+class Optimization:
+    """Alternates sampling and parameter updates."""
+
+    name = "optimization"
+    order = 2
+
+    def __init__(self, simulation: Simulation, optimizer: Optimizer, steps: int) -> None:
+        """Prepare the first step.
+
+        Args:
+            simulation: wavefunction and walkers.
+            optimizer: changes the parameters of the same wavefunction.
+            steps: parameter updates to make.
+        """
+        self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
+
+    def finished(self) -> bool:
+        """Whether all updates have been made."""
+        return self.step >= self.steps
+
+    def progress(self) -> tuple[int, int]:
+        """Updates made and planned."""
+        return self.step, self.steps
+
+    def advance(self) -> Row:
+        """Sample, measure the local energy, and update the parameters once."""
+        run = self.simulation
+        run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
+        energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
+        update = self.optimizer.update(run.walkers.positions, energy.total)
+        self.step += 1
+        return {**summarize(energy), **sampling, **update}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step and the state of the optimiser."""
+        return {"step": self.step, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        self.step = state["step"]
+        self.optimizer.load_state_dict(state["optimizer"])

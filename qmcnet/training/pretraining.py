@@ -1,0 +1,144 @@
+"""The pretraining stage: fit the orbitals of the network to Hartree-Fock.
+
+References:
+    Pfau, Spencer, Matthews, Foulkes, Phys. Rev. Research 2, 033429 (2020), doi:10.1103/PhysRevResearch.2.033429.
+
+Letters: B walkers, K determinants, n electrons of one spin, M orbitals.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.training.simulation import Simulation
+from qmcnet.training.stages import Row
+
+METHODS = ("uhf", "rohf")
+
+
+@dataclass(frozen=True)
+class PretrainingSettings:
+    """How to pretrain.
+
+    Attributes:
+        steps: updates; 0 turns pretraining off.
+        learning_rate: of the Adam optimiser.
+        basis: Gaussian basis of the Hartree-Fock calculation.
+        method: 'uhf' or 'rohf'.
+        sampling_steps: Metropolis moves between updates.
+    """
+
+    steps: int = 1000
+    learning_rate: float = 3e-4
+    basis: str = "cc-pvdz"
+    method: str = "uhf"
+    sampling_steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: for an unknown method or a number out of range.
+        """
+        if self.method not in METHODS:
+            raise ValueError(f"pretraining method={self.method!r} must be one of {METHODS}")
+        if self.steps < 0 or self.sampling_steps < 1 or not self.learning_rate > 0:
+            raise ValueError(
+                f"pretraining needs steps >= 0, sampling_steps >= 1 and learning_rate > 0, got steps={self.steps}, "
+                f"sampling_steps={self.sampling_steps}, learning_rate={self.learning_rate}"
+            )
+
+
+def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference between network and target orbitals.
+
+    Args:
+        orbitals: one matrix per spin that has electrons, shape (B, K, n, M). Of full determinants (M > n) the
+            columns of the other spin are fitted to zero.
+        targets: one matrix per such spin, shape (B, n, n).
+
+    Returns:
+        The error, a scalar.
+    """
+    error = orbitals[0].new_zeros(())
+    column = 0
+    for matrix, target in zip(orbitals, targets, strict=True):
+        n_electrons = target.shape[-1]
+        if matrix.shape[-1] > n_electrons:
+            wide = matrix.new_zeros(len(target), n_electrons, matrix.shape[-1])
+            wide[..., column : column + n_electrons] = target
+            target = wide
+        error = error + (matrix - target[:, None]).square().mean()
+        column += n_electrons
+    return error
+
+
+class Pretraining:
+    """Adam on the orbital error; half of the walkers follow Hartree-Fock, half the network."""
+
+    name = "pretraining"
+    order = 0
+
+    def __init__(self, simulation: Simulation, mean_field: nn.Module, settings: PretrainingSettings) -> None:
+        """Prepare the first update.
+
+        Args:
+            simulation: wavefunction and walkers.
+            mean_field: returns the target orbitals of each spin and `log_prob`.
+            settings: how to pretrain.
+        """
+        self.simulation, self.settings, self.step = simulation, settings, 0
+        walkers = simulation.walkers.positions
+        self.mean_field: Any = mean_field.to(walkers.device, walkers.dtype)
+        self.optimizer = torch.optim.Adam(simulation.ansatz.parameters(), lr=settings.learning_rate)
+        self.sampler = replace(simulation.sampler, steps=settings.sampling_steps)
+
+    def finished(self) -> bool:
+        """Whether all updates have been made."""
+        return self.step >= self.settings.steps
+
+    def progress(self) -> tuple[int, int]:
+        """Updates made and planned."""
+        return self.step, self.settings.steps
+
+    def log_prob(self, positions: Tensor) -> Tensor:
+        """Log-probability of the mixed ensemble: the first half follows Hartree-Fock, the rest the network.
+
+        Args:
+            positions: electron positions, shape (B, N, 3), in bohr.
+
+        Returns:
+            Unnormalised log-probability, shape (B,).
+        """
+        half = len(positions) // 2
+        network = self.simulation.log_prob(positions[half:])
+        return torch.cat([self.mean_field.log_prob(positions[:half]), network])
+
+    def advance(self) -> Row:
+        """Sample and make one update."""
+        run: Any = self.simulation
+        run.walkers, sampling = self.sampler.sweep(self.log_prob, run.walkers, run.generator)
+        with torch.no_grad():
+            targets = [matrix for matrix in self.mean_field(run.walkers.positions) if matrix.shape[-1]]
+        error = orbital_error(run.ansatz.orbitals(run.walkers.positions), targets)
+        self.optimizer.zero_grad()
+        error.backward()
+        self.optimizer.step()
+        self.step += 1
+        return {"mse": error.detach(), **sampling}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step and the state of the optimiser."""
+        return {"step": self.step, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        self.step = state["step"]
+        self.optimizer.load_state_dict(state["optimizer"])

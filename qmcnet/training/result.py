@@ -1,0 +1,172 @@
+"""The result of a run: one file with the energy, its error bar, and all that is needed to quote it."""
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from qmcnet.molecule import Molecule
+from qmcnet.observables.reference import lookup
+from qmcnet.observables.statistics import outlier_share
+from qmcnet.training.checkpoint import atomic_write
+from qmcnet.training.evaluation import Evaluation
+from qmcnet.units import BOHR_PER_ANGSTROM
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found. Energies in hartree; None where the evaluation is not stationary.
+
+    Attributes:
+        energy: mean local energy.
+        standard_error: of the energy, autocorrelation included.
+        tau: integrated autocorrelation time, in evaluation steps; 1 for independent samples.
+        r_hat: split R-hat across walkers; 1 when all walkers agree.
+        n_effective: independent samples the series is worth.
+        variance: of the local energy, in hartree^2; 0 for an exact state.
+        outlier_share: share of local energies far out in the tails.
+        nonfinite: local energies that were not finite and are left out.
+        stationary: whether the series may be called an estimate.
+        reason: why not, or an empty string.
+        evaluation_steps: steps recorded.
+        discarded_steps: steps left out at the start.
+        trained_steps: optimisation steps made.
+        reference: reference energy for this geometry, with its source, or None.
+        wall_seconds: duration of the whole run, interruptions summed.
+        metadata: geometry, seed, versions, device, precision and configuration hash.
+    """
+
+    energy: float | None
+    standard_error: float | None
+    tau: float
+    r_hat: float
+    n_effective: float
+    variance: float
+    outlier_share: float
+    nonfinite: int
+    stationary: bool
+    reason: str
+    evaluation_steps: int
+    discarded_steps: int
+    trained_steps: int
+    reference: dict[str, Any] | None
+    wall_seconds: float
+    metadata: dict[str, Any]
+
+    @property
+    def error_from_reference(self) -> float | None:
+        """Energy minus reference energy, in hartree."""
+        if self.energy is None or self.reference is None:
+            return None
+        return float(self.energy - self.reference["energy"])
+
+    def write(self, path: Path) -> None:
+        """Write the result as JSON, metadata at the top level.
+
+        Args:
+            path: file to create or replace.
+        """
+        content = asdict(self)
+        content |= content.pop("metadata")
+        text = json.dumps(content, indent=2) + "\n"
+        atomic_write(path, lambda file: file.write(text.encode()))
+
+    @classmethod
+    def read(cls, path: Path) -> "Result":
+        """Read a result written by `write`.
+
+        Args:
+            path: the JSON file.
+
+        Returns:
+            The result.
+        """
+        content = json.loads(path.read_text())
+        own = {name: content.pop(name) for name in cls.__dataclass_fields__ if name != "metadata"}
+        return cls(**own, metadata=content)
+
+    def summary(self) -> str:
+        """Say what was found in a few lines."""
+        if self.energy is None or self.standard_error is None:
+            return f"no estimate: the evaluation is not stationary ({self.reason}); use more evaluation.steps"
+        lines = [
+            f"energy           {self.energy:.6f} +- {self.standard_error:.6f} hartree",
+            f"variance         {self.variance:.3g} hartree^2, tau {self.tau:.2f}, R-hat {self.r_hat:.4f}, "
+            f"{self.n_effective:.0f} effective samples",
+        ]
+        if self.reference and self.error_from_reference is not None:
+            lines.insert(
+                1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({self.reference['source']})"
+            )
+        if self.nonfinite:
+            lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
+        return "\n".join(lines)
+
+
+def make_result(
+    evaluation: Evaluation,
+    molecule: Molecule,
+    trained_steps: int,
+    wall_seconds: float,
+    metadata: dict[str, Any],
+) -> Result:
+    """Assemble the result of a finished evaluation.
+
+    Args:
+        evaluation: the finished stage.
+        molecule: the system.
+        trained_steps: optimisation steps made.
+        wall_seconds: duration of the whole run.
+        metadata: further facts to record.
+
+    Returns:
+        The result; without an energy if the evaluation is not stationary.
+    """
+    estimate, discarded, nonfinite = evaluation.estimate()
+    energies = evaluation.local_energies()[discarded:]
+    reference = lookup(molecule)
+    return Result(
+        energy=estimate.mean if estimate.stationary else None,
+        standard_error=estimate.standard_error if estimate.stationary else None,
+        tau=estimate.tau,
+        r_hat=estimate.r_hat,
+        n_effective=estimate.n_effective,
+        variance=estimate.variance,
+        outlier_share=outlier_share(energies[:, ~(energies != energies).any(0)]),
+        nonfinite=nonfinite,
+        stationary=estimate.stationary,
+        reason=estimate.reason,
+        evaluation_steps=len(energies) + discarded,
+        discarded_steps=discarded,
+        trained_steps=trained_steps,
+        reference=asdict(reference) if reference else None,
+        wall_seconds=wall_seconds,
+        metadata=metadata,
+    )
+
+
+def geometry(molecule: Molecule) -> dict[str, Any]:
+    """Geometry in both units.
+
+    Args:
+        molecule: the system.
+
+    Returns:
+        Symbols and coordinates in bohr and in angstrom.
+    """
+    angstrom = [[x / BOHR_PER_ANGSTROM for x in row] for row in molecule.coordinates]
+    bohr = [list(row) for row in molecule.coordinates]
+    return {"symbols": list(molecule.symbols), "bohr": bohr, "angstrom": angstrom}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("qmcnet", "torch", "numpy", "pyscf"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

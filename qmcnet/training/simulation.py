@@ -1,0 +1,95 @@
+"""What every stage of a run shares: the wavefunction, the Hamiltonian and the walkers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.hamiltonian import MolecularHamiltonian
+from qmcnet.molecule import Molecule
+from qmcnet.sampling import Metropolis, Walkers, initial_positions
+
+
+@dataclass
+class Simulation:
+    """Wavefunction, Hamiltonian, sampler and walkers, and the one source of randomness.
+
+    Attributes:
+        molecule: the system.
+        ansatz: the wavefunction, maps positions to (sign, log_abs_psi).
+        hamiltonian: gives the local energy.
+        sampler: moves the walkers.
+        walkers: the ensemble.
+        generator: source of all random numbers, on the device of the walkers.
+    """
+
+    molecule: Molecule
+    ansatz: nn.Module
+    hamiltonian: MolecularHamiltonian
+    sampler: Metropolis
+    walkers: Walkers
+    generator: torch.Generator
+
+    @classmethod
+    def start(
+        cls,
+        ansatz: nn.Module,
+        hamiltonian: MolecularHamiltonian,
+        sampler: Metropolis,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> "Simulation":
+        """Move everything to a device and place the walkers on atomic shells.
+
+        Args:
+            ansatz: the wavefunction, with a `molecule`.
+            hamiltonian: gives the local energy.
+            sampler: moves the walkers.
+            batch_size: number of walkers.
+            seed: seed of the run.
+            device: where to compute.
+
+        Returns:
+            A simulation ready for its first stage.
+        """
+        molecule: Molecule = ansatz.molecule  # type: ignore[assignment]
+        generator = torch.Generator(device).manual_seed(seed)
+        dtype = next(ansatz.parameters()).dtype
+        positions = initial_positions(molecule, batch_size, generator, dtype, device)
+        walkers = sampler.start(positions)
+        return cls(molecule, ansatz.to(device), hamiltonian.to(device), sampler, walkers, generator)
+
+    def log_prob(self, positions: Tensor) -> Tensor:
+        """Log-probability that the walkers follow, 2 log|psi|.
+
+        Args:
+            positions: electron positions, shape (B, N, 3), in bohr.
+
+        Returns:
+            Unnormalised log-probability, shape (B,).
+        """
+        log_prob: Tensor = 2 * self.ansatz(positions)[1]
+        return log_prob
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes while the simulation runs."""
+        return {
+            "ansatz": self.ansatz.state_dict(),
+            "walkers": self.walkers.to_state(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        self.ansatz.load_state_dict(state["ansatz"])
+        device = self.walkers.positions.device
+        self.walkers = Walkers.from_state(
+            {name: value.to(device) for name, value in state["walkers"].items()}
+        )
+        self.generator.set_state(state["generator"].cpu())

@@ -1,0 +1,379 @@
+"""A variational Monte Carlo run: pretraining, burn-in, optimisation and evaluation in one directory."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from qmcnet.hamiltonian import MolecularHamiltonian
+from qmcnet.laplacian import ForwardLaplacian
+from qmcnet.molecule import Molecule
+from qmcnet.optimizers import Spring
+from qmcnet.protocols import LaplacianBackend
+from qmcnet.sampling import Metropolis
+from qmcnet.scf import hartree_fock
+from qmcnet.training import result as results
+from qmcnet.training.burn_in import BurnIn, BurnInSettings
+from qmcnet.training.checkpoint import Checkpoints, Position, atomic_write
+from qmcnet.training.directory import RunDirectoryError, difference, flatten, identity, lock
+from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
+from qmcnet.training.evaluation import Evaluation, EvaluationSettings
+from qmcnet.training.interruption import Interruption
+from qmcnet.training.optimization import Optimization, Optimizer
+from qmcnet.training.pretraining import Pretraining, PretrainingSettings
+from qmcnet.training.result import Result
+from qmcnet.training.simulation import Simulation
+from qmcnet.training.stages import Stage
+
+logger = logging.getLogger(__name__)
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn a device name into a device that exists.
+
+    Args:
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: if the name is unknown or the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.split(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r} must be auto, cpu, cuda or cuda:N")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r}: torch {torch.__version__} sees no CUDA device; use device=cpu or auto"
+        )
+    return torch.device(device)
+
+
+def describe(part: Any, partial: bool = False) -> dict[str, Any]:
+    """Describe an object as the configuration that builds it.
+
+    Args:
+        part: a dataclass, or an object with `settings`.
+        partial: whether the configuration leaves arguments to be filled in.
+
+    Returns:
+        Its class under `_target_`, and its settings.
+    """
+    settings = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part.settings
+    target = {"_target_": f"{type(part).__module__}.{type(part).__qualname__}"}
+    return target | ({"_partial_": True} if partial else {}) | settings
+
+
+class VMC:
+    """A run that can be trained, interrupted, continued and evaluated."""
+
+    def __init__(
+        self,
+        ansatz: nn.Module,
+        directory: str | Path,
+        *,
+        optimizer: Callable[[nn.Module], Optimizer] = Spring,
+        sampler: Metropolis | None = None,
+        laplacian: LaplacianBackend | None = None,
+        pretraining: PretrainingSettings | None = None,
+        burn_in: BurnInSettings | None = None,
+        evaluation: EvaluationSettings | None = None,
+        logging: LoggingSettings | None = None,
+        checkpoints: CheckpointSettings | None = None,
+        steps: int = 1000,
+        batch_size: int = 1024,
+        seed: int = 0,
+        device: str = "auto",
+        wall_time: float | None = None,
+        resume: bool = True,
+        overwrite: bool = False,
+    ) -> None:
+        """Assemble a run; nothing is computed or written yet.
+
+        Args:
+            ansatz: the wavefunction, with a `molecule` and `settings`; its precision is that of the run.
+            directory: run directory; a directory that holds this run continues it.
+            optimizer: makes the optimiser of an ansatz.
+            sampler: moves the walkers.
+            laplacian: back end that differentiates log|psi|.
+            pretraining: how to pretrain.
+            burn_in: how to relax the walkers.
+            evaluation: how to evaluate.
+            logging: how often statistics are fetched.
+            checkpoints: when checkpoints are written.
+            steps: optimisation steps.
+            batch_size: number of walkers.
+            seed: seed of the random numbers.
+            device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+            wall_time: seconds after which the run saves and stops; None for no limit.
+            resume: continue a run found in the directory.
+            overwrite: with `resume=False`, move a run found in the directory aside.
+
+        Raises:
+            ValueError: for a setting out of range.
+        """
+        if batch_size < 2 or steps < 0:
+            raise ValueError(
+                f"a run needs batch_size >= 2 and steps >= 0, got batch_size={batch_size}, steps={steps}"
+            )
+        self.device = choose_device(device)
+        self.molecule: Molecule = ansatz.molecule  # type: ignore[assignment]
+        self.ansatz = ansatz.to(self.device)
+        self.optimizer = optimizer(self.ansatz)
+        self.directory = Path(directory)
+        self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian()
+        self.pretraining, self.burn_in = pretraining or PretrainingSettings(), burn_in or BurnInSettings()
+        self.evaluation, self.logging = evaluation or EvaluationSettings(), logging or LoggingSettings()
+        self.checkpoints = checkpoints or CheckpointSettings()
+        self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
+        self.resume, self.overwrite = resume, overwrite
+        hamiltonian = MolecularHamiltonian(self.molecule, self.laplacian)
+        self.simulation = Simulation.start(
+            self.ansatz, hamiltonian, self.sampler, batch_size, seed, self.device
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that builds this run again."""
+        parts = ("laplacian", "sampler", "pretraining", "burn_in", "evaluation", "logging", "checkpoints")
+        scalars = ("steps", "batch_size", "seed", "wall_time", "resume", "overwrite")
+        config = {"system": describe(self.molecule), "ansatz": describe(self.ansatz, partial=True)}
+        config |= {name: describe(getattr(self, name)) for name in parts}
+        config["optimizer"] = describe(self.optimizer, partial=True)
+        dtype = str(next(self.ansatz.parameters()).dtype).removeprefix("torch.")
+        values = {name: getattr(self, name) for name in scalars}
+        whole: dict[str, Any] = json.loads(
+            json.dumps({**config, **values, "dtype": dtype, "device": self.device.type})
+        )
+        return whole
+
+    def summary(self) -> str:
+        """Say what is about to be computed: system, network, device and precision."""
+        n_parameters = sum(parameter.numel() for parameter in self.ansatz.parameters())
+        dtype = next(self.ansatz.parameters()).dtype
+        where = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else f"{torch.get_num_threads()} threads"
+        )
+        return "\n".join(
+            [
+                self.molecule.summary(),
+                f"ansatz           {type(self.ansatz).__name__}, {n_parameters} parameters",
+                f"walkers          {self.batch_size}",
+                f"device           {self.device} ({where}), {dtype}, torch {torch.__version__}, "
+                f"matmul precision {torch.get_float32_matmul_precision()}",
+                f"directory        {self.directory}",
+            ]
+        )
+
+    def train(self, on_claim: Callable[[], None] = lambda: None) -> Result:
+        """Run all stages, or what is left of them, and write `result.json`.
+
+        Args:
+            on_claim: called once it is clear that the directory may take this run.
+
+        Returns:
+            The energy of the trained wavefunction with its error bar.
+        """
+        torch.set_float32_matmul_precision("highest")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with lock(self.directory), Interruption(self.wall_time) as interruption:
+            self._claim()
+            finished = self._finished()
+            if finished is not None:
+                logger.info("this run is finished: %d steps trained; its result:", finished.trained_steps)
+                return finished
+            self._write_config()
+            on_claim()
+            driver = self._driver(self.directory, interruption)
+            stages: list[tuple[Callable[[], Stage], Path]] = [
+                (self._make_pretraining, self.directory / "pretraining"),
+                (lambda: BurnIn(self.simulation, self.burn_in), self.directory / "burn_in"),
+                (lambda: Optimization(self.simulation, self.optimizer, self.steps), self.directory),
+                (lambda: Evaluation(self.simulation, self.evaluation), self.directory / "evaluation"),
+            ]
+            found = self._newest(driver)
+            for order, (make, folder) in enumerate(stages):
+                if found and order < Position.parse(found[0]).order:
+                    continue
+                stage = make()
+                if found and order == Position.parse(found[0]).order:
+                    driver.restore(found[1], stage)
+                    logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found[0].name)
+                driver.run(stage, folder)
+                if isinstance(stage, BurnIn) and not stage.equilibrated:
+                    logger.warning("burn-in stopped after %d sweeps without reaching equilibrium", stage.step)
+            assert isinstance(stage, Evaluation)
+            return self._conclude(stage, driver, self.directory)
+
+    def evaluate(self, settings: EvaluationSettings, directory: Path | None = None) -> Result:
+        """Evaluate the trained wavefunction further, from the trained walkers, with frozen parameters.
+
+        Args:
+            settings: how long to evaluate.
+            directory: where the evaluation keeps its state and result; by default inside the run directory.
+
+        Returns:
+            The energy with its error bar.
+
+        Raises:
+            RunDirectoryError: if the run has not been trained.
+        """
+        torch.set_float32_matmul_precision("highest")
+        trained = Checkpoints(self.directory / "checkpoints", 1).load_newest()
+        if trained is None or Position.parse(trained[0]).order < Optimization.order:
+            raise RunDirectoryError(
+                f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first"
+            )
+        folder = (
+            directory
+            or self.directory / "evaluation" / f"steps={settings.steps}-target_error={settings.target_error}"
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(folder), Interruption(self.wall_time) as interruption:
+            driver = self._driver(folder, interruption)
+            driver.restore(trained[1], None)
+            # A stream of random numbers of its own, so that it does not repeat the one of the run.
+            self.simulation.generator.manual_seed(self.seed + 500_009)
+            stage = Evaluation(self.simulation, settings)
+            earlier = driver.checkpoints.load_newest()
+            if earlier and Position.parse(earlier[0]).trained == driver.trained:
+                driver.restore(earlier[1], stage)
+                driver.earlier_seconds = earlier[1]["wall_seconds"]
+            driver.run(stage, folder)
+            return self._conclude(stage, driver, folder)
+
+    def load_trained(self) -> "VMC":
+        """Take over the newest checkpoint of the run directory without running anything.
+
+        Returns:
+            This run, with trained parameters and walkers.
+
+        Raises:
+            RunDirectoryError: if there is no usable checkpoint.
+        """
+        found = Checkpoints(self.directory / "checkpoints", 1).load_newest()
+        if found is None:
+            raise RunDirectoryError(f"{self.directory} holds no usable checkpoint")
+        self.simulation.load_state_dict(found[1]["simulation"])
+        return self
+
+    def _driver(self, directory: Path, interruption: Interruption) -> Driver:
+        checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)
+        return Driver(
+            directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed
+        )
+
+    def _make_pretraining(self) -> Pretraining:
+        settings = self.pretraining
+        if settings.steps == 0:
+            return Pretraining(self.simulation, nn.Identity(), settings)
+        mean_field = hartree_fock(self.molecule, settings.basis, settings.method)
+        name = f"{mean_field.method.upper()}/{mean_field.basis}"
+        logger.info(
+            "%s energy %.6f hartree%s",
+            name,
+            mean_field.energy,
+            "" if mean_field.converged else " (not converged)",
+        )
+        return Pretraining(self.simulation, mean_field.orbitals, settings)
+
+    def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
+        found = driver.checkpoints.load_newest()
+        if found and Position.parse(found[0]).order == Evaluation.order:
+            if Position.parse(found[0]).trained < self.steps:
+                found = driver.checkpoints.load_newest(before_order=Evaluation.order)
+                logger.info("extending the run to %d optimisation steps", self.steps)
+            else:
+                driver.trained = Position.parse(found[0]).trained
+        if found:
+            driver.earlier_seconds = found[1]["wall_seconds"]
+        return found
+
+    def _claim(self) -> None:
+        """Check that the directory is empty or holds this very run."""
+        path = self.directory / "config.yaml"
+        if not path.exists():
+            return
+        if not self.resume:
+            if not self.overwrite:
+                raise RunDirectoryError(
+                    f"{self.directory} already holds a run; resume=false needs an empty directory, or overwrite=true "
+                    "to move that run aside"
+                )
+            self._move_aside()
+            return
+        old, new = identity(yaml.safe_load(path.read_text())), identity(self.config)
+        if old != new:
+            lines = "\n".join(difference(old, new))
+            raise RunDirectoryError(
+                f"{self.directory} holds a run with another configuration:\n{lines}\nUse another directory"
+            )
+
+    def _move_aside(self) -> None:
+        number = 1
+        while (backup := self.directory.with_name(f"{self.directory.name}.old{number}")).exists():
+            number += 1
+        backup.mkdir()
+        for item in self.directory.iterdir():
+            if item.name not in (".lock", "train.log"):
+                shutil.move(str(item), str(backup / item.name))
+        logger.info("moved the earlier run to %s", backup)
+
+    def _finished(self) -> Result | None:
+        path = self.directory / "result.json"
+        if not path.exists():
+            return None
+        result = Result.read(path)
+        return result if result.stationary and result.trained_steps >= self.steps else None
+
+    def _write_config(self) -> None:
+        text = yaml.safe_dump(self.config, sort_keys=False)
+        atomic_write(self.directory / "config.yaml", lambda file: file.write(text.encode()))
+
+    def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
+        config = self.config
+        digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+        metadata = {
+            "formula": self.molecule.formula,
+            "charge": self.molecule.charge,
+            "spin": self.molecule.spin,
+            "geometry": results.geometry(self.molecule),
+            "seed": self.seed,
+            "device": self.device.type,
+            "dtype": config["dtype"],
+            "batch_size": self.batch_size,
+            "versions": results.versions(),
+            "config_hash": digest[:16],
+        }
+        result = results.make_result(stage, self.molecule, driver.trained, driver.wall_seconds, metadata)
+        path = folder / "result.json"
+        if path.exists():
+            previous = Result.read(path)
+            path.rename(folder / f"result-{previous.trained_steps:08d}-{previous.evaluation_steps:06d}.json")
+        result.write(path)
+        self._write_hparams(flatten(identity(config)), result, folder)
+        return result
+
+    def _write_hparams(self, settings: dict[str, Any], result: Result, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        scalars = {
+            key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)
+        }
+        metrics = {"hparam/energy": result.energy, "hparam/standard_error": result.standard_error}
+        found = {name: value for name, value in metrics.items() if value is not None}
+        if found:
+            with SummaryWriter(str(folder)) as writer:
+                writer.add_hparams(scalars, found, run_name="hparams")

@@ -1,0 +1,133 @@
+"""Where the statistics of a run go: CSV files and TensorBoard.
+
+Rows are buffered as they come, tensors on their device, and fetched together every few steps, so that the step
+loop does not wait for the device.
+"""
+
+import csv
+import io
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from qmcnet.training.checkpoint import atomic_write
+from qmcnet.training.stages import Row
+
+logger = logging.getLogger(__name__)
+
+TAGS = {
+    "energy": ("energy", "ewmean", "ewvar"),
+    "local_energy": ("variance", "minimum", "maximum", "kinetic", "potential", "nonfinite"),
+    "sampling": ("pmove", "width", "stuck_share", "step_length", "log_prob"),
+    "opt": ("grad_norm", "update_norm", "learning_rate", "clipped_share"),
+}
+GROUPS = {name: group for group, names in TAGS.items() for name in names}
+FIRST_COLUMNS = ("step", "energy", "ewmean", "ewvar", "pmove")
+
+
+def fetch(rows: Iterable[Row]) -> list[dict[str, float]]:
+    """Bring buffered rows to the host in one transfer.
+
+    Args:
+        rows: rows with the same names, tensors and numbers mixed.
+
+    Returns:
+        The rows as plain numbers.
+    """
+    rows = list(rows)
+    tensors = [value.double() for row in rows for value in row.values() if isinstance(value, Tensor)]
+    numbers = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [{k: next(numbers) if isinstance(v, Tensor) else float(v) for k, v in row.items()} for row in rows]
+
+
+def cut_back(path: Path, last_step: int) -> int:
+    """Drop the rows of a CSV file after a step; a resumed run will write them again.
+
+    Args:
+        path: CSV file whose first column is the step.
+        last_step: last step to keep.
+
+    Returns:
+        Number of rows dropped.
+    """
+    if not path.exists():
+        return 0
+    lines = path.read_text().splitlines()
+    # A line cut short by a crash has too few columns, and its step is not to be trusted.
+    columns = lines[0].count(",") if lines else 0
+    whole = [line for line in lines[1:] if line.count(",") == columns and line.split(",")[-1]]
+    kept = [line for line in whole if int(line.split(",", 1)[0]) <= last_step]
+    dropped = len(lines) - 1 - len(kept)
+    if dropped > 0:
+        text = "\n".join([*lines[:1], *kept]) + "\n"
+        atomic_write(path, lambda file: file.write(text.encode()))
+    return dropped
+
+
+class Writer:
+    """Writes the statistics of one stage."""
+
+    def __init__(self, folder: Path, stage: str, step: int) -> None:
+        """Open the files of a stage, cut back to where it starts.
+
+        Args:
+            folder: where to write; one for each stage, since TensorBoard purges a whole folder on resume.
+            stage: name of the stage.
+            step: last step whose rows to keep.
+        """
+        self.stage = stage
+        self.path = folder / ("train_stats.csv" if stage == "optimization" else f"{stage}_stats.csv")
+        folder.mkdir(parents=True, exist_ok=True)
+        dropped = cut_back(self.path, step)
+        if dropped:
+            logger.info("%s: %d rows after step %d will be written again", self.path.name, dropped, step)
+        self.tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def write(self, rows: list[tuple[int, dict[str, float]]]) -> None:
+        """Append rows.
+
+        Args:
+            rows: step and statistics of each.
+        """
+        if not rows:
+            return
+        columns = self._columns(rows[0][1])
+        buffer = io.StringIO()
+        table: Any = csv.writer(buffer, lineterminator="\n")
+        if not self.path.exists():
+            table.writerow(columns)
+        for step, row in rows:
+            table.writerow([step, *(repr(row[name]) for name in columns[1:])])
+            for name, value in row.items():
+                self.tensorboard.add_scalar(self._tag(name), value, step)
+        with open(self.path, "a") as file:
+            file.write(buffer.getvalue())
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Write one number that belongs to TensorBoard alone, such as a time.
+
+        Args:
+            tag: its full tag.
+            value: the number.
+            step: the step it belongs to.
+        """
+        self.tensorboard.add_scalar(tag, value, step)
+
+    def _columns(self, row: dict[str, float]) -> list[str]:
+        first = [name for name in FIRST_COLUMNS if name == "step" or name in row]
+        return first + [name for name in row if name not in first]
+
+    def _tag(self, name: str) -> str:
+        if self.stage == "optimization":
+            group = GROUPS.get(name, "opt")
+            return f"{group}/{'mean' if name == 'energy' else name}"
+        return f"{self.stage}/{name}"
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self.tensorboard.close()

@@ -1,0 +1,24 @@
+import pytest
+import torch
+from scipy.constants import physical_constants
+
+from qmcnet.units import BOHR_PER_ANGSTROM, EV_PER_HARTREE, to_bohr
+
+
+def test_factors_are_those_of_codata():
+    bohr_radius_in_angstrom = physical_constants["Bohr radius"][0] * 1e10
+    assert pytest.approx(1.0 / bohr_radius_in_angstrom, rel=1e-9) == BOHR_PER_ANGSTROM
+    assert pytest.approx(physical_constants["Hartree energy in eV"][0], rel=1e-9) == EV_PER_HARTREE
+
+
+def test_to_bohr_converts_numbers_and_tensors():
+    assert to_bohr(2.5, "bohr") == pytest.approx(2.5)
+    assert to_bohr(1.0, "angstrom") == pytest.approx(1.8897261, rel=1e-7)
+    lengths = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
+    assert torch.equal(to_bohr(lengths, "angstrom"), lengths * BOHR_PER_ANGSTROM)
+
+
+@pytest.mark.parametrize("units", ["Bohr", "nm", ""])
+def test_unknown_units_are_named_with_the_choices(units):
+    with pytest.raises(ValueError, match=rf"units='{units}'.*bohr, angstrom"):
+        to_bohr(1.0, units)
