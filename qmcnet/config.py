@@ -1,18 +1,20 @@
 """From a Hydra configuration to a run. Only this module and the command line know Hydra and OmegaConf."""
 
 import hashlib
+import inspect
 import re
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args, get_origin
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qmcnet.training.directory import NOT_IDENTITY, RunDirectoryError
+from qmcnet.training.directory import NOT_IDENTITY, RunDirectoryError, flatten
 from qmcnet.training.vmc import VMC
 
 PARTS = (
@@ -27,6 +29,17 @@ PARTS = (
 )
 SCALARS = ("steps", "batch_size", "seed", "device", "wall_time", "resume", "overwrite")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    Sequence: "a list",
+    tuple: "a list",
+    dict: "{name: value, ...}",
+    types.NoneType: "null",
+}
 LONGEST_NAME = 100
 
 
@@ -88,6 +101,9 @@ def build(cfg: DictConfig, directory: str | Path) -> VMC:
     try:
         if cfg.dtype not in DTYPES:
             raise ConfigError(f"dtype={cfg.dtype!r} must be one of {sorted(DTYPES)}")
+        check_arguments(VMC, {name: cfg[name] for name in SCALARS})
+        for name in ("system", "ansatz", *PARTS):
+            check_group(name, cfg[name])
         molecule = instantiate(cfg.system, _convert_="all")
         ansatz = instantiate(cfg.ansatz, _convert_="all")(molecule, dtype=DTYPES[cfg.dtype])
         parts = {name: instantiate(cfg[name], _convert_="all") for name in PARTS}
@@ -111,11 +127,84 @@ def check_keys(cfg: DictConfig) -> None:
         raise ConfigError(f"no system: add +system=NAME with NAME one of {', '.join(systems())}")
     used_by_system = set(re.findall(r"\$\{(\w+)\}", OmegaConf.to_yaml(cfg.system, resolve=False)))
     known = {"system", "ansatz", "dtype", *PARTS, *SCALARS, *used_by_system}
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    for key, value in flatten(raw).items():
+        if value == "???":
+            raise ConfigError(f"{key} has no value: add {key}=VALUE")
+    for key in ("ansatz", "dtype", *PARTS, *SCALARS):
+        if key not in cfg:
+            raise ConfigError(f"{key} is missing: leave out ~{key}")
     unknown = [str(key) for key in cfg if key not in known]
     if unknown:
         raise ConfigError(
             f"unknown key {', '.join(unknown)}: this system and configuration know {', '.join(sorted(known))}"
         )
+
+
+def check_group(name: str, group: Any) -> None:
+    """Check the values of a group, such as `optimizer`, against the constructor that its `_target_` names.
+
+    Args:
+        name: name of the group.
+        group: its part of the configuration.
+
+    Raises:
+        ConfigError: if it names no constructor, or has a key or value that the constructor does not take.
+    """
+    values = OmegaConf.to_container(group, resolve=True) if isinstance(group, DictConfig) else None
+    if not isinstance(values, dict) or "_target_" not in values:
+        raise ConfigError(f"{name}={group} is not a group with a _target_: choose one of conf/{name}")
+    try:
+        constructor = get_object(values["_target_"])
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{name}._target_={values['_target_']!r} cannot be imported: {error}") from error
+    arguments = {str(key): value for key, value in values.items() if key not in ("_target_", "_partial_")}
+    check_arguments(constructor, arguments, f"{name}.")
+
+
+def check_arguments(constructor: Callable[..., Any], arguments: Mapping[str, Any], prefix: str = "") -> None:
+    """Check names and types of arguments against a signature, which is the schema of the configuration.
+
+    Args:
+        constructor: class or function with annotated parameters.
+        arguments: the arguments by name.
+        prefix: put before the names in messages.
+
+    Raises:
+        ConfigError: naming the argument, its value and what is allowed.
+    """
+    parameters = inspect.signature(constructor, eval_str=True).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, value in arguments.items():
+        if name not in parameters and not open_ended:
+            raise ConfigError(f"unknown key {prefix}{name}: choose among {', '.join(parameters)}")
+        hint = parameters[name].annotation if name in parameters else Any
+        if not fits(value, hint):
+            allowed = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+            words = " or ".join(WORDS.get(get_origin(kind) or kind, str(kind)) for kind in allowed)
+            shown = "null" if value is None else repr(value)
+            raise ConfigError(f"{prefix}{name}={shown} must be {words}")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Tell whether a value has an annotated type; whole numbers pass as numbers.
+
+    Args:
+        value: a value from a configuration: a scalar, a list or a dictionary.
+        hint: a type, a generic or a union.
+
+    Returns:
+        Whether it fits; what is inside a list or dictionary is left to the constructor.
+    """
+    kind = get_origin(hint) or hint
+    if kind in (Union, types.UnionType):
+        return any(fits(value, choice) for choice in get_args(hint))
+    if kind in (Any, inspect.Parameter.empty) or not isinstance(kind, type):
+        return True
+    # True is an int and a text is a sequence to Python, but not to a person.
+    if isinstance(value, bool | str):
+        return kind is type(value)
+    return isinstance(value, {float: (int, float), tuple: (list, tuple)}.get(kind, kind))
 
 
 def load(directory: str | Path, device: str = "auto") -> VMC:

@@ -66,8 +66,7 @@ def check_nuclei(symbols: Sequence[str], coordinates: Sequence[Position]) -> Non
     """
     if not symbols or len(symbols) != len(coordinates):
         raise ValueError(
-            f"{len(symbols)} symbols and {len(coordinates)} coordinates: "
-            "give one position to each of at least one atom"
+            f"{len(symbols)} symbols and {len(coordinates)} coordinates: give one position to each of at least one atom"
         )
     for i, here in enumerate(coordinates):
         for j, there in enumerate(coordinates[:i]):
@@ -115,8 +114,6 @@ def _atom(row: str, where: str) -> Atom:
         raise ValueError(f"{where}: {row.strip()!r} is not an atom: write symbol x y z") from None
     if symbol.isascii() and symbol.isdigit():
         if not 1 <= int(symbol) <= len(SYMBOLS):
-            raise ValueError(
-                f"{where}: atomic number {symbol} is not supported: allowed are 1..{len(SYMBOLS)}"
-            )
+            raise ValueError(f"{where}: atomic number {symbol} is not supported: allowed are 1..{len(SYMBOLS)}")
         symbol = SYMBOLS[int(symbol) - 1]
     return symbol, x, y, z

@@ -126,9 +126,7 @@ class GaussianBasis(nn.Module):
         harmonics = _solid_harmonics(displacement, self.degree).flatten(0, 1)  # (HA, M)
         radial_part = slope[self.radial_of_ao] * harmonics[self.harmonic_of_ao]  # (n_ao, M)
         derivatives = _solid_harmonic_gradients(displacement, self.degree).flatten(1, 2)  # (3, HA, M)
-        values = (
-            radial * derivatives[:, self.harmonic_of_ao] + radial_part * displacement[:, self.center_of_ao]
-        )
+        values = radial * derivatives[:, self.harmonic_of_ao] + radial_part * displacement[:, self.center_of_ao]
         return values.permute(2, 0, 1).reshape(*points.shape[:-1], 3, self.n_ao)
 
     def _register_contraction(
@@ -147,9 +145,7 @@ class GaussianBasis(nn.Module):
                 row += 1
         self.register_buffer("contraction", contraction)
 
-    def _register_ao_order(
-        self, shells: Sequence[Shell], centers: dict[tuple[float, float, float], int]
-    ) -> None:
+    def _register_ao_order(self, shells: Sequence[Shell], centers: dict[tuple[float, float, float], int]) -> None:
         functions = [shell for shell in shells for _ in shell.coefficients]
         rows = [
             (i, (f.degree**2 + m) * len(centers) + centers[f.center], centers[f.center])
@@ -250,9 +246,7 @@ def _norm(degree: int, m: int) -> float:
 # r^n Y_nm = norm P_nm(z, r^2) C_m(x, y), as (H, A, M).
 def _solid_harmonics(r: Tensor, largest: int) -> Tensor:
     legendre, cosine, sine = _factors(r, largest)
-    rows = [
-        _norm(n, m) * legendre[n, abs(m)] * (sine[-m] if m < 0 else cosine[m]) for n, m in _orders(largest)
-    ]
+    rows = [_norm(n, m) * legendre[n, abs(m)] * (sine[-m] if m < 0 else cosine[m]) for n, m in _orders(largest)]
     return torch.stack(rows)
 
 

@@ -71,9 +71,7 @@ class Molecule:
         return cls(tuple(atom[0] for atom in atoms), tuple(coordinates), charge, spin)
 
     @classmethod
-    def from_xyz(
-        cls, path: str | Path, charge: int = 0, spin: int = 0, units: str = "angstrom"
-    ) -> "Molecule":
+    def from_xyz(cls, path: str | Path, charge: int = 0, spin: int = 0, units: str = "angstrom") -> "Molecule":
         """Read a molecule from an xyz file with one frame.
 
         Args:
@@ -279,14 +277,10 @@ class Molecule:
     def _check_electrons(self) -> None:
         n = self.n_electrons
         if n < 1:
-            raise ValueError(
-                f"charge={self.charge} leaves {n} electrons: at most {n + self.charge - 1} is possible"
-            )
+            raise ValueError(f"charge={self.charge} leaves {n} electrons: at most {n + self.charge - 1} is possible")
         if not 0 <= self.spin <= n or (n - self.spin) % 2:
             allowed = ", ".join(map(str, range(n % 2, n + 1, 2)))
-            raise ValueError(
-                f"spin={self.spin} is impossible with {n} electrons: n_up - n_down is one of {allowed}"
-            )
+            raise ValueError(f"spin={self.spin} is impossible with {n} electrons: n_up - n_down is one of {allowed}")
 
 
 def _integer(name: str, value: Any) -> int:

@@ -107,9 +107,7 @@ def _mole(molecule: Molecule, basis: str) -> Any:
     for symbol in dict.fromkeys(molecule.symbols):
         if not _has_basis(basis, symbol):
             known = [name for name in _SUGGESTIONS if _has_basis(name, symbol)]
-            raise ValueError(
-                f"basis={basis!r} is not known to PySCF for element {symbol}: try {' or '.join(known)}"
-            )
+            raise ValueError(f"basis={basis!r} is not known to PySCF for element {symbol}: try {' or '.join(known)}")
     return gto.Mole(
         atom=list(zip(molecule.symbols, molecule.coordinates, strict=True)),
         unit="bohr",

@@ -78,15 +78,15 @@ class FermiNet(nn.Module):
         self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)
-        self.layers = nn.ModuleList(
-            InteractionLayer(
-                n_up, n_down, one[i], two[i], one[i + 1], two[i + 1] if i + 1 < n_layers else None
+        # torch draws default weights, which `initialize` replaces: keep them off the global generator.
+        with torch.random.fork_rng(devices=[]):
+            self.layers = nn.ModuleList(
+                InteractionLayer(n_up, n_down, one[i], two[i], one[i + 1], two[i + 1] if i + 1 < n_layers else None)
+                for i in range(n_layers)
             )
-            for i in range(n_layers)
-        )
-        self.orbital_head = Orbitals(
-            n_up, n_down, n_nuclei, hidden_one, n_determinants, full_determinants, envelope
-        )
+            self.orbital_head = Orbitals(
+                n_up, n_down, n_nuclei, hidden_one, n_determinants, full_determinants, envelope
+            )
         self.jastrow = ElectronCusp(n_up, n_down) if cusp else None
         self.to(dtype)
         initialize(self, torch.Generator().manual_seed(seed))
@@ -128,9 +128,7 @@ class FermiNet(nn.Module):
 class InteractionLayer(nn.Module):
     """One layer: each electron sees itself, the mean of each spin, and the mean of its pairs with each spin."""
 
-    def __init__(
-        self, n_up: int, n_down: int, one_in: int, two_in: int, one_out: int, two_out: int | None
-    ) -> None:
+    def __init__(self, n_up: int, n_down: int, one_in: int, two_in: int, one_out: int, two_out: int | None) -> None:
         """Create the linear maps.
 
         Args:
@@ -198,4 +196,5 @@ def initialize(network: FermiNet, generator: torch.Generator) -> None:
             layer.pair.weight.normal_(0, layer.pair.in_features**-0.5, generator=generator)
             layer.pair.bias.normal_(0, 1, generator=generator)
     for linear in network.orbital_head.linear:
+        assert isinstance(linear, nn.Linear)
         linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)

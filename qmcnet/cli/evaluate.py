@@ -1,13 +1,13 @@
 """`qmcnet-evaluate run=DIR target_error=1e-4`: sharpen the energy of a trained run."""
 
 import hydra
-from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf import DictConfig, OmegaConf
 
-from qmcnet.cli.status import leave, outcome
-from qmcnet.config import ConfigError, config_directory, load
+from qmcnet.cli.status import outcome, run_jobs
+from qmcnet.config import ConfigError, check_arguments, config_directory, load
 from qmcnet.training.evaluation import EvaluationSettings
 from qmcnet.training.result import Result
+from qmcnet.training.vmc import VMC
 
 statuses: list[int] = []
 
@@ -24,12 +24,16 @@ def evaluate(cfg: DictConfig) -> Result:
     Raises:
         ConfigError: if no run is named or a setting is out of range.
     """
-    try:
-        settings = EvaluationSettings(cfg.steps, cfg.target_error, cfg.min_steps, cfg.burn_in)
-        run = load(cfg.run, cfg.device)
-        run.wall_time = cfg.wall_time
-    except MissingMandatoryValue:
-        raise ConfigError("no run: add run=DIR, the run directory of a finished qmcnet-train") from None
+    if OmegaConf.is_missing(cfg, "run"):
+        raise ConfigError("no run: add run=DIR, the run directory of a finished qmcnet-train")
+    arguments = {str(key): value for key, value in cfg.items()}
+    directory = str(arguments.pop("run"))
+    placed = {name: arguments.pop(name) for name in ("device", "wall_time")}
+    check_arguments(VMC, placed)
+    check_arguments(EvaluationSettings, arguments)
+    settings = EvaluationSettings(**arguments)
+    run = load(directory, placed["device"])
+    run.wall_time = placed["wall_time"]
     return run.evaluate(settings)
 
 
@@ -41,5 +45,4 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run `qmcnet-evaluate`."""
-    job()
-    leave(statuses)
+    run_jobs(job, statuses)

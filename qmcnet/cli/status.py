@@ -1,12 +1,14 @@
 """Exit statuses: 0 done, 1 failed, 75 stopped with a good checkpoint."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
 
-from qmcnet.config import ConfigError
-from qmcnet.training.directory import RunDirectoryError
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
 from qmcnet.training.interruption import EXIT_STATUS, Interrupted
 from qmcnet.training.postmortem import Diverged
 from qmcnet.training.result import Result
@@ -29,8 +31,9 @@ def outcome(task: Callable[[], Result]) -> int:
     except Interrupted as stop:
         logger.warning("%s. The same command continues.", stop)
         return EXIT_STATUS
-    except (ConfigError, RunDirectoryError, Diverged) as error:
+    except (ValueError, Diverged) as error:
         logger.error("error: %s", error)
+        logger.debug("raised here", exc_info=True)
         return 1
     except Exception:  # an error of ours: the log needs the traceback
         logger.error("internal error\n%s", traceback.format_exc())
@@ -39,10 +42,17 @@ def outcome(task: Callable[[], Result]) -> int:
     return 0 if result.stationary else 1
 
 
-def leave(statuses: list[int]) -> None:
-    """Exit with the status that matters most among those of several jobs.
+def run_jobs(job: Callable[[], None], statuses: list[int]) -> None:
+    """Run a Hydra job, or several of a sweep, and exit with the status that matters most.
 
     Args:
-        statuses: status of each job.
+        job: function decorated by `hydra.main`.
+        statuses: where the job puts the status of each run.
     """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise what it would print with a traceback
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        message = str(error).partition("Config search path:")[0]
+        sys.exit(f"error: {' '.join(message.split())}")
     sys.exit(EXIT_STATUS if EXIT_STATUS in statuses else max(statuses, default=1))

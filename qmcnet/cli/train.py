@@ -7,7 +7,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from qmcnet.cli.status import leave, outcome
+from qmcnet.cli.status import outcome, run_jobs
 from qmcnet.config import build, config_directory, register_resolvers
 from qmcnet.training.interruption import EXIT_STATUS
 from qmcnet.training.result import Result
@@ -57,5 +57,4 @@ def job(cfg: DictConfig) -> None:
 def main() -> None:
     """Run `qmcnet-train`."""
     register_resolvers()
-    job()
-    leave(statuses)
+    run_jobs(job, statuses)

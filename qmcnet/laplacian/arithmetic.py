@@ -36,9 +36,7 @@ def expand(x: LapTuple, shape: torch.Size) -> LapTuple:
     if x.shape[1 : 1 + owners] != shape[1 : 1 + owners]:
         x = x.dense()
     directions = x.jacobian.shape[0]
-    return LapTuple(
-        x.value.expand(shape), x.jacobian.expand(directions, *shape), x.laplacian.expand(shape), x.support
-    )
+    return LapTuple(x.value.expand(shape), x.jacobian.expand(directions, *shape), x.laplacian.expand(shape), x.support)
 
 
 @rule(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
@@ -198,8 +196,7 @@ def linear(x: LapTuple, weight: Tensor, bias: Tensor | None = None) -> LapTuple:
     Returns:
         x weight^T + bias with its derivatives, shape (B, ..., G).
     """
-    if x.ndim <= 1 + x.support.owner_axes:
-        x = x.dense()
+    x = x if x.feature_axis(-1) > x.support.owner_axes else x.dense()
     result = x.map_linear(lambda tensor: F.linear(tensor, weight))
     if bias is not None:
         result.value = result.value + bias
@@ -213,7 +210,7 @@ def vector_norm(x: LapTuple, ord: float = 2, dim: int = -1, keepdim: bool = Fals
     Args:
         x: tracked tensor.
         ord: 2, the only order supported.
-        dim: negative axis to reduce; must not name electrons.
+        dim: negative axis to reduce, not the batch.
         keepdim: keep the reduced axis with length one.
 
     Returns:
@@ -222,10 +219,9 @@ def vector_norm(x: LapTuple, ord: float = 2, dim: int = -1, keepdim: bool = Fals
     Raises:
         NotImplementedError: for another order or a positive axis.
     """
-    if ord != 2 or dim >= 0:
-        raise NotImplementedError(
-            f"vector_norm is tracked for ord=2 over one negative axis, got ord={ord}, dim={dim}"
-        )
+    if ord != 2 or not isinstance(dim, int) or dim >= 0:
+        raise NotImplementedError(f"vector_norm is tracked for ord=2 over one negative axis, got ord={ord}, dim={dim}")
+    x = x if x.feature_axis(dim) > x.support.owner_axes else x.dense()
     value = torch.linalg.vector_norm(x.value, dim=dim, keepdim=True)
     unit = x.value / value
     jacobian = (x.jacobian * unit).sum(dim, keepdim=True)

@@ -46,7 +46,8 @@ def signed_log_sum(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Tensor, An
     """
     value = log_abs.value if isinstance(log_abs, LapTuple) else log_abs
     # The shift is a constant for autograd: it cancels between the two terms.
-    shift = value.detach().amax(-1, keepdim=True)
+    # The clamp keeps a sum of zeros at zero, where -inf - -inf would make it NaN.
+    shift = value.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(value.dtype).min)
     terms = sign * torch.exp(value - shift)
     total = terms.sum(-1)
     log_total = torch.log(total.abs()) + shift.squeeze(-1)

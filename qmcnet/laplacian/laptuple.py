@@ -90,12 +90,29 @@ class LapTuple:
             NotImplementedError: if no rule is registered for the function.
         """
         if func not in RULES:
-            name = getattr(func, "__qualname__", getattr(func, "__name__", repr(func)))
+            name = torch.overrides.resolve_name(func) or repr(func)
             raise NotImplementedError(
                 f"the forward Laplacian has no rule for torch function {name!r}; add one with "
                 f"qmcnet.laplacian.rule({name}), or use the back end laplacian=torch_func"
             )
         return RULES[func](*args, **(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Offer the methods of a tensor, each by its derivative rule.
+
+        Args:
+            name: name of the method.
+
+        Returns:
+            The method bound to this quantity.
+
+        Raises:
+            AttributeError: if a tensor has no such method.
+        """
+        method = None if name.startswith("_") else getattr(Tensor, name, None)
+        if not callable(method):
+            raise AttributeError(f"a LapTuple has no attribute {name!r}")
+        return _bound(method, self)
 
     @property
     def shape(self) -> torch.Size:
@@ -116,6 +133,30 @@ class LapTuple:
     def device(self) -> torch.device:
         """Device of the value."""
         return self.value.device
+
+    def feature_axis(self, dim: int, new: int = 0) -> int:
+        """Number an axis from the front, refusing the batch axis, along which walkers would mix.
+
+        Args:
+            dim: number of the axis, from either end.
+            new: axes that the operation adds.
+
+        Returns:
+            The number from the front, at least 1.
+
+        Raises:
+            IndexError: if there is no such axis.
+            ValueError: if it is the batch axis.
+        """
+        ndim = self.ndim + new
+        if not -ndim <= dim < ndim:
+            raise IndexError(f"dim={dim} is out of range: a tensor with {ndim} axes has {-ndim}..{ndim - 1}")
+        if dim % ndim == 0:
+            raise ValueError(
+                f"dim={dim} is the batch axis of a tracked tensor, whose walkers are independent: "
+                f"choose one of the other axes, 1..{ndim - 1}"
+            )
+        return dim % ndim
 
     def dense(self) -> LapTuple:
         """Return the same quantity with all 3N derivative directions written out."""
@@ -140,17 +181,15 @@ class LapTuple:
         return LapTuple(function(self.value), jacobian, function(self.laplacian), support or self.support)
 
 
-def _method(name: str) -> Callable[..., Any]:
-    def call(self: LapTuple, *args: Any, **kwargs: Any) -> Any:
-        return LapTuple.__torch_function__(getattr(torch.Tensor, name), (LapTuple,), (self, *args), kwargs)
-
-    call.__name__ = name
-    return call
+def _bound(method: Callable[..., Any], x: LapTuple) -> Callable[..., Any]:
+    return lambda *args, **kwargs: LapTuple.__torch_function__(method, (LapTuple,), (x, *args), kwargs)
 
 
-METHODS = (
-    "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __neg__ __pow__ __getitem__ "
-    "sum mean exp log sqrt tanh sigmoid reciprocal square flatten unflatten unsqueeze squeeze movedim transpose"
-)
-for _name in METHODS.split():
-    setattr(LapTuple, _name, _method(_name))
+def _operator(name: str) -> Callable[..., Any]:
+    return lambda self, *args: _bound(getattr(Tensor, name), self)(*args)
+
+
+# Python looks operators up on the class, past __getattr__.
+OPERATORS = "add radd sub rsub mul rmul truediv rtruediv neg pow rpow matmul getitem"
+for _name in OPERATORS.split():
+    setattr(LapTuple, f"__{_name}__", _operator(f"__{_name}__"))

@@ -109,7 +109,12 @@ def power(x: LapTuple, exponent: float) -> LapTuple:
 
     Returns:
         x ** exponent with its derivatives.
+
+    Raises:
+        NotImplementedError: if the exponent depends on the electrons.
     """
+    if not isinstance(x, LapTuple) or isinstance(exponent, LapTuple):
+        raise NotImplementedError("pow is tracked for constant exponents: write exp(log(x) * exponent)")
     value = x.value
     first = exponent * value.pow(exponent - 1)
     return pointwise(x, value.pow(exponent), first, exponent * (exponent - 1) * value.pow(exponent - 2))

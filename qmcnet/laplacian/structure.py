@@ -1,5 +1,6 @@
 """Forward-Laplacian rules of operations that sum, select or rearrange entries."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,16 +54,10 @@ def pair_differences(positions: Tensor | LapTuple) -> Any:
     return LapTuple(difference, jacobian, torch.zeros_like(difference), pair_support(n_electrons))
 
 
-def _negative(axis: int, ndim: int) -> int:
-    return axis if axis < 0 else axis - ndim
-
-
 def _sum_axis(x: LapTuple, axis: int, keepdim: bool) -> LapTuple:
     position = axis % x.ndim
     if position > x.support.owner_axes:
         return x.map_linear(lambda tensor: tensor.sum(axis, keepdim=keepdim))
-    if position == 0:
-        raise ValueError("walkers are independent: a tracked tensor cannot be summed over its batch axis")
     if x.support.kind is Kind.ELECTRON:
         result = _reduced(x, 1, 1, sum_over_owner(x.jacobian, x.support))
     elif position == 2:
@@ -78,8 +73,14 @@ def _reduced(x: LapTuple, axis: int, factor: int, jacobian: Tensor) -> LapTuple:
     return LapTuple(x.value.sum(axis), jacobian, laplacian, dense_support(x.support.n_electrons))
 
 
+def _axes(x: LapTuple, dim: int | Sequence[int] | None) -> Sequence[int]:
+    if dim is None:
+        return range(x.ndim)
+    return [dim] if isinstance(dim, int) else dim
+
+
 @rule(torch.sum, torch.Tensor.sum)
-def summation(x: LapTuple, dim: int | Sequence[int], keepdim: bool = False) -> LapTuple:
+def summation(x: LapTuple, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> LapTuple:
     """Sum over one or more axes; over electrons or partners the result becomes DENSE.
 
     Args:
@@ -90,15 +91,14 @@ def summation(x: LapTuple, dim: int | Sequence[int], keepdim: bool = False) -> L
     Returns:
         The sum with its derivatives.
     """
-    axes = sorted(_negative(axis, x.ndim) for axis in ([dim] if isinstance(dim, int) else dim))
     # From the last axis: partners are summed before their owners, and earlier axes keep their numbers.
-    for axis in [axis % x.ndim for axis in axes][::-1]:
+    for axis in sorted((x.feature_axis(axis) for axis in _axes(x, dim)), reverse=True):
         x = _sum_axis(x, axis - x.ndim, keepdim)
     return x
 
 
 @rule(torch.mean, torch.Tensor.mean)
-def mean(x: LapTuple, dim: int | Sequence[int], keepdim: bool = False) -> LapTuple:
+def mean(x: LapTuple, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> LapTuple:
     """Average over one or more axes.
 
     Args:
@@ -109,10 +109,8 @@ def mean(x: LapTuple, dim: int | Sequence[int], keepdim: bool = False) -> LapTup
     Returns:
         The mean with its derivatives.
     """
-    count = 1
-    for axis in [dim] if isinstance(dim, int) else dim:
-        count *= x.shape[axis]
-    return summation(x, dim, keepdim) * (1 / count)
+    total = summation(x, dim, keepdim)
+    return total * (1 / math.prod(x.shape[axis] for axis in _axes(x, dim)))
 
 
 def _full_index(index: Any, ndim: int) -> list[Any]:
@@ -165,9 +163,10 @@ def cat(tensors: Sequence[LapTuple | Tensor], dim: int = 0) -> LapTuple:
         The concatenation with its derivatives.
     """
     tracked = [tensor for tensor in tensors if isinstance(tensor, LapTuple)]
-    axis = _negative(dim, tracked[0].ndim)
+    position = tracked[0].feature_axis(dim)
+    axis = position - tracked[0].ndim
     supports = {tensor.support for tensor in tracked}
-    if len(supports) > 1 or axis % tracked[0].ndim <= tracked[0].support.owner_axes:
+    if len(supports) > 1 or position <= tracked[0].support.owner_axes:
         tracked = [tensor.dense() for tensor in tracked]
     like = tracked[0]
     queue = iter(tracked)
@@ -203,8 +202,9 @@ def unflatten(x: LapTuple, dim: int, sizes: Sequence[int]) -> LapTuple:
     Returns:
         The reshaped tensor with its derivatives.
     """
-    x = x if dim % x.ndim > x.support.owner_axes else x.dense()
-    return x.map_linear(lambda tensor: tensor.unflatten(_negative(dim, x.ndim), sizes))
+    position = x.feature_axis(dim)
+    x = x if position > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.unflatten(position - x.ndim, sizes))
 
 
 @rule(torch.flatten, torch.Tensor.flatten)
@@ -219,9 +219,9 @@ def flatten(x: LapTuple, start_dim: int = 0, end_dim: int = -1) -> LapTuple:
     Returns:
         The reshaped tensor with its derivatives.
     """
-    x = x if start_dim % x.ndim > x.support.owner_axes else x.dense()
-    start, end = _negative(start_dim, x.ndim), _negative(end_dim, x.ndim)
-    return x.map_linear(lambda tensor: tensor.flatten(start, end))
+    start, end = x.feature_axis(start_dim), x.feature_axis(end_dim)
+    x = x if start > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.flatten(start - x.ndim, end - x.ndim))
 
 
 @rule(torch.movedim, torch.Tensor.movedim)
@@ -236,10 +236,9 @@ def movedim(x: LapTuple, source: int, destination: int) -> LapTuple:
     Returns:
         The rearranged tensor with its derivatives.
     """
-    if min(source % x.ndim, destination % x.ndim) <= x.support.owner_axes:
-        x = x.dense()
-    source, destination = _negative(source, x.ndim), _negative(destination, x.ndim)
-    return x.map_linear(lambda tensor: tensor.movedim(source, destination))
+    start, end = x.feature_axis(source), x.feature_axis(destination)
+    x = x if min(start, end) > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.movedim(start - x.ndim, end - x.ndim))
 
 
 @rule(torch.unsqueeze, torch.Tensor.unsqueeze)
@@ -253,7 +252,7 @@ def unsqueeze(x: LapTuple, dim: int) -> LapTuple:
     Returns:
         The reshaped tensor with its derivatives.
     """
-    position = dim % (x.ndim + 1)
+    position = x.feature_axis(dim, new=1)
     x = x if position > x.support.owner_axes else x.dense()
     return x.map_linear(lambda tensor: tensor.unsqueeze(position - x.ndim - 1))
 
@@ -269,5 +268,6 @@ def squeeze(x: LapTuple, dim: int) -> LapTuple:
     Returns:
         The reshaped tensor with its derivatives.
     """
-    x = x if dim % x.ndim > x.support.owner_axes else x.dense()
-    return x.map_linear(lambda tensor: tensor.squeeze(_negative(dim, x.ndim)))
+    position = x.feature_axis(dim)
+    x = x if position > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.squeeze(position - x.ndim))

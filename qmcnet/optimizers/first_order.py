@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qmcnet.optimizers.gradient import centred_energies, check_positive
+from qmcnet.optimizers.gradient import centred_energies, check_positive, without_lost_walkers
 from qmcnet.optimizers.schedules import inverse_decay
 
 
@@ -59,13 +59,13 @@ class FirstOrder:
             Statistics of the update.
         """
         weights, clipped = centred_energies(local_energy, self.clip)
-        weights = weights.to(positions.dtype) * (2 / len(positions))
+        positions = without_lost_walkers(positions, local_energy)
+        count = torch.isfinite(local_energy).sum().clamp(min=1)
+        weights = (2 * weights / count).to(positions.dtype)
         self.optimizer.zero_grad()
-        for part, weight in zip(
-            positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True
-        ):
+        for part, weight in zip(positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True):
             _, log_abs_psi = self.ansatz(part)
-            torch.where(weight != 0, weight * log_abs_psi, 0).sum().backward()
+            (weight * log_abs_psi).sum().backward()
         rate = inverse_decay(self.rate, self.step, self.decay_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -37,6 +37,23 @@ def centred_energies(local_energy: Tensor, clip: float) -> tuple[Tensor, Tensor]
     return torch.where(finite, clipped - mean, 0), (clipped != energy).double().mean()
 
 
+def without_lost_walkers(positions: Tensor, local_energy: Tensor) -> Tensor:
+    """Put walkers whose local energy is not finite onto one whose is.
+
+    Their weight in the gradient is zero, but zero times a derivative that is not finite would still be lost.
+
+    Args:
+        positions: electron positions, shape (B, N, 3), in bohr.
+        local_energy: shape (B,), in hartree.
+
+    Returns:
+        Positions at which every derivative is finite, shape (B, N, 3), in bohr.
+    """
+    finite = torch.isfinite(local_energy)
+    good = positions.index_select(0, finite.to(torch.uint8).argmax().view(1))
+    return torch.where(finite[:, None, None], positions, good)
+
+
 def check_positive(**values: float) -> None:
     """Refuse settings that must be positive.
 

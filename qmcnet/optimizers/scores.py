@@ -33,9 +33,7 @@ def recorded_calls(ansatz: nn.Module) -> Generator[list[Call], None, None]:
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append((module, tuple(tensor.detach() for tensor in inputs), output))
 
-    owners = [
-        module for module in ansatz.modules() if next(module.parameters(recurse=False), None) is not None
-    ]
+    owners = [module for module in ansatz.modules() if next(module.parameters(recurse=False), None) is not None]
     handles = [module.register_forward_hook(keep) for module in owners]
     try:
         yield calls
@@ -103,7 +101,7 @@ def scores_of_chunk(ansatz: nn.Module, positions: Tensor) -> Tensor:
             scores = module_scores(module, inputs, signal)
         for name, parameter in module.named_parameters(recurse=False):
             total[parameter] = total[parameter] + scores[name] if parameter in total else scores[name]
-    return torch.cat([total[parameter].flatten(1) for parameter in ansatz.parameters()], 1)
+    return torch.cat([total[parameter].reshape(len(positions), -1) for parameter in ansatz.parameters()], 1)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from qmcnet.optimizers.gradient import centred_energies, check_positive
+from qmcnet.optimizers.gradient import centred_energies, check_positive, without_lost_walkers
 from qmcnet.optimizers.schedules import inverse_decay
 from qmcnet.optimizers.scores import per_walker_scores
 
@@ -85,10 +85,9 @@ class Spring:
             Statistics of the update.
         """
         energies, clipped = centred_energies(local_energy, self.clip)
+        positions = without_lost_walkers(positions, local_energy)
         scores = per_walker_scores(self.ansatz, positions, self.chunk_size)
         finite = torch.isfinite(local_energy)
-        if self.direction.device != scores.device:
-            self.direction = self.direction.to(scores.device)
         gradient, direction = self._project(scores, energies, finite)
         rate = inverse_decay(self.rate, self.step, self.decay_steps)
         change = -rate * direction

@@ -68,9 +68,7 @@ def arrange(molecule: Molecule, order: Sequence[int]) -> list[Electron]:
         One entry an electron, spin-up electrons first.
     """
     numbers = [atomic_number(symbol) for symbol in molecule.symbols]
-    atoms = [
-        _occupied(*atom) for atom in zip(numbers, _populations(numbers, molecule.charge, order), strict=True)
-    ]
+    atoms = [_occupied(*atom) for atom in zip(numbers, _populations(numbers, molecule.charge, order), strict=True)]
     moments = _moments(molecule, atoms, order)
     by_spin: tuple[list[Electron], list[Electron]] = ([], [])
     for nucleus, (atom, moment) in enumerate(zip(atoms, moments, strict=True)):
@@ -175,9 +173,7 @@ def _capacities(atom: Sequence[Shell]) -> list[int]:
 def _gamma(order: Tensor, rate: Tensor, generator: torch.Generator) -> Tensor:
     """Draw Gamma variates of integer order, each a sum of as many exponential ones."""
     terms = torch.arange(int(order.max()), device=order.device)
-    uniform = torch.rand(
-        (*order.shape, len(terms)), generator=generator, dtype=order.dtype, device=order.device
-    )
+    uniform = torch.rand((*order.shape, len(terms)), generator=generator, dtype=order.dtype, device=order.device)
     return -(torch.log1p(-uniform) * (terms < order[..., None])).sum(-1) / rate
 
 

@@ -54,9 +54,7 @@ class Metropolis:
         if not _NARROWEST <= self.width <= _WIDEST:
             raise ValueError(f"width={self.width} must be in {_NARROWEST}..{_WIDEST} bohr")
         if not 0 < self.target_low < self.target_high < 1:
-            raise ValueError(
-                f"target_low={self.target_low}, target_high={self.target_high}: choose 0 < low < high < 1"
-            )
+            raise ValueError(f"target_low={self.target_low}, target_high={self.target_high}: choose 0 < low < high < 1")
 
     def start(self, positions: Tensor) -> Walkers:
         """Make walkers at given positions, with the initial width.

@@ -41,9 +41,7 @@ def one_block(positions: Tensor, width: Tensor, generator: torch.Generator, n_bl
     """
     n_walkers, n_electrons, _ = positions.shape
     if n_blocks > n_electrons:
-        raise ValueError(
-            f"n_blocks={n_blocks} is more than the {n_electrons} electrons: choose 1..{n_electrons}"
-        )
+        raise ValueError(f"n_blocks={n_blocks} is more than the {n_electrons} electrons: choose 1..{n_electrons}")
     block = torch.arange(n_electrons, device=positions.device) * n_blocks // n_electrons
     chosen = torch.randint(n_blocks, (n_walkers, 1), generator=generator, device=positions.device)
     moved = (block == chosen)[..., None]  # (B, N, 1)

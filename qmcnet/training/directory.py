@@ -1,10 +1,19 @@
 """A run directory: who may use it, and what is in it."""
 
 import fcntl
+import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
+
+import yaml
+
+from qmcnet.training.checkpoint import atomic_write
+
+logger = logging.getLogger(__name__)
 
 NOT_IDENTITY = ("steps", "device", "logging", "evaluation", "checkpoints", "wall_time", "resume", "overwrite")
 """Settings that say how long and where a run goes, not what it computes."""
@@ -61,6 +70,76 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"  {key}: {old.get(key, '(absent)')} -> {new.get(key, '(absent)')}" for key in keys]
 
 
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Hash the identity of a run.
+
+    Args:
+        config: the description of a run.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+    """Check that a directory is empty or holds this very run.
+
+    Args:
+        directory: the run directory.
+        config: the description of the run.
+        resume: continue a run found there.
+        overwrite: with `resume=False`, move a run found there aside.
+
+    Raises:
+        RunDirectoryError: if the directory holds another run, or one that may not be continued.
+    """
+    path = directory / "config.yaml"
+    if not path.exists():
+        return
+    if resume:
+        old, new = identity(yaml.safe_load(path.read_text())), identity(config)
+        if old != new:
+            lines = "\n".join(difference(old, new))
+            raise RunDirectoryError(
+                f"{directory} holds a run with another configuration:\n{lines}\nUse another directory"
+            )
+    elif overwrite:
+        move_aside(directory)
+    else:
+        raise RunDirectoryError(
+            f"{directory} already holds a run; resume=false needs an empty directory, or overwrite=true to move "
+            "that run aside"
+        )
+
+
+def move_aside(directory: Path) -> None:
+    """Move the content of a run directory, except its log, to a new directory beside it.
+
+    Args:
+        directory: the run directory.
+    """
+    number = 1
+    while (backup := directory.with_name(f"{directory.name}.old{number}")).exists():
+        number += 1
+    backup.mkdir()
+    for item in directory.iterdir():
+        if item.name not in (".lock", "train.log"):
+            shutil.move(str(item), str(backup / item.name))
+    logger.info("moved the earlier run to %s", backup)
+
+
+def write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """Write `config.yaml`, from which the run can be built again.
+
+    Args:
+        directory: the run directory.
+        config: the description of the run.
+    """
+    text = yaml.safe_dump(dict(config), sort_keys=False)
+    atomic_write(directory / "config.yaml", lambda file: file.write(text.encode()))
+
+
 def lock(directory: Path) -> TextIO:
     """Reserve a run directory for this process until the returned file is closed.
 
@@ -78,7 +157,5 @@ def lock(directory: Path) -> TextIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise RunDirectoryError(
-            f"another process is running in {directory}; wait for it or stop it"
-        ) from None
+        raise RunDirectoryError(f"another process is running in {directory}; wait for it or stop it") from None
     return file

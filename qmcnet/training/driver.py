@@ -125,9 +125,7 @@ class Driver:
             "trained": self.trained,
             "wall_seconds": self.wall_seconds,
         }
-        return self.checkpoints.save(
-            Position(self.trained, stage.order, max(stage.step, 0)), stage.name, state
-        )
+        return self.checkpoints.save(Position(self.trained, stage.order, max(stage.step, 0)), stage.name, state)
 
     def run(self, stage: Stage, folder: Path) -> None:
         """Run a stage to its end.
@@ -151,9 +149,7 @@ class Driver:
                 if session.flush() and (stop or stage.finished() or session.save_is_due()):
                     session.save()
                     if stop and not stage.finished():
-                        raise Interrupted(
-                            f"{self.interruption.reason}: {stage.name} saved after step {stage.step}"
-                        )
+                        raise Interrupted(f"{self.interruption.reason}: {stage.name} saved after step {stage.step}")
         finally:
             session.close()
 
@@ -171,7 +167,8 @@ class _Session:
 
     def step(self) -> None:
         row = self.stage.advance()
-        self.rows.append((self.stage.step, row))
+        if self.stage.step > 0:  # An evaluation relaxes its walkers at negative steps, which are not recorded.
+            self.rows.append((self.stage.step, row))
         self.stopwatch.tick()
         if self.stage.name == "optimization" and self.stopwatch.steps == TIMED_STEPS:
             done, total = self.stage.progress()
@@ -180,6 +177,8 @@ class _Session:
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""
+        if not self.rows:
+            return True
         steps = [step for step, _ in self.rows]
         rows = fetch(row for _, row in self.rows)
         self.rows = []
@@ -191,6 +190,10 @@ class _Session:
             if self.stage.name == "optimization":
                 average = average.update(row["energy"])
                 row |= {"ewmean": average.mean, "ewvar": average.variance}
+        # The last update may have spoiled parameters that only the next step would show.
+        if not self.driver.simulation.finite():
+            self._roll_back(steps[-1])
+            return False
         self.driver.average = average
         if self.stage.name == "optimization":
             self.driver.trained = self.stage.step
@@ -206,13 +209,9 @@ class _Session:
         limit = self.driver.saving.max_retries
         if self.retries > limit:
             advice = "lower optimizer.learning_rate, or use dtype=float64"
-            raise Diverged(
-                f"{self.stage.name} step {step} is not finite after {limit} retries: {report}. {advice}."
-            )
+            raise Diverged(f"{self.stage.name} step {step} is not finite after {limit} retries: {report}. {advice}.")
         logger.warning("%s step %d is not finite: %s", self.stage.name, step, report)
-        logger.warning(
-            "going back to %s with a new random seed (retry %d of %d)", self.good.name, self.retries, limit
-        )
+        logger.warning("going back to %s with a new random seed (retry %d of %d)", self.good.name, self.retries, limit)
         self.driver.restore(torch.load(self.good, map_location="cpu", weights_only=True), self.stage)
         self.driver.simulation.generator.manual_seed(self.driver.seed + 1_000_003 * self.retries)
         self.writer.close()

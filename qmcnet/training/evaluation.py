@@ -1,5 +1,6 @@
 """The evaluation stage: the energy of the trained wavefunction, with an error bar."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ class Evaluation:
 
     def finished(self) -> bool:
         """Whether the error target or the step limit is reached."""
-        return self.step >= self.settings.steps or self.error_reached
+        return self.settings.steps == 0 or self.step >= self.settings.steps or self.error_reached
 
     def progress(self) -> tuple[int, int]:
         """Recorded steps and the most that will be recorded."""
@@ -91,7 +92,8 @@ class Evaluation:
 
     def local_energies(self) -> np.ndarray:
         """Recorded local energies, shape (steps, B), in hartree; non-finite ones are NaN."""
-        series = torch.stack(self.series).cpu().numpy()
+        n_walkers = len(self.simulation.walkers.positions)
+        series = torch.stack(self.series).cpu().numpy() if self.series else np.empty((0, n_walkers))
         return np.where(np.isfinite(series), series, np.nan)
 
     def estimate(self) -> tuple[Estimate, int, int]:
@@ -104,6 +106,11 @@ class Evaluation:
         series = self.local_energies()
         bad = np.isnan(series)
         kept = series[:, ~bad.any(0)]
+        if kept.size < 2:
+            reason = "no walker has only finite energies" if bad.any() else "nothing was recorded"
+            nan, (n_steps, n_walkers) = math.nan, kept.shape
+            unknown = Estimate(nan, nan, nan, nan, nan, nan, n_steps, n_walkers, stationary=False, reason=reason)
+            return unknown, 0, int(bad.sum())
         for share in DISCARDED_SHARES:
             discarded = int(share * len(kept))
             result = estimate(kept[discarded:])

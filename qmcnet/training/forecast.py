@@ -56,8 +56,6 @@ def forecast(seconds_per_step: float, steps_left: int, device: torch.device) -> 
         One line with the duration of a step, the time left and the memory.
     """
     left = seconds_per_step * steps_left
-    amount = (
-        f"{left / 3600:.2f} h" if left > 5400 else f"{left / 60:.1f} min" if left > 90 else f"{left:.0f} s"
-    )
+    amount = f"{left / 3600:.2f} h" if left > 5400 else f"{left / 60:.1f} min" if left > 90 else f"{left:.0f} s"
     memory = peak_memory(device)
     return f"forecast: {seconds_per_step:.3g} s/step, {amount} for {steps_left} steps, {memory:.2f} GiB on {device}"

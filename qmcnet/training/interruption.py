@@ -47,9 +47,7 @@ class Interruption:
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._receive)
-        except (
-            ValueError
-        ):  # Python allows handlers in the main thread only; a notebook server may not run there.
+        except ValueError:  # Python allows handlers in the main thread only; a notebook server may not run there.
             self._previous.clear()
         return self
 

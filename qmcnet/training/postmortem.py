@@ -36,7 +36,8 @@ def diagnose(simulation: Simulation) -> dict[str, Any]:
         simulation: the state after a bad step.
 
     Returns:
-        Names of bad parameters; for each bad walker the bad terms of its energy and its closest pair of particles.
+        Names of bad parameters; for each bad walker the bad terms of its energy and, where it has one, its closest
+        pair of electrons.
     """
     parameters = simulation.ansatz.named_parameters()
     bad_parameters = [name for name, value in parameters if not torch.isfinite(value).all()]
@@ -51,9 +52,9 @@ def diagnose(simulation: Simulation) -> dict[str, Any]:
         distances.fill_diagonal_(torch.inf)
         closest = int(distances.argmin())
         pair = [closest // len(distances), closest % len(distances)]
-        walkers.append(
-            {"walker": index, "terms": names, "closest_electrons": pair, "distance": distances.min().item()}
-        )
+        distance = distances.min().item()
+        entry = {"walker": index, "terms": names, "closest_electrons": pair, "distance": distance}
+        walkers.append(entry if math.isfinite(distance) else {"walker": index, "terms": names})
     return {
         "bad_parameters": bad_parameters,
         "bad_walkers": int(bad.any(0).sum()),

@@ -30,9 +30,7 @@ class StageProgress:
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
             )
-            self.bar = Progress(
-                *columns, TextColumn("{task.fields[status]}"), console=console, transient=True
-            )
+            self.bar = Progress(*columns, TextColumn("{task.fields[status]}"), console=console, transient=True)
             self.task = self.bar.add_task(stage, total=None, status="")
             self.bar.start()
 

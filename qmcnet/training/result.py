@@ -1,6 +1,7 @@
 """The result of a run: one file with the energy, its error bar, and all that is needed to quote it."""
 
 import json
+import math
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -63,15 +64,28 @@ class Result:
         return float(self.energy - self.reference["energy"])
 
     def write(self, path: Path) -> None:
-        """Write the result as JSON, metadata at the top level.
+        """Write the result as JSON, metadata at the top level and null for figures that are unknown.
 
         Args:
             path: file to create or replace.
         """
         content = asdict(self)
         content |= content.pop("metadata")
-        text = json.dumps(content, indent=2) + "\n"
+        unknown = [name for name, value in content.items() if isinstance(value, float) and not math.isfinite(value)]
+        text = json.dumps(content | dict.fromkeys(unknown), indent=2, allow_nan=False) + "\n"
         atomic_write(path, lambda file: file.write(text.encode()))
+
+    def store(self, folder: Path) -> None:
+        """Write `result.json`; the result of a shorter run found there gets a name of its own.
+
+        Args:
+            folder: where the result goes.
+        """
+        path = folder / "result.json"
+        previous = Result.read(path) if path.exists() else self
+        if (previous.trained_steps, previous.evaluation_steps) != (self.trained_steps, self.evaluation_steps):
+            path.rename(folder / f"result-{previous.trained_steps:08d}-{previous.evaluation_steps:06d}.json")
+        self.write(path)
 
     @classmethod
     def read(cls, path: Path) -> "Result":
@@ -85,6 +99,8 @@ class Result:
         """
         content = json.loads(path.read_text())
         own = {name: content.pop(name) for name in cls.__dataclass_fields__ if name != "metadata"}
+        for name in ("tau", "r_hat", "n_effective", "variance", "outlier_share"):
+            own[name] = math.nan if own[name] is None else own[name]
         return cls(**own, metadata=content)
 
     def summary(self) -> str:
@@ -97,9 +113,7 @@ class Result:
             f"{self.n_effective:.0f} effective samples",
         ]
         if self.reference and self.error_from_reference is not None:
-            lines.insert(
-                1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({self.reference['source']})"
-            )
+            lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({self.reference['source']})")
         if self.nonfinite:
             lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
         return "\n".join(lines)
@@ -126,6 +140,7 @@ def make_result(
     """
     estimate, discarded, nonfinite = evaluation.estimate()
     energies = evaluation.local_energies()[discarded:]
+    kept = energies[:, ~(energies != energies).any(0)]
     reference = lookup(molecule)
     return Result(
         energy=estimate.mean if estimate.stationary else None,
@@ -134,7 +149,7 @@ def make_result(
         r_hat=estimate.r_hat,
         n_effective=estimate.n_effective,
         variance=estimate.variance,
-        outlier_share=outlier_share(energies[:, ~(energies != energies).any(0)]),
+        outlier_share=outlier_share(kept) if kept.size > 1 else math.nan,
         nonfinite=nonfinite,
         stationary=estimate.stationary,
         reason=estimate.reason,

@@ -73,6 +73,11 @@ class Simulation:
         log_prob: Tensor = 2 * self.ansatz(positions)[1]
         return log_prob
 
+    def finite(self) -> bool:
+        """Whether every parameter and every position is finite."""
+        tensors = [*self.ansatz.parameters(), self.walkers.positions]
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes while the simulation runs."""
         return {
@@ -89,7 +94,5 @@ class Simulation:
         """
         self.ansatz.load_state_dict(state["ansatz"])
         device = self.walkers.positions.device
-        self.walkers = Walkers.from_state(
-            {name: value.to(device) for name, value in state["walkers"].items()}
-        )
+        self.walkers = Walkers.from_state({name: value.to(device) for name, value in state["walkers"].items()})
         self.generator.set_state(state["generator"].cpu())

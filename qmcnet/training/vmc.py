@@ -1,16 +1,12 @@
 """A variational Monte Carlo run: pretraining, burn-in, optimisation and evaluation in one directory."""
 
-import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
 from qmcnet.hamiltonian import MolecularHamiltonian
@@ -20,58 +16,21 @@ from qmcnet.optimizers import Spring
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis
 from qmcnet.scf import hartree_fock
-from qmcnet.training import result as results
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
-from qmcnet.training.checkpoint import Checkpoints, Position, atomic_write
-from qmcnet.training.directory import RunDirectoryError, difference, flatten, identity, lock
+from qmcnet.training.checkpoint import Checkpoints, Position
+from qmcnet.training.description import choose_device, describe
+from qmcnet.training.directory import RunDirectoryError, claim, config_hash, identity, lock, write_config
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.interruption import Interruption
 from qmcnet.training.optimization import Optimization, Optimizer
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings
-from qmcnet.training.result import Result
+from qmcnet.training.result import Result, geometry, make_result, versions
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Stage
+from qmcnet.training.writers import write_hparams
 
 logger = logging.getLogger(__name__)
-
-
-def choose_device(device: str) -> torch.device:
-    """Turn a device name into a device that exists.
-
-    Args:
-        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
-
-    Returns:
-        The device.
-
-    Raises:
-        ValueError: if the name is unknown or the device is not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.split(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"device={device!r} must be auto, cpu, cuda or cuda:N")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={device!r}: torch {torch.__version__} sees no CUDA device; use device=cpu or auto"
-        )
-    return torch.device(device)
-
-
-def describe(part: Any, partial: bool = False) -> dict[str, Any]:
-    """Describe an object as the configuration that builds it.
-
-    Args:
-        part: a dataclass, or an object with `settings`.
-        partial: whether the configuration leaves arguments to be filled in.
-
-    Returns:
-        Its class under `_target_`, and its settings.
-    """
-    settings = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part.settings
-    target = {"_target_": f"{type(part).__module__}.{type(part).__qualname__}"}
-    return target | ({"_partial_": True} if partial else {}) | settings
 
 
 class VMC:
@@ -123,9 +82,7 @@ class VMC:
             ValueError: for a setting out of range.
         """
         if batch_size < 2 or steps < 0:
-            raise ValueError(
-                f"a run needs batch_size >= 2 and steps >= 0, got batch_size={batch_size}, steps={steps}"
-            )
+            raise ValueError(f"a run needs batch_size >= 2 and steps >= 0, got batch_size={batch_size}, steps={steps}")
         self.device = choose_device(device)
         self.molecule: Molecule = ansatz.molecule  # type: ignore[assignment]
         self.ansatz = ansatz.to(self.device)
@@ -138,9 +95,7 @@ class VMC:
         self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
         self.resume, self.overwrite = resume, overwrite
         hamiltonian = MolecularHamiltonian(self.molecule, self.laplacian)
-        self.simulation = Simulation.start(
-            self.ansatz, hamiltonian, self.sampler, batch_size, seed, self.device
-        )
+        self.simulation = Simulation.start(self.ansatz, hamiltonian, self.sampler, batch_size, seed, self.device)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -152,9 +107,7 @@ class VMC:
         config["optimizer"] = describe(self.optimizer, partial=True)
         dtype = str(next(self.ansatz.parameters()).dtype).removeprefix("torch.")
         values = {name: getattr(self, name) for name in scalars}
-        whole: dict[str, Any] = json.loads(
-            json.dumps({**config, **values, "dtype": dtype, "device": self.device.type})
-        )
+        whole: dict[str, Any] = json.loads(json.dumps({**config, **values, "dtype": dtype, "device": self.device.type}))
         return whole
 
     def summary(self) -> str:
@@ -189,12 +142,12 @@ class VMC:
         torch.set_float32_matmul_precision("highest")
         self.directory.mkdir(parents=True, exist_ok=True)
         with lock(self.directory), Interruption(self.wall_time) as interruption:
-            self._claim()
+            claim(self.directory, self.config, self.resume, self.overwrite)
             finished = self._finished()
             if finished is not None:
                 logger.info("this run is finished: %d steps trained; its result:", finished.trained_steps)
                 return finished
-            self._write_config()
+            write_config(self.directory, self.config)
             on_claim()
             driver = self._driver(self.directory, interruption)
             stages: list[tuple[Callable[[], Stage], Path]] = [
@@ -233,12 +186,9 @@ class VMC:
         torch.set_float32_matmul_precision("highest")
         trained = Checkpoints(self.directory / "checkpoints", 1).load_newest()
         if trained is None or Position.parse(trained[0]).order < Optimization.order:
-            raise RunDirectoryError(
-                f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first"
-            )
+            raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
         folder = (
-            directory
-            or self.directory / "evaluation" / f"steps={settings.steps}-target_error={settings.target_error}"
+            directory or self.directory / "evaluation" / f"steps={settings.steps}-target_error={settings.target_error}"
         )
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder), Interruption(self.wall_time) as interruption:
@@ -271,9 +221,7 @@ class VMC:
 
     def _driver(self, directory: Path, interruption: Interruption) -> Driver:
         checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)
-        return Driver(
-            directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed
-        )
+        return Driver(directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed)
 
     def _make_pretraining(self) -> Pretraining:
         settings = self.pretraining
@@ -294,6 +242,7 @@ class VMC:
         if found and Position.parse(found[0]).order == Evaluation.order:
             if Position.parse(found[0]).trained < self.steps:
                 found = driver.checkpoints.load_newest(before_order=Evaluation.order)
+                self._set_evaluation_aside(driver.checkpoints)
                 logger.info("extending the run to %d optimisation steps", self.steps)
             else:
                 driver.trained = Position.parse(found[0]).trained
@@ -301,35 +250,12 @@ class VMC:
             driver.earlier_seconds = found[1]["wall_seconds"]
         return found
 
-    def _claim(self) -> None:
-        """Check that the directory is empty or holds this very run."""
-        path = self.directory / "config.yaml"
-        if not path.exists():
-            return
-        if not self.resume:
-            if not self.overwrite:
-                raise RunDirectoryError(
-                    f"{self.directory} already holds a run; resume=false needs an empty directory, or overwrite=true "
-                    "to move that run aside"
-                )
-            self._move_aside()
-            return
-        old, new = identity(yaml.safe_load(path.read_text())), identity(self.config)
-        if old != new:
-            lines = "\n".join(difference(old, new))
-            raise RunDirectoryError(
-                f"{self.directory} holds a run with another configuration:\n{lines}\nUse another directory"
-            )
-
-    def _move_aside(self) -> None:
-        number = 1
-        while (backup := self.directory.with_name(f"{self.directory.name}.old{number}")).exists():
-            number += 1
-        backup.mkdir()
-        for item in self.directory.iterdir():
-            if item.name not in (".lock", "train.log"):
-                shutil.move(str(item), str(backup / item.name))
-        logger.info("moved the earlier run to %s", backup)
+    def _set_evaluation_aside(self, checkpoints: Checkpoints) -> None:
+        """Keep the evaluation of the shorter run under a name of its own."""
+        trained = Position.parse(checkpoints.paths()[-1]).trained
+        folder = self.directory / "evaluation"
+        if folder.exists():
+            folder.rename(self.directory / f"evaluation-after-{trained:08d}-steps")
 
     def _finished(self) -> Result | None:
         path = self.directory / "result.json"
@@ -338,42 +264,21 @@ class VMC:
         result = Result.read(path)
         return result if result.stationary and result.trained_steps >= self.steps else None
 
-    def _write_config(self) -> None:
-        text = yaml.safe_dump(self.config, sort_keys=False)
-        atomic_write(self.directory / "config.yaml", lambda file: file.write(text.encode()))
-
     def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
         config = self.config
-        digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
         metadata = {
             "formula": self.molecule.formula,
             "charge": self.molecule.charge,
             "spin": self.molecule.spin,
-            "geometry": results.geometry(self.molecule),
+            "geometry": geometry(self.molecule),
             "seed": self.seed,
             "device": self.device.type,
             "dtype": config["dtype"],
             "batch_size": self.batch_size,
-            "versions": results.versions(),
-            "config_hash": digest[:16],
+            "versions": versions(),
+            "config_hash": config_hash(config),
         }
-        result = results.make_result(stage, self.molecule, driver.trained, driver.wall_seconds, metadata)
-        path = folder / "result.json"
-        if path.exists():
-            previous = Result.read(path)
-            path.rename(folder / f"result-{previous.trained_steps:08d}-{previous.evaluation_steps:06d}.json")
-        result.write(path)
-        self._write_hparams(flatten(identity(config)), result, folder)
+        result = make_result(stage, self.molecule, driver.trained, driver.wall_seconds, metadata)
+        result.store(folder)
+        write_hparams(folder, identity(config), {"energy": result.energy, "standard_error": result.standard_error})
         return result
-
-    def _write_hparams(self, settings: dict[str, Any], result: Result, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        scalars = {
-            key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)
-        }
-        metrics = {"hparam/energy": result.energy, "hparam/standard_error": result.standard_error}
-        found = {name: value for name, value in metrics.items() if value is not None}
-        if found:
-            with SummaryWriter(str(folder)) as writer:
-                writer.add_hparams(scalars, found, run_name="hparams")

@@ -7,7 +7,7 @@ loop does not wait for the device.
 import csv
 import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class Writer:
         columns = self._columns(rows[0][1])
         buffer = io.StringIO()
         table: Any = csv.writer(buffer, lineterminator="\n")
-        if not self.path.exists():
+        if not self.path.exists() or not self.path.stat().st_size:  # a crash can leave an empty file
             table.writerow(columns)
         for step, row in rows:
             table.writerow([step, *(repr(row[name]) for name in columns[1:])])
@@ -131,3 +131,18 @@ class Writer:
     def close(self) -> None:
         """Flush and close the event file."""
         self.tensorboard.close()
+
+
+def write_hparams(folder: Path, settings: Mapping[str, Any], metrics: Mapping[str, float | None]) -> None:
+    """Write settings and final figures for TensorBoard's HParams table.
+
+    Args:
+        folder: where the event file goes.
+        settings: flat settings; those that are not scalars are left out.
+        metrics: final figures; nothing is written while one is unknown.
+    """
+    scalars = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
+    known = {f"hparam/{name}": value for name, value in metrics.items() if value is not None}
+    if len(known) == len(metrics):
+        with SummaryWriter(str(folder)) as writer:
+            writer.add_hparams(scalars, known, run_name="hparams")

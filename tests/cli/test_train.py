@@ -1,0 +1,197 @@
+import csv
+import json
+import re
+import shutil
+import signal
+import time
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def finished(command_line):
+    status, output, errors = command_line.train("steps=25", "hydra.run.dir=finished")
+    assert status == 0, output + errors
+    return command_line.folder / "finished", output, errors
+
+
+def content(directory):
+    """Everything in a run directory but the log, to which each start adds a line."""
+    return {
+        path: path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file() and path.name != "train.log"
+    }
+
+
+def test_a_run_directory_holds_what_is_promised(finished):
+    directory = finished[0]
+    for name in (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "config.yaml", "train.log"):
+        assert (directory / name).stat().st_size > 0
+    rows = list(csv.reader((directory / "train_stats.csv").open()))
+    assert rows[0][:5] == ["step", "energy", "ewmean", "ewvar", "pmove"]
+    assert [int(row[0]) for row in rows[1:]] == list(range(1, 26))
+    assert list(directory.glob("events.out.tfevents.*"))
+    assert list((directory / "checkpoints").glob("*.pt"))
+    assert (directory / "evaluation").is_dir()
+
+
+def test_the_result_is_that_of_the_settings(finished):
+    result = json.loads((finished[0] / "result.json").read_text())
+    assert result["trained_steps"] == 25
+    assert result["evaluation_steps"] == 200
+    assert result["standard_error"] > 0
+    assert abs(result["geometry"]["bohr"][1][2] - 1.4) < 1e-12
+    assert f"energy           {result['energy']:.6f} +- {result['standard_error']:.6f} hartree" in finished[1]
+
+
+def test_the_output_echoes_the_run_and_forecasts_its_end(finished):
+    directory, output, _ = finished
+    lines = output.splitlines()
+    assert lines[0] == "H2: charge 0, spin 0, 2 electrons (1 up, 1 down)"
+    assert "nearest neighbours 1.400000 bohr = 0.740848 angstrom apart" in lines
+    assert f"directory        {directory}" in lines
+    assert any(re.match(r"ansatz +FermiNet, \d+ parameters", line) for line in lines)
+    assert any("s/step" in line for line in lines)
+
+
+def test_output_to_a_pipe_has_no_control_characters_and_is_in_the_log(finished):
+    directory, output, errors = finished
+    assert not re.search(r"[^\n\x20-\x7e]", output + errors)
+    log = (directory / "train.log").read_text()
+    assert all(line in log for line in output.splitlines())
+
+
+def test_the_same_command_again_prints_the_result_and_changes_nothing(command_line, finished):
+    directory, output, _ = finished
+    before = content(directory)
+    status, again, _ = command_line.train("steps=25", "hydra.run.dir=finished")
+    assert status == 0
+    assert "this run is finished: 25 steps trained" in again
+    energy = next(line for line in output.splitlines() if line.startswith("energy "))
+    assert energy in again.splitlines()
+    assert content(directory) == before
+
+
+def test_another_configuration_in_the_same_directory_is_refused_with_the_difference(command_line, finished):
+    directory = finished[0]
+    before = content(directory)
+    status, output, errors = command_line.train("steps=25", "bond_length=1.5", "seed=1", "hydra.run.dir=finished")
+    assert status == 1
+    assert "holds a run with another configuration" in output
+    assert re.search(r"^  seed: 0 -> 1$", output, re.MULTILINE)
+    assert re.search(r"^  system.coordinates: .*1\.4.* -> .*1\.5", output, re.MULTILINE)
+    assert "Traceback" not in output + errors
+    assert content(directory) == before
+
+
+def test_more_steps_extend_a_run(command_line, finished):
+    extended = command_line.folder / "extended"
+    shutil.copytree(finished[0], extended)
+    status, output, _ = command_line.train("steps=28", "hydra.run.dir=extended")
+    assert status == 0
+    assert "extending the run to 28 optimisation steps" in output
+    old, new = ((folder / "train_stats.csv").read_text() for folder in (finished[0], extended))
+    assert new.startswith(old)
+    assert len(new.splitlines()) == len(old.splitlines()) + 3
+    assert json.loads((extended / "result.json").read_text())["trained_steps"] == 28
+    status, output, _ = command_line.train("steps=25", "hydra.run.dir=extended")
+    assert (status, "28 steps trained" in output) == (0, True)
+
+
+def test_a_sweep_gives_each_job_the_directory_and_numbers_of_its_single_run(command_line):
+    sweep = ["steps=2", "bond_length=1.2,1.4"]
+    status, output, errors = command_line.run("train", "-m", *command_line.settings, *sweep)
+    assert status == 0, output + errors
+    first, second = sorted((command_line.folder / "outputs").glob("H2*/"))
+    statistics = {folder: (folder / "train_stats.csv").read_text() for folder in (first, second)}
+    status, output, _ = command_line.train("bond_length=1.2", "steps=2")
+    assert status == 0
+    assert "this run is finished" in output
+    assert sorted((command_line.folder / "outputs").glob("H2*/")) == [first, second]
+    (here,) = re.findall(r"^directory +(\S+)$", output, re.MULTILINE)
+    assert here in map(str, (first, second))
+    status, output, _ = command_line.train("bond_length=1.2", "steps=2", "hydra.run.dir=single")
+    assert (command_line.folder / "single/train_stats.csv").read_text() == (
+        command_line.folder / here / "train_stats.csv"
+    ).read_text()
+    assert statistics[first] != statistics[second]
+
+
+def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one(command_line):
+    settings = ["steps=120", "logging.every=1", "checkpoints.seconds=0"]
+    directory = command_line.folder / "broken"
+    statistics = directory / "train_stats.csv"
+
+    def stop_after(rows, number):
+        process = command_line.start("train", *command_line.settings, *settings, "hydra.run.dir=broken")
+        while process.poll() is None and (not statistics.exists() or len(statistics.read_text().splitlines()) < rows):
+            time.sleep(0.01)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
+
+    status, _ = stop_after(10, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    status, output = stop_after(30, signal.SIGTERM)
+    assert status == 75
+    assert "continuing optimization after step" in output
+    assert "received SIGTERM: optimization saved after step" in output
+    assert output.rstrip().endswith("The same command continues.")
+    assert not (directory / "result.json").exists()
+    status, output, _ = command_line.train(*settings, "hydra.run.dir=broken")
+    assert (status, "continuing optimization after step" in output) == (0, True)
+    status, _, _ = command_line.train(*settings, "hydra.run.dir=whole")
+    assert status == 0
+    whole = command_line.folder / "whole"
+    assert statistics.read_text() == (whole / "train_stats.csv").read_text()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (directory, whole)]
+    for key in ("energy", "standard_error", "tau", "variance", "evaluation_steps"):
+        assert results[0][key] == results[1][key]
+
+
+def test_help_lists_systems_and_settings(command_line):
+    status, output, _ = command_line.run("train", "--help")
+    assert status == 0
+    assert output.startswith("qmcnet-train is powered by Hydra")
+    assert "bicyclobutane" in output
+    assert "batch_size: 1024" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no system: add +system=NAME"),
+        (["+system=Xx"], "Could not find 'system/Xx' Available options in 'system': Al Ar"),
+        (["system=H2"], "To append to your default list use +system=H2"),
+        (["+system=H2", "optimizer.foo=1"], "Could not override 'optimizer.foo'"),
+        (["+system=H2", "ansatz=3"], "Config group override must be a string or a list. Got int"),
+    ],
+)
+def test_a_command_that_cannot_be_composed_ends_with_one_clear_line(command_line, arguments, message):
+    status, output, errors = command_line.run("train", *arguments)
+    assert status == 1
+    (line,) = (output + errors).splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_values_that_a_run_refuses_end_with_one_clear_line_each(command_line):
+    bad = ["steps=abc,null", "sampler.n_blocks=1,3"]
+    status, output, errors = command_line.run("train", "-m", *command_line.settings, *bad)
+    assert status == 1
+    assert "Traceback" not in output + errors
+    found = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert found == [f"error: steps={value} must be a whole number" for value in ("'abc'", "'abc'", "null", "null")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sampler.n_blocks=3"], "error: n_blocks=3 is more than the 2 electrons: choose 1..2"),
+        (["pretraining.basis=nope"], "error: basis='nope' is not known to PySCF for element H"),
+    ],
+)
+def test_what_only_the_start_of_a_run_can_refuse_ends_with_one_clear_line(command_line, arguments, message):
+    status, output, errors = command_line.train(*arguments)
+    assert status == 1
+    assert "Traceback" not in output + errors
+    assert output.splitlines()[-1].startswith(message)

@@ -1,0 +1,130 @@
+"""Which part of the package may import which, and how long its files and functions may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import qmcnet
+
+PACKAGE = Path(qmcnet.__file__).parent
+FLOORS = {
+    "units": 0,
+    "elements": 0,
+    "protocols": 0,
+    "laplacian": 1,
+    "molecule": 1,
+    "geometry": 1,
+    "scf": 1,
+    "gto": 1,
+    "ansatz": 2,
+    "sampling": 2,
+    "optimizers": 3,
+    "observables": 3,
+    "hamiltonian": 3,
+    "training": 4,
+    "config": 5,
+    "cli": 6,
+    "__init__": 7,
+}
+SYSTEMS = {"molecule", "geometry", "scf", "gto"}
+STRANGERS = {"ansatz", "sampling", "hamiltonian"}
+ONLY_IN = {"pyscf": {"scf"}, "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"}}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+MAXIMUM_FILE, MAXIMUM_FUNCTION = 300, 60
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(tree):
+    """Return the full names of all modules imported anywhere in a file."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = "." * node.level + (node.module or "")
+            names += [f"{parent}.{alias.name}" for alias in node.names] if parent == "qmcnet" else [parent]
+    return names
+
+
+def forbidden(here, name):
+    """Say why a room may not import a module; None if it may."""
+    top, *rest = name.split(".")
+    if not top:
+        return "relative import"
+    if here not in ONLY_IN.get(top, {here}):
+        return f"{top} belongs to {sorted(ONLY_IN[top])}"
+    if top != "qmcnet":
+        return None
+    there = rest[0] if rest else "__init__"
+    if there == here:
+        return None
+    if there not in FLOORS:
+        return "imports from the root of the package"
+    if {here, there} <= STRANGERS:
+        return "strangers"
+    if FLOORS[there] > FLOORS[here] or (FLOORS[there] == FLOORS[here] and not {here, there} <= SYSTEMS):
+        return "does not point down"
+    return None
+
+
+def functions(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+
+
+@each_source
+def test_imports_point_down(path):
+    reasons = {name: forbidden(room(path), name) for name in imported(ast.parse(path.read_text()))}
+    assert {name: reason for name, reason in reasons.items() if reason} == {}
+
+
+@each_source
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAXIMUM_FILE
+    lengths = {node.name: node.end_lineno - node.lineno + 1 for node in functions(ast.parse(text))}
+    assert {name: length for name, length in lengths.items() if length > MAXIMUM_FUNCTION} == {}
+
+
+def test_every_room_has_a_floor():
+    assert {room(path) for path in SOURCES} == set(FLOORS)
+
+
+def test_no_module_is_called_utils():
+    assert not [path for path in SOURCES if "util" in path.stem or "helper" in path.stem]
+
+
+@pytest.mark.parametrize(
+    ("here", "statement", "allowed"),
+    [
+        ("ansatz", "from qmcnet.laplacian import track", True),
+        ("ansatz", "from qmcnet.ansatz.features import features", True),
+        ("ansatz", "import torch", True),
+        ("scf", "import pyscf.gto", True),
+        ("scf", "from qmcnet.gto import Shell", True),
+        ("cli", "def f():\n    from omegaconf import OmegaConf", True),
+        ("training", "from qmcnet.sampling.walkers import Walkers", True),
+        ("ansatz", "from qmcnet.sampling.walkers import Walkers", False),
+        ("hamiltonian", "import qmcnet.ansatz.ferminet", False),
+        ("hamiltonian", "from qmcnet import ansatz", False),
+        ("sampling", "def f():\n    from qmcnet.hamiltonian import LocalEnergy", False),
+        ("optimizers", "from qmcnet.training.vmc import VMC", False),
+        ("optimizers", "from qmcnet.observables import energy", False),
+        ("laplacian", "from qmcnet.molecule import Molecule", False),
+        ("molecule", "import qmcnet", False),
+        ("molecule", "from qmcnet import Molecule", False),
+        ("molecule", "from pyscf import gto", False),
+        ("training", "from hydra.utils import instantiate", False),
+        ("training", "import omegaconf", False),
+        ("ansatz", "from . import features", False),
+        ("ansatz", "from .features import features", False),
+    ],
+)
+def test_the_check_tells_good_imports_from_bad(here, statement, allowed):
+    assert (not any(forbidden(here, name) for name in imported(ast.parse(statement)))) == allowed

@@ -1,0 +1,100 @@
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from qmcnet.config import build, config_directory, systems
+from qmcnet.training.optimization import Optimization
+from qmcnet.units import BOHR_PER_ANGSTROM
+
+TINY = [
+    "ansatz.n_layers=1",
+    "ansatz.hidden_one=8",
+    "ansatz.hidden_two=4",
+    "ansatz.n_determinants=1",
+    "batch_size=4",
+    "sampler.steps=2",
+    "pretraining.steps=0",
+    "dtype=float64",
+    "device=cpu",
+]
+XYZ = "3\nwater\nO 0 0 0\nH 0 0.757 0.586\nH 0 -0.757 0.586\n"
+INPUT = {
+    "atom": ["symbol=C"],
+    "atoms": ["system.atoms=[[Li,0,0,0],[H,0,0,3.015]]"],
+    "xyz": ["path=water.xyz"],
+}
+DIATOMIC = "H2 H2+ HeH+ LiH Li2 Be2 B2 C2 N2 O2 F2 CO HF BH NO".split()
+
+
+def built(directory, system, *overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
+        return build(compose("config", overrides=[f"+system={system}", *TINY, *overrides]), directory)
+
+
+@pytest.mark.parametrize("system", systems())
+def test_every_system_is_built_and_optimised_for_a_step(system, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "water.xyz").write_text(XYZ)
+    run = built(tmp_path, system, *INPUT.get(system, []))
+    molecule = run.molecule
+    before = torch.nn.utils.parameters_to_vector(run.ansatz.parameters()).clone()
+    row = Optimization(run.simulation, run.optimizer, 1).advance()
+    after = torch.nn.utils.parameters_to_vector(run.ansatz.parameters())
+    assert run.simulation.walkers.positions.shape == (4, molecule.n_electrons, 3)
+    assert all(torch.as_tensor(value).isfinite() for value in row.values())
+    assert row["nonfinite"] == 0
+    assert after.isfinite().all()
+    assert not torch.equal(before, after)
+    assert molecule.nearest_neighbour is None or 1.0 < molecule.nearest_neighbour < 5.5
+
+
+def test_the_promised_systems_are_there():
+    atoms = "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar".split()
+    molecules = "H2O NH3 CH4 CH2O C2H4 methylamine ozone ethanol butadiene cyclobutadiene benzene bicyclobutane"
+    assert {*atoms, *DIATOMIC, *molecules.split(), *INPUT, "H4", "H_chain", "H10"} == set(systems())
+
+
+@pytest.mark.parametrize("system", DIATOMIC)
+def test_bond_lengths_are_in_the_unit_named_beside_them(system, tmp_path):
+    in_bohr = built(tmp_path, system, "bond_length=1.5").molecule
+    in_angstrom = built(tmp_path, system, "bond_length=1.5", "units=angstrom").molecule
+    assert in_bohr.nearest_neighbour == pytest.approx(1.5, rel=1e-12)
+    assert in_angstrom.nearest_neighbour == pytest.approx(1.5 * BOHR_PER_ANGSTROM, rel=1e-12)
+
+
+@pytest.mark.parametrize(("symbol", "spin"), [("H", 1), ("He", 0), ("C", 2), ("N", 3), ("S", 2), ("Ar", 0)])
+def test_an_atom_by_name_is_the_atom_by_symbol_in_its_ground_state(symbol, spin, tmp_path):
+    named = built(tmp_path, symbol).molecule
+    assert named == built(tmp_path, "atom", f"symbol={symbol}").molecule
+    assert named.spin == spin
+
+
+@pytest.mark.parametrize(("system", "spin", "charge"), [("O2", 2, 0), ("B2", 2, 0), ("NO", 1, 0), ("H2+", 1, 1)])
+def test_open_shells_and_ions(system, spin, charge, tmp_path):
+    molecule = built(tmp_path, system).molecule
+    assert (molecule.spin, molecule.charge) == (spin, charge)
+
+
+def test_single_spin_states_are_optimised(tmp_path):
+    for overrides in (["Li", "system.spin=3"], ["H2", "system.spin=2"]):
+        run = built(tmp_path, *overrides)
+        assert run.molecule.n_down == 0
+        assert torch.as_tensor(Optimization(run.simulation, run.optimizer, 1).advance()["energy"]).isfinite()
+
+
+def test_hydrogen_clusters_take_their_lengths(tmp_path):
+    rectangle = built(tmp_path, "H4", "width=2", "height=3").molecule
+    distances = sorted(torch.pdist(rectangle.nuclei).tolist())
+    assert distances == pytest.approx([2, 2, 3, 3, 13**0.5, 13**0.5])
+    chain = built(tmp_path, "H_chain", "n_atoms=5", "bond_length=2").molecule
+    assert (len(chain.symbols), chain.spin) == (5, 1)
+    assert torch.diff(chain.nuclei[:, 2]).tolist() == pytest.approx([2.0] * 4)
+    assert built(tmp_path, "H10").molecule == built(tmp_path, "H_chain", "n_atoms=10").molecule
+
+
+def test_an_xyz_file_is_in_angstrom_and_takes_charge_and_spin(tmp_path):
+    path = tmp_path / "water.xyz"
+    path.write_text(XYZ)
+    molecule = built(tmp_path, "xyz", f"path={path}", "system.charge=1", "system.spin=1").molecule
+    assert (molecule.formula, molecule.n_up, molecule.n_down) == ("H2O+", 5, 4)
+    assert molecule.nuclei[1, 1].item() == pytest.approx(0.757 * BOHR_PER_ANGSTROM)

@@ -1,0 +1,95 @@
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = [
+    "+system=H2",
+    "steps=5",
+    "ansatz.n_layers=1",
+    "ansatz.hidden_one=8",
+    "ansatz.hidden_two=4",
+    "batch_size=32",
+    "pretraining.steps=2",
+    "evaluation.steps=200",
+    "device=cpu",
+]
+
+
+def run(*arguments, cwd, **environment):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return subprocess.run(
+        list(map(str, arguments)),
+        cwd=cwd,
+        env=clean | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    # Built from links to the sources, so that the build directory is not made in the repository.
+    source = folder / "source"
+    source.mkdir()
+    for name in ("qmcnet", "conf", "pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+        (source / name).symlink_to(ROOT / name)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
+    built = run(sys.executable, "-m", "pip", "wheel", *options, source, cwd=folder)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (path,) = folder.glob("qmcnet-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The commands of the wheel in an environment of its own, which borrows the dependencies but not qmcnet."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", vars={"base": folder}, scheme="venv"))
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python"]
+    done = run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # A line of a .pth file adds a folder to sys.path without reading the .pth files in it, such as that of an
+    # editable installation.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin"
+
+
+def test_the_wheel_holds_everything_that_is_not_code(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = {f"qmcnet/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert {"qmcnet/conf/config.yaml", "qmcnet/conf/evaluate.yaml", "qmcnet/conf/system/LiH.yaml"} <= shipped <= names
+    assert {"qmcnet/py.typed", "qmcnet/observables/reference_energies.csv"} <= names
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "qmcnet").rglob("*.py")}
+    assert modules <= names
+    assert not [name for name in names if not name.startswith(("qmcnet/", "qmcnet-"))]
+
+
+def test_the_installed_package_is_that_of_the_wheel(installed, tmp_path):
+    code = "import qmcnet, qmcnet.config; print(qmcnet.__file__, qmcnet.config.config_directory())"
+    done = run(installed / "python", "-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    package, conf = map(Path, done.stdout.split())
+    assert installed.parent in package.parents
+    assert conf == package.parent / "conf"
+
+
+def test_the_installed_commands_run_from_any_directory(installed, tmp_path):
+    done = run(installed / "qmcnet-train", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "bicyclobutane" in done.stdout
+    done = run(installed / "qmcnet-train", *SETTINGS, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "run/result.json").exists()
+    done = run(installed / "qmcnet-evaluate", "run=run", "steps=300", "device=cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((tmp_path / "run/evaluation").glob("*/result.json"))

@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+
+from qmcnet import FermiNet, ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule
+from qmcnet.scf import hartree_fock
+from qmcnet.training.pretraining import Pretraining, PretrainingSettings, orbital_error
+from qmcnet.training.simulation import Simulation
+
+LITHIUM = Molecule.atom("Li")  # two electrons up, one down
+
+
+def pretraining(molecule, full=True, batch_size=16, **settings):
+    ansatz = FermiNet(
+        molecule, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=2, full_determinants=full, dtype=torch.float64
+    )
+    hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
+    simulation = Simulation.start(ansatz, hamiltonian, Metropolis(steps=10), batch_size, 0, torch.device("cpu"))
+    mean_field = hartree_fock(molecule, "sto-3g", "uhf").orbitals
+    return Pretraining(simulation, mean_field, PretrainingSettings(basis="sto-3g", **settings))
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_error_of_block_determinants_in_closed_form():
+    up = tensor([[[[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 4.0]]]])  # (1, K = 2, 2, 2)
+    up_target = tensor([[[1.0, 2.0], [3.0, 2.0]]])
+    down, down_target = tensor([[[[5.0]], [[2.0]]]]), tensor([[[3.0]]])
+    # up: first determinant differs by 2 in one entry, second by 2, 3 and 2; 8 entries in all. Down: 2 and -1.
+    expected = (4 + 4 + 9 + 4) / 8 + (4 + 1) / 2
+    assert orbital_error([up, down], [up_target, down_target]).item() == pytest.approx(expected)
+
+
+def test_error_of_full_determinants_fits_the_other_spin_to_zero():
+    # Columns 0 and 1 belong to the two electrons up, column 2 to the one down.
+    up = tensor([[[[1.0, 2.0, 0.5], [3.0, 4.0, 0.0]]]])
+    down = tensor([[[[0.0, 2.0, 7.0]]]])
+    targets = [tensor([[[1.0, 2.0], [3.0, 1.0]]]), tensor([[[4.0]]])]
+    expected = (0.25 + 9) / 6 + (4 + 9) / 3
+    assert orbital_error([up, down], targets).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_exact_orbitals_have_no_error(full):
+    targets = [torch.randn(5, 2, 2, dtype=torch.float64), torch.randn(5, 1, 1, dtype=torch.float64)]
+    orbitals, column = [], 0
+    for target in targets:
+        count = target.shape[-1]
+        matrix = torch.zeros(5, 3, count, 3 if full else count, dtype=torch.float64)
+        start = column if full else 0
+        matrix[..., start : start + count] = target[:, None]
+        orbitals.append(matrix)
+        column += count
+    assert orbital_error(orbitals, targets) == 0
+    orbitals[0][0, 0, 0, 0] += 1
+    assert orbital_error(orbitals, targets) > 0
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("molecule", [LITHIUM, Molecule.atom("H"), Molecule.atom("N")], ids=["Li", "H", "N"])
+def test_the_error_falls(molecule, full):
+    stage = pretraining(molecule, full, learning_rate=1e-2, steps=80)
+    errors = []
+    while not stage.finished():
+        errors.append(stage.advance()["mse"].item())
+    assert stage.progress() == (80, 80)
+    assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
+    assert all(map(math.isfinite, errors))
+
+
+@pytest.mark.parametrize("batch_size", [8, 9])
+def test_half_of_the_walkers_follow_hartree_fock_and_half_the_network(batch_size):
+    stage = pretraining(LITHIUM, batch_size=batch_size)
+    positions = stage.simulation.walkers.positions
+    mixed = stage.log_prob(positions)
+    assert mixed.shape == (batch_size,)
+    torch.testing.assert_close(mixed[:4], stage.mean_field.log_prob(positions)[:4], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ansatz(positions)[1][4:], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(mixed[4:], stage.mean_field.log_prob(positions)[4:])
+
+
+def test_hartree_fock_is_not_changed():
+    stage = pretraining(LITHIUM, steps=3)
+    before = {name: value.clone() for name, value in stage.mean_field.state_dict().items()}
+    parameters = [parameter.detach().clone() for parameter in stage.simulation.ansatz.parameters()]
+    while not stage.finished():
+        stage.advance()
+    assert all(torch.equal(value, before[name]) for name, value in stage.mean_field.state_dict().items())
+    changed = zip(parameters, stage.simulation.ansatz.parameters(), strict=True)
+    assert any(not torch.equal(old, new) for old, new in changed)
+
+
+def test_the_number_of_moves_between_updates_is_a_setting():
+    assert pretraining(LITHIUM, sampling_steps=3).sampler.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "rhf"}, "'rhf' must be one of"),
+        ({"steps": -1}, "steps=-1"),
+        ({"sampling_steps": 0}, "sampling_steps=0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainingSettings(**settings)

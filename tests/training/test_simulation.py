@@ -1,0 +1,35 @@
+import torch
+
+
+def test_a_state_restores_parameters_walkers_and_random_numbers(tmp_path, make_run):
+    first, second = make_run(tmp_path).simulation, make_run(tmp_path, seed=8).simulation
+    state = first.state_dict()
+    assert not torch.equal(first.walkers.positions, second.walkers.positions)
+    second.load_state_dict(state)
+    sweeps = [run.sampler.sweep(run.log_prob, run.walkers, run.generator)[0] for run in (first, second)]
+    assert torch.equal(sweeps[0].positions, sweeps[1].positions)
+    assert torch.equal(sweeps[0].width, sweeps[1].width)
+
+
+def test_the_seed_decides_where_walkers_start(tmp_path, make_run):
+    runs = [make_run(tmp_path, seed=seed).simulation for seed in (1, 1, 2)]
+    assert torch.equal(runs[0].walkers.positions, runs[1].walkers.positions)
+    assert not torch.equal(runs[0].walkers.positions, runs[2].walkers.positions)
+    assert runs[0].walkers.positions.shape == (16, 2, 3)
+
+
+def test_log_prob_is_that_of_psi_squared(tmp_path, make_run):
+    run = make_run(tmp_path).simulation
+    positions = run.walkers.positions
+    assert torch.equal(run.log_prob(positions), 2 * run.ansatz(positions)[1])
+
+
+def test_finite_looks_at_parameters_and_walkers(tmp_path, make_run):
+    run = make_run(tmp_path).simulation
+    assert run.finite()
+    with torch.no_grad():
+        run.ansatz.layers[0].own.bias[0] = torch.inf
+    assert not run.finite()
+    other = make_run(tmp_path).simulation
+    other.walkers = other.walkers.replace(positions=other.walkers.positions * torch.nan)
+    assert not other.finite()

@@ -1,0 +1,37 @@
+import math
+
+import pytest
+import torch
+
+from qmcnet.hamiltonian import LocalEnergy
+from qmcnet.training.stages import summarize
+
+
+def energy(kinetic):
+    kinetic = torch.tensor(kinetic, dtype=torch.float64)
+    attraction, repulsion = -2 * torch.ones_like(kinetic), torch.ones_like(kinetic) / 2
+    return LocalEnergy(kinetic, attraction, repulsion, 0.25)
+
+
+def test_statistics_of_finite_energies():
+    row = summarize(energy([1.0, 2.0, 6.0]))
+    values = {name: float(value) for name, value in row.items()}
+    assert values["energy"] == pytest.approx(3 - 1.25)
+    assert values["variance"] == pytest.approx((4 + 1 + 9) / 3)
+    assert (values["minimum"], values["maximum"]) == (1 - 1.25, 6 - 1.25)
+    assert values["kinetic"] + values["potential"] == pytest.approx(values["energy"])
+    assert values["nonfinite"] == 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_bad_walkers_are_counted_and_left_out(bad):
+    good, mixed = summarize(energy([1.0, 2.0, 6.0])), summarize(energy([1.0, bad, 2.0, 6.0, bad]))
+    assert int(mixed.pop("nonfinite")) == 2
+    for name, value in mixed.items():
+        assert float(value) == pytest.approx(float(good[name])), name
+
+
+def test_when_all_are_lost_the_mean_is_not_finite():
+    row = summarize(energy([math.nan, math.inf]))
+    assert not math.isfinite(row["energy"])
+    assert int(row["nonfinite"]) == 2

@@ -1,0 +1,116 @@
+import logging
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from qmcnet.training.writers import FIRST_COLUMNS, Writer, cut_back, fetch
+
+ROW = {"variance": 0.25, "energy": -2.9, "pmove": 0.5, "ewvar": 0.0, "ewmean": -2.8, "grad_norm": 1e-17}
+
+
+def scalars(folder):
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return {tag: [(e.step, e.value) for e in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
+
+
+def test_fetch_mixes_tensors_and_numbers_in_order():
+    rows = [
+        {"a": torch.tensor(1.5), "b": 2, "c": torch.tensor(3)},
+        {"a": torch.tensor(-1.0, dtype=torch.float64), "b": 0.1, "c": torch.tensor(True)},
+    ]
+    assert fetch(iter(rows)) == [{"a": 1.5, "b": 2.0, "c": 3.0}, {"a": -1.0, "b": 0.1, "c": 1.0}]
+    assert fetch([{"a": 1}]) == [{"a": 1.0}]
+    assert fetch([]) == []
+
+
+def test_fetch_keeps_all_digits_of_float64():
+    value = 1 / 3
+    assert fetch([{"a": torch.tensor(value, dtype=torch.float64)}]) == [{"a": value}]
+
+
+def test_first_columns_and_exact_values(tmp_path):
+    writer = Writer(tmp_path, "optimization", 0)
+    writer.write([(1, ROW), (2, ROW | {"energy": 0.1 + 0.2})])
+    writer.write([])
+    writer.write([(3, ROW)])
+    writer.close()
+    header, *lines = (tmp_path / "train_stats.csv").read_text().splitlines()
+    assert header.split(",") == [*FIRST_COLUMNS, "variance", "grad_norm"]
+    assert FIRST_COLUMNS == ("step", "energy", "ewmean", "ewvar", "pmove")
+    assert [line.split(",")[0] for line in lines] == ["1", "2", "3"]
+    assert [float(x) for x in lines[1].split(",")] == [2, 0.1 + 0.2, -2.8, 0.0, 0.5, 0.25, 1e-17]
+
+
+def test_other_stages_have_a_file_of_their_own(tmp_path):
+    writer = Writer(tmp_path, "burn_in", 0)
+    writer.write([(1, {"width": 0.2, "pmove": 0.5})])
+    writer.close()
+    assert (tmp_path / "burn_in_stats.csv").read_text() == "step,pmove,width\n1,0.5,0.2\n"
+    assert set(scalars(tmp_path)) == {"burn_in/width", "burn_in/pmove"}
+
+
+@pytest.mark.parametrize(
+    ("last_step", "kept", "dropped"), [(0, [], 3), (1, ["1"], 2), (3, ["1", "2", "3"], 0), (9, ["1", "2", "3"], 0)]
+)
+def test_cut_back_drops_later_rows(tmp_path, last_step, kept, dropped):
+    path = tmp_path / "stats.csv"
+    path.write_text("step,energy\n1,-1.0\n2,-2.0\n3,-3.0\n")
+    assert cut_back(path, last_step) == dropped
+    assert path.read_text() == "step,energy\n" + "".join(f"{step},-{step}.0\n" for step in kept)
+
+
+@pytest.mark.parametrize("tail", ["1", "10", "10,", "10,-9", "10,-9.0,", "10,-9.0,0"])
+def test_cut_back_drops_a_line_cut_short_by_a_crash(tmp_path, tail):
+    path = tmp_path / "stats.csv"
+    whole = "step,energy,pmove\n8,-8.0,0.5\n9,-9.0,0.5\n"
+    path.write_text(whole + tail)
+    assert cut_back(path, 9) == 1
+    assert path.read_text() == whole
+
+
+def test_cut_back_of_nothing(tmp_path):
+    assert cut_back(tmp_path / "absent.csv", 0) == 0
+    assert not (tmp_path / "absent.csv").exists()
+
+
+def test_a_file_left_empty_by_a_crash_still_gets_its_header(tmp_path):
+    (tmp_path / "train_stats.csv").touch()
+    writer = Writer(tmp_path, "optimization", 0)
+    writer.write([(1, ROW)])
+    writer.close()
+    assert (tmp_path / "train_stats.csv").read_text().startswith("step,energy,ewmean,ewvar,pmove")
+
+
+def test_a_resumed_writer_rewrites_what_came_after_the_checkpoint(tmp_path, caplog):
+    writer = Writer(tmp_path, "optimization", 0)
+    writer.write([(step, ROW) for step in (1, 2, 3)])
+    writer.close()
+    whole = (tmp_path / "train_stats.csv").read_text()
+    with caplog.at_level(logging.INFO):
+        writer = Writer(tmp_path, "optimization", 1)
+    assert "2 rows after step 1 will be written again" in caplog.text
+    writer.write([(step, ROW) for step in (2, 3)])
+    writer.close()
+    assert (tmp_path / "train_stats.csv").read_text() == whole
+
+
+def test_every_tag_arrives_in_its_group(tmp_path):
+    writer = Writer(tmp_path, "optimization", 0)
+    row = {
+        "energy": -1.0,
+        "ewmean": -1.5,
+        "ewvar": 0.25,
+        "kinetic": 2.0,
+        "pmove": 0.5,
+        "learning_rate": 0.125,
+        "custom": 4.0,
+    }
+    writer.write([(1, row), (2, row)])
+    writer.scalar("timing/seconds_per_step", 0.5, 2)
+    writer.close()
+    tags = {"energy/mean": -1.0, "energy/ewmean": -1.5, "energy/ewvar": 0.25, "local_energy/kinetic": 2.0}
+    tags |= {"sampling/pmove": 0.5, "opt/learning_rate": 0.125, "opt/custom": 4.0}
+    expected = {tag: [(1, value), (2, value)] for tag, value in tags.items()}
+    assert scalars(tmp_path) == expected | {"timing/seconds_per_step": [(2, 0.5)]}
