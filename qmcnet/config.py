@@ -79,6 +79,22 @@ def run_name(overrides: Sequence[str]) -> str:
     return name if name == exact else f"{name}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
 
 
+def quote_run(argument: str) -> str:
+    """Quote the directory in run=DIR, whose name may hold `=` and `,`, which mean something else to Hydra.
+
+    Args:
+        argument: an argument of the command line.
+
+    Returns:
+        The argument as Hydra reads it.
+    """
+    key, _, value = argument.partition("=")
+    if key != "run" or value[:1] in ("", "'", '"'):
+        return argument
+    escaped = value.replace("'", "\\'")
+    return f"run='{escaped}'"
+
+
 def register_resolvers() -> None:
     """Make `run_name` available to the configuration files."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -154,6 +154,8 @@ def test_building_writes_nothing(tmp_path):
         (["optimizer.learning_rate=abc"], "optimizer.learning_rate='abc' must be a number"),
         (["optimizer.chunk_size=0"], "chunk_size=0 must be positive"),
         (["optimizer=adam", "optimizer.options=3"], "optimizer.options=3 must be {name: value, ...} or null"),
+        (["optimizer=adam", "+optimizer.options.foo=3"], "options={'foo': 3} do not suit Adam: .*'foo'"),
+        (["optimizer=adam", "optimizer.name=LBFGS"], "'LBFGS' must be a class of torch.optim: ASGD"),
         (["optimizer=adam", "optimizer.name=Nope"], "'Nope' must be a class of torch.optim"),
         (["ansatz.hidden_one=1.5"], "ansatz.hidden_one=1.5 must be a whole number"),
         (["ansatz.full_determinants=abc"], "ansatz.full_determinants='abc' must be true or false"),
@@ -220,7 +222,9 @@ def test_scalars_of_the_configuration_are_arguments_of_a_run():
 
 
 def test_a_trained_run_loads_with_its_wavefunction(tmp_path):
-    run = built(tmp_path, "dtype=float64", "steps=2", "evaluation.steps=3", "burn_in.min_sweeps=2", "burn_in.max_sweeps=2")
+    run = built(
+        tmp_path, "dtype=float64", "steps=2", "evaluation.steps=3", "burn_in.min_sweeps=2", "burn_in.max_sweeps=2"
+    )
     start = [parameter.clone() for parameter in run.ansatz.parameters()]
     run.train()
     loaded = load(tmp_path, device="cpu")

@@ -40,9 +40,7 @@ def test_ions_of_up_to_18_electrons_have_the_spin_of_the_isoelectronic_atom():
     assert ground_state_spin(26, charge=8) == 0
 
 
-@pytest.mark.parametrize(
-    ("number", "charge", "message"), [(26, 2, "Fe with charge=2"), (1, 1, "charge=1 leaves 0")]
-)
+@pytest.mark.parametrize(("number", "charge", "message"), [(26, 2, "Fe with charge=2"), (1, 1, "charge=1 leaves 0")])
 def test_ions_without_a_known_ground_state_are_refused(number, charge, message):
     with pytest.raises(ValueError, match=message):
         ground_state_spin(number, charge)

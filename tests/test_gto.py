@@ -174,9 +174,7 @@ def test_log_prob_is_the_square_of_two_determinants():
 def test_exchange_changes_the_sign_within_a_spin_only():
     orbitals, positions = orbitals_of(mole(WATER, "cc-pvdz"), 3, 2), random_positions(4, 5)
     same_spin, other_spin = positions[:, [1, 0, 2, 3, 4]], positions[:, [3, 1, 2, 0, 4]]
-    torch.testing.assert_close(
-        torch.linalg.det(orbitals(same_spin)[0]), -torch.linalg.det(orbitals(positions)[0])
-    )
+    torch.testing.assert_close(torch.linalg.det(orbitals(same_spin)[0]), -torch.linalg.det(orbitals(positions)[0]))
     torch.testing.assert_close(orbitals.log_prob(same_spin), orbitals.log_prob(positions))
     assert ((orbitals.log_prob(other_spin) - orbitals.log_prob(positions)).abs() > 1e-3).all()
 

@@ -68,9 +68,7 @@ def test_electrons_are_counted(symbol, charge, spin, n_up, n_down):
 @pytest.mark.parametrize("name", ["benzene", "ozone", "H10", "LiH", "C"])
 def test_nuclear_repulsion_is_that_of_pyscf(load, name):
     molecule = load(f"+system={name}")
-    mol = pyscf.gto.M(
-        atom=list(zip(molecule.symbols, molecule.coordinates, strict=True)), unit="bohr", spin=None
-    )
+    mol = pyscf.gto.M(atom=list(zip(molecule.symbols, molecule.coordinates, strict=True)), unit="bohr", spin=None)
     assert molecule.nuclear_repulsion == pytest.approx(float(mol.energy_nuc()), rel=1e-12)
     again = Molecule.from_pyscf(mol)
     assert again.symbols == molecule.symbols

@@ -58,23 +58,14 @@ class FermiNet(nn.Module):
             ValueError: if a size is not positive.
         """
         super().__init__()
-        sizes = {
-            "n_layers": n_layers,
-            "hidden_one": hidden_one,
-            "hidden_two": hidden_two,
-            "n_determinants": n_determinants,
-        }
+        sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two}
+        sizes["n_determinants"] = n_determinants
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name}={size} must be at least 1")
         self.molecule = molecule
-        self.settings = {
-            **sizes,
-            "full_determinants": full_determinants,
-            "envelope": envelope,
-            "cusp": cusp,
-            "seed": seed,
-        }
+        self.settings = {**sizes, "full_determinants": full_determinants, "envelope": envelope}
+        self.settings |= {"cusp": cusp, "seed": seed}
         self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)

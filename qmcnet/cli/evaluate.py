@@ -1,10 +1,12 @@
 """`qmcnet-evaluate run=DIR target_error=1e-4`: sharpen the energy of a trained run."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
-from qmcnet.config import ConfigError, check_arguments, config_directory, load
+from qmcnet.config import ConfigError, check_arguments, config_directory, load, quote_run
 from qmcnet.training.evaluation import EvaluationSettings
 from qmcnet.training.result import Result
 from qmcnet.training.vmc import VMC
@@ -45,4 +47,5 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run `qmcnet-evaluate`."""
+    sys.argv[1:] = [quote_run(argument) for argument in sys.argv[1:]]
     run_jobs(job, statuses)

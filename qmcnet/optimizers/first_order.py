@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from qmcnet.optimizers.gradient import centred_energies, check_positive, without_lost_walkers
 from qmcnet.optimizers.schedules import inverse_decay
 
+NOT_FIRST_ORDER = ("LBFGS", "Optimizer")
+"""Classes of torch.optim that one gradient a step does not serve: LBFGS evaluates the energy several times."""
+
 
 class FirstOrder:
     """An optimiser of torch.optim fed with grad E = 2 <(E_L - <E_L>) grad log|psi|>."""
@@ -37,16 +40,20 @@ class FirstOrder:
         Raises:
             ValueError: for an unknown name or a setting out of range.
         """
-        kind = getattr(torch.optim, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-            known = sorted(key for key, value in vars(torch.optim).items() if isinstance(value, type))
+        known = sorted(key for key, value in vars(torch.optim).items() if isinstance(value, type))
+        known = [key for key in known if key not in NOT_FIRST_ORDER]
+        if name not in known:
             raise ValueError(f"optimizer name={name!r} must be a class of torch.optim: {', '.join(known)}")
         check_positive(learning_rate=learning_rate, chunk_size=chunk_size)
         self.settings = {"name": name, "learning_rate": learning_rate, "decay_steps": decay_steps}
         self.settings |= {"clip": clip, "chunk_size": chunk_size, "options": options or {}}
         self.ansatz, self.rate, self.decay_steps = ansatz, learning_rate, decay_steps
         self.clip, self.chunk_size, self.step = clip, chunk_size, 0
-        self.optimizer = kind(ansatz.parameters(), lr=learning_rate, **(options or {}))  # type: ignore[call-arg]
+        kind = getattr(torch.optim, name)
+        try:
+            self.optimizer = kind(ansatz.parameters(), lr=learning_rate, **(options or {}))
+        except TypeError as error:
+            raise ValueError(f"optimizer options={options} do not suit {name}: {error}") from error
 
     def update(self, positions: Tensor, local_energy: Tensor) -> dict[str, Tensor | float]:
         """Change the parameters of the ansatz once.

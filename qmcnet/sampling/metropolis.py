@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.protocols import LogProbability
-from qmcnet.sampling.proposals import all_electron, one_block
+from qmcnet.sampling.proposals import all_electron, check_blocks, one_block
 from qmcnet.sampling.walkers import Walkers
 
 _NARROWEST, _WIDEST = 1e-3, 10.0
@@ -65,6 +65,7 @@ class Metropolis:
         Returns:
             The walkers.
         """
+        check_blocks(self.n_blocks or 1, positions.shape[1])
         width = torch.tensor(self.width, dtype=torch.float64, device=positions.device)
         return Walkers(positions, width)
 

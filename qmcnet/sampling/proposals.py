@@ -21,6 +21,20 @@ def all_electron(positions: Tensor, width: Tensor, generator: torch.Generator) -
     return positions + width * _normal(positions, generator)
 
 
+def check_blocks(n_blocks: int, n_electrons: int) -> None:
+    """Refuse more groups than there are electrons.
+
+    Args:
+        n_blocks: number of groups.
+        n_electrons: number of electrons.
+
+    Raises:
+        ValueError: there are more groups than electrons.
+    """
+    if n_blocks > n_electrons:
+        raise ValueError(f"n_blocks={n_blocks} is more than the {n_electrons} electrons: choose 1..{n_electrons}")
+
+
 def one_block(positions: Tensor, width: Tensor, generator: torch.Generator, n_blocks: int) -> Tensor:
     """Displace one of `n_blocks` groups of consecutive electrons, drawn anew for each walker.
 
@@ -35,13 +49,9 @@ def one_block(positions: Tensor, width: Tensor, generator: torch.Generator, n_bl
 
     Returns:
         Proposed positions, (B, N, 3), bohr.
-
-    Raises:
-        ValueError: there are more groups than electrons.
     """
     n_walkers, n_electrons, _ = positions.shape
-    if n_blocks > n_electrons:
-        raise ValueError(f"n_blocks={n_blocks} is more than the {n_electrons} electrons: choose 1..{n_electrons}")
+    check_blocks(n_blocks, n_electrons)
     block = torch.arange(n_electrons, device=positions.device) * n_blocks // n_electrons
     chosen = torch.randint(n_blocks, (n_walkers, 1), generator=generator, device=positions.device)
     moved = (block == chosen)[..., None]  # (B, N, 1)

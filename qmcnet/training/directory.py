@@ -95,7 +95,8 @@ def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: b
         RunDirectoryError: if the directory holds another run, or one that may not be continued.
     """
     path = directory / "config.yaml"
-    if not path.exists():
+    # Without a checkpoint nothing has been computed: a start that failed does not reserve the directory.
+    if not path.exists() or not any((directory / "checkpoints").glob("*.pt")):
         return
     if resume:
         old, new = identity(yaml.safe_load(path.read_text())), identity(config)
@@ -113,15 +114,29 @@ def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: b
         )
 
 
+def unused(path: Path) -> Path:
+    """Find a name that nothing has yet.
+
+    Args:
+        path: the name wanted.
+
+    Returns:
+        The path, or the path with the first free number behind it.
+    """
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}{number}")
+    return candidate
+
+
 def move_aside(directory: Path) -> None:
     """Move the content of a run directory, except its log, to a new directory beside it.
 
     Args:
         directory: the run directory.
     """
-    number = 1
-    while (backup := directory.with_name(f"{directory.name}.old{number}")).exists():
-        number += 1
+    backup = unused(directory.with_name(f"{directory.name}.old"))
     backup.mkdir()
     for item in directory.iterdir():
         if item.name not in (".lock", "train.log"):

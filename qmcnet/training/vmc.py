@@ -19,7 +19,7 @@ from qmcnet.scf import hartree_fock
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
 from qmcnet.training.checkpoint import Checkpoints, Position
 from qmcnet.training.description import choose_device, describe
-from qmcnet.training.directory import RunDirectoryError, claim, config_hash, identity, lock, write_config
+from qmcnet.training.directory import RunDirectoryError, claim, config_hash, identity, lock, unused, write_config
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.interruption import Interruption
@@ -150,14 +150,8 @@ class VMC:
             write_config(self.directory, self.config)
             on_claim()
             driver = self._driver(self.directory, interruption)
-            stages: list[tuple[Callable[[], Stage], Path]] = [
-                (self._make_pretraining, self.directory / "pretraining"),
-                (lambda: BurnIn(self.simulation, self.burn_in), self.directory / "burn_in"),
-                (lambda: Optimization(self.simulation, self.optimizer, self.steps), self.directory),
-                (lambda: Evaluation(self.simulation, self.evaluation), self.directory / "evaluation"),
-            ]
             found = self._newest(driver)
-            for order, (make, folder) in enumerate(stages):
+            for order, make, folder in self._stages():
                 if found and order < Position.parse(found[0]).order:
                     continue
                 stage = make()
@@ -219,14 +213,31 @@ class VMC:
         self.simulation.load_state_dict(found[1]["simulation"])
         return self
 
+    def _stages(self) -> list[tuple[int, Callable[[], Stage], Path]]:
+        """Order, maker and folder of each stage; a stage is made when its turn comes."""
+        stages: list[tuple[int, Callable[[], Stage], Path]] = [
+            (BurnIn.order, lambda: BurnIn(self.simulation, self.burn_in), self.directory / "burn_in"),
+            (
+                Optimization.order,
+                lambda: Optimization(self.simulation, self.optimizer, self.steps),
+                self.directory,
+            ),
+            (
+                Evaluation.order,
+                lambda: Evaluation(self.simulation, self.evaluation),
+                self.directory / "evaluation",
+            ),
+        ]
+        if self.pretraining.steps:
+            stages.insert(0, (Pretraining.order, self._make_pretraining, self.directory / "pretraining"))
+        return stages
+
     def _driver(self, directory: Path, interruption: Interruption) -> Driver:
         checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)
         return Driver(directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed)
 
     def _make_pretraining(self) -> Pretraining:
         settings = self.pretraining
-        if settings.steps == 0:
-            return Pretraining(self.simulation, nn.Identity(), settings)
         mean_field = hartree_fock(self.molecule, settings.basis, settings.method)
         name = f"{mean_field.method.upper()}/{mean_field.basis}"
         logger.info(
@@ -255,7 +266,7 @@ class VMC:
         trained = Position.parse(checkpoints.paths()[-1]).trained
         folder = self.directory / "evaluation"
         if folder.exists():
-            folder.rename(self.directory / f"evaluation-after-{trained:08d}-steps")
+            folder.rename(unused(self.directory / f"evaluation-after-{trained:08d}-steps"))
 
     def _finished(self) -> Result | None:
         path = self.directory / "result.json"

@@ -41,7 +41,10 @@ class CommandLine:
 
     def run(self, command, *overrides):
         process = self.start(command, *overrides)
-        output, errors = process.communicate(timeout=120)
+        try:
+            output, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
         return process.returncode, output, errors
 
     def train(self, *overrides):

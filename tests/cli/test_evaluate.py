@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from qmcnet.cli.evaluate import evaluate
-from qmcnet.config import ConfigError
+from qmcnet.config import ConfigError, quote_run
 
 DEFAULTS = {
     "run": "missing",
@@ -19,15 +19,15 @@ DEFAULTS = {
 
 @pytest.fixture(scope="module")
 def trained(command_line):
-    status, output, errors = command_line.train("steps=2", "hydra.run.dir=trained")
+    status, output, errors = command_line.train("steps=2", "hydra.run.dir='a=1,2'")
     assert status == 0, output + errors
-    return command_line.folder / "trained"
+    return command_line.folder / "a=1,2"
 
 
 def test_an_evaluation_sharpens_the_energy_of_a_run_and_leaves_it_as_it_was(command_line, trained):
     kept = {name: (trained / name).read_bytes() for name in ("result.json", "config.yaml", "train_stats.csv")}
     before = json.loads(kept["result.json"])
-    status, output, errors = command_line.run("evaluate", "run=trained", "steps=800", "device=cpu")
+    status, output, errors = command_line.run("evaluate", "run=a=1,2", "steps=800", "device=cpu")
     assert status == 0, output + errors
     (path,) = (trained / "evaluation").glob("*/result.json")
     after = json.loads(path.read_text())
@@ -41,7 +41,7 @@ def test_an_evaluation_sharpens_the_energy_of_a_run_and_leaves_it_as_it_was(comm
 
 def test_an_error_target_ends_an_evaluation_early(command_line, trained):
     target = 2 * json.loads((trained / "result.json").read_text())["standard_error"]
-    status, output, _ = command_line.run("evaluate", "run=trained", f"target_error={target}", "steps=5000")
+    status, output, _ = command_line.run("evaluate", "run=a=1,2", f"target_error={target}", "steps=5000")
     assert status == 0, output
     results = [json.loads(path.read_text()) for path in (trained / "evaluation").glob("*/result.json")]
     (found,) = [result for result in results if result["evaluation_steps"] != 800]
@@ -55,6 +55,23 @@ def test_a_missing_run_is_refused_and_nothing_is_created(command_line, trained):
     assert status == 1
     assert (output + errors).splitlines() == ["error: missing holds no run: there is no config.yaml in it"]
     assert sorted(command_line.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "quoted"),
+    [
+        ("run=outputs/N2_bond_length=2.4", "run='outputs/N2_bond_length=2.4'"),
+        ("run=a,b", "run='a,b'"),
+        ("run=it's", "run='it\\'s'"),
+        ("run='a=b'", "run='a=b'"),
+        ('run="a=b"', 'run="a=b"'),
+        ("run=", "run="),
+        ("steps=3", "steps=3"),
+        ("-m", "-m"),
+    ],
+)
+def test_run_directories_are_quoted_for_hydra(argument, quoted):
+    assert quote_run(argument) == quoted
 
 
 def test_help(command_line):

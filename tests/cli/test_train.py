@@ -187,11 +187,11 @@ def test_values_that_a_run_refuses_end_with_one_clear_line_each(command_line):
     ("arguments", "message"),
     [
         (["sampler.n_blocks=3"], "error: n_blocks=3 is more than the 2 electrons: choose 1..2"),
-        (["pretraining.basis=nope"], "error: basis='nope' is not known to PySCF for element H"),
+        (["pretraining.basis=nope", "pretraining.steps=2"], "error: basis='nope' is not known to PySCF for element H"),
     ],
 )
 def test_what_only_the_start_of_a_run_can_refuse_ends_with_one_clear_line(command_line, arguments, message):
-    status, output, errors = command_line.train(*arguments)
+    status, output, errors = command_line.train("steps=1", *arguments)
     assert status == 1
     assert "Traceback" not in output + errors
     assert output.splitlines()[-1].startswith(message)

@@ -237,9 +237,7 @@ def test_input_is_not_changed():
     assert np.array_equal(series, before)
 
 
-@pytest.mark.parametrize(
-    "function", [estimate, stationarity, r_hat, integrated_autocorrelation_time, outlier_share]
-)
+@pytest.mark.parametrize("function", [estimate, stationarity, r_hat, integrated_autocorrelation_time, outlier_share])
 def test_bad_series_are_named(function):
     series = np.zeros((10, 3))
     series[4, 1], series[7, 2] = np.nan, np.inf

@@ -129,9 +129,7 @@ def test_directions_are_isotropic_and_independent():
     first, second = directions.unbind(1)
     assert first.mean(0).abs().max() < 4 * math.sqrt(1 / 3 / n)
     second_moments = first.T @ first / n
-    torch.testing.assert_close(
-        second_moments, torch.eye(3).double() / 3, rtol=0, atol=4 * math.sqrt(4 / 45 / n)
-    )
+    torch.testing.assert_close(second_moments, torch.eye(3).double() / 3, rtol=0, atol=4 * math.sqrt(4 / 45 / n))
     assert (first.T @ second / n).abs().max() < 4 * math.sqrt(1 / 9 / n)
 
 

@@ -117,6 +117,8 @@ def test_no_number_of_blocks_moves_single_electrons():
 def test_more_blocks_than_electrons_are_refused():
     with pytest.raises(ValueError, match=r"n_blocks=4 is more than the 3 electrons: choose 1\.\.3"):
         run(Metropolis(n_blocks=4), gaussian, Metropolis().start(draw_gaussian(2, 3)), 1)
+    with pytest.raises(ValueError, match=r"n_blocks=4 is more than the 3 electrons: choose 1\.\.3"):
+        Metropolis(n_blocks=4).start(draw_gaussian(2, 3))
 
 
 def test_the_width_stays_in_bounds():
@@ -144,9 +146,7 @@ def test_a_non_finite_log_probability_is_never_entered_and_always_left():
         return value
 
     sampler = Metropolis(width=1.0)
-    start = sampler.start(
-        torch.tensor([-1.0, 0.7, 1.2, 2.0], dtype=torch.float64)[:, None, None].expand(4, 2, 3)
-    )
+    start = sampler.start(torch.tensor([-1.0, 0.7, 1.2, 2.0], dtype=torch.float64)[:, None, None].expand(4, 2, 3))
     walkers = run(sampler, log_prob, start, 20)[0]
     assert log_prob(start.positions).isfinite().tolist() == [True, False, False, False]
     assert log_prob(walkers.positions).isfinite().all()
@@ -170,9 +170,7 @@ def test_statistics_agree_with_the_positions():
     assert 0.01 < stuck.double().mean() < 0.9
     assert stats["stuck_share"] == stuck.double().mean()
     assert stats["width"] == start.width
-    torch.testing.assert_close(
-        stats["step_length"], (walkers.positions - start.positions).norm(dim=-1).mean()
-    )
+    torch.testing.assert_close(stats["step_length"], (walkers.positions - start.positions).norm(dim=-1).mean())
     torch.testing.assert_close(stats["log_prob"], gaussian(walkers.positions).mean())
     single = Metropolis(steps=1, width=2.0).sweep(gaussian, start, generator())[1]
     torch.testing.assert_close(single["pmove"], 1 - single["stuck_share"])
@@ -254,9 +252,7 @@ def test_most_stationary_series_are_equilibrated(phi):
 @pytest.mark.parametrize("slope", [-0.5, 0.5])
 def test_drifting_series_are_not_equilibrated(slope):
     drift = [slope * step for step in range(40)]
-    series = (
-        [a + b for a, b in zip(drift, autoregressive(0.5, 40, seed), strict=True)] for seed in range(100)
-    )
+    series = ([a + b for a, b in zip(drift, autoregressive(0.5, 40, seed), strict=True)] for seed in range(100))
     assert sum(map(equilibrated, series)) < 5
     assert not equilibrated(drift)
 

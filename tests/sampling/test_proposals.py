@@ -24,9 +24,7 @@ def displacements(n_blocks, positions):
 def test_displacements_do_not_depend_on_the_position(n_blocks):
     here = torch.zeros(50, N_ELECTRONS, 3, dtype=torch.float64)
     there = 5 * torch.randn(here.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    torch.testing.assert_close(
-        displacements(n_blocks, here), displacements(n_blocks, there), rtol=0, atol=1e-13
-    )
+    torch.testing.assert_close(displacements(n_blocks, here), displacements(n_blocks, there), rtol=0, atol=1e-13)
 
 
 @each_proposal

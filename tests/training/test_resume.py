@@ -1,5 +1,6 @@
 """A run that is stopped, killed or extended gives bit for bit the numbers of one that is not."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -155,7 +156,9 @@ def test_killed_and_run_again(tmp_path, make_run, newest, uninterrupted):
     script.write_text(KILLED_RUN)
     for where, count in [("save", 3), ("optimization", 4), ("evaluation", 15)]:
         command = [sys.executable, str(script), str(config), str(directory), where, str(count)]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        finished = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
         assert finished.returncode == -signal.SIGKILL, finished.stderr
         assert not (directory / "result.json").exists()
         halves = [path for path in (directory / "checkpoints").iterdir() if path.name.endswith(".partial")]

@@ -1,0 +1,82 @@
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from qmcnet.config import build, config_directory, quote_run
+from qmcnet.training.directory import NOT_IDENTITY
+from qmcnet.training.writers import TAGS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = sorted(
+    {
+        line.split("  #")[0].strip()
+        for line in re.findall(r"qmcnet-(?:train|evaluate) .+?(?=$|`)", README, re.MULTILINE)
+        if "=" in line
+    }
+)
+XYZ = "3\nwater\nO 0 0 0\nH 0 0.757 0.586\nH 0 -0.757 0.586\n"
+
+
+def examples(language):
+    return [text for name, text in BLOCKS if name == language]
+
+
+def test_there_are_commands_to_check():
+    assert len(COMMANDS) >= 12
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes_and_builds(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "water.xyz").write_text(XYZ)
+    program, *arguments = shlex.split(command)
+    sweep = "-m" in arguments
+    arguments = [argument for argument in arguments if argument != "-m"]
+    if sweep:
+        arguments = [re.sub(r"^(bond_length=[^,]+),.*", r"\1", argument) for argument in arguments]
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
+        if program == "qmcnet-evaluate":
+            cfg = compose("evaluate", overrides=[quote_run(argument) for argument in arguments])
+            assert f"run={cfg.run}" in arguments
+        else:
+            cfg = compose("config", overrides=[*arguments, "device=cpu"])
+            assert build(cfg, tmp_path / "run").molecule.n_electrons > 0
+
+
+@pytest.mark.parametrize("example", examples("python"))
+def test_the_python_example_runs(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    run, again, positions = names["run"], names["again"], names["positions"]
+    assert names["result"].trained_steps == 20
+    assert (tmp_path / "runs/LiH/result.json").exists()
+    assert names["log_abs_psi"].isfinite().all()
+    assert set(names["sign"].tolist()) <= {-1.0, 1.0}
+    assert torch.equal(again.ansatz(positions)[1], run.ansatz(positions)[1])
+    swapped = again.ansatz(positions[:, [1, 0, 2, 3]])
+    torch.testing.assert_close(swapped[1], names["log_abs_psi"], rtol=1e-4, atol=1e-4)
+    assert torch.equal(swapped[0], -names["sign"])
+
+
+def test_scripts_and_files_that_are_named_exist():
+    for name in set(re.findall(r"scripts/\w+\.sh|[A-Z]+\.(?:md|cff)|conf/system/", README)):
+        assert (ROOT / name).exists(), name
+
+
+def test_groups_of_statistics_and_what_leaves_the_directory_alone_are_those_of_the_code():
+    assert set(TAGS) <= {group.rstrip("/") for group in re.findall(r"`(\w+/)`", README)}
+    assert "steps" in NOT_IDENTITY
+    assert len(README.splitlines()) < 200
+
+
+def test_the_version_of_the_changelog_is_that_of_the_package():
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE).group(1)
+    assert re.search(rf"^## .*{re.escape(version)}", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text()
