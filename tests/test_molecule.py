@@ -143,6 +143,15 @@ def ase_atoms(periodic):
     )
 
 
+def test_from_ase_takes_atoms_of_ase_itself():
+    ase_build = pytest.importorskip("ase.build")
+    atoms = ase_build.molecule("H2O")
+    molecule = Molecule.from_ase(atoms)
+    assert (molecule.formula, molecule.n_up, molecule.n_down) == ("H2O", 5, 5)
+    distances = torch.tensor(atoms.get_all_distances()) * BOHR_PER_ANGSTROM
+    torch.testing.assert_close(torch.cdist(molecule.nuclei, molecule.nuclei), distances, rtol=1e-12, atol=1e-12)
+
+
 def test_from_ase():
     assert Molecule.from_ase(ase_atoms(False)) == Molecule.diatomic("Li", "H", 1.5957, "angstrom")
     assert Molecule.from_ase(ase_atoms(False), charge=1, spin=1).n_electrons == 3

@@ -284,7 +284,7 @@ class VMC:
             "geometry": geometry(self.molecule),
             "seed": self.seed,
             "device": self.device.type,
-            "dtype": config["dtype"],
+            "precision": config["dtype"],
             "batch_size": self.batch_size,
             "versions": versions(),
             "config_hash": config_hash(config),

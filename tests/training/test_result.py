@@ -12,7 +12,7 @@ from qmcnet.training.result import geometry, make_result, versions
 from qmcnet.units import BOHR_PER_ANGSTROM
 
 PROMISED = {"energy", "standard_error", "tau", "r_hat", "n_effective", "variance", "outlier_share", "wall_seconds"}
-PROMISED |= {"geometry", "seed", "versions", "device", "dtype", "config_hash"}
+PROMISED |= {"geometry", "seed", "versions", "device", "precision", "config_hash"}
 
 
 def strict(path):
@@ -32,7 +32,7 @@ def test_a_finished_run_has_every_promised_figure(uninterrupted):
     assert content.keys() >= PROMISED
     assert all(content[name] is not None for name in PROMISED)
     assert content["geometry"].keys() == {"symbols", "bohr", "angstrom"}
-    assert (content["device"], content["dtype"], content["seed"]) == ("cpu", "float64", 0)
+    assert (content["device"], content["precision"], content["seed"]) == ("cpu", "float64", 0)
     assert content["versions"]["torch"] == torch.__version__
     assert content["wall_seconds"] > 0
     assert content["stationary"] is True

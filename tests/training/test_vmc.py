@@ -91,10 +91,10 @@ def test_without_resume_an_empty_directory_is_taken(tmp_path, make_run):
 
 def test_overwrite_moves_the_earlier_run_aside_and_loses_nothing(finished, make_run):
     before = contents(finished)
-    for number in (1, 2):
-        result = make_run(finished, resume=False, overwrite=True, seed=number, steps=2).train()
+    for seed, name in ((1, "finished.old"), (2, "finished.old2")):
+        result = make_run(finished, resume=False, overwrite=True, seed=seed, steps=2).train()
         assert result.trained_steps == 2
-        aside = contents(finished.with_name(f"finished.old{number}"))
+        aside = contents(finished.with_name(name))
         assert {path: old for path, old in before.items() if path.name != ".lock"} == aside
         before = contents(finished)
 
