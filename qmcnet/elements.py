@@ -100,18 +100,26 @@ def shells(number: int) -> tuple[Shell, ...]:
     )
 
 
-def hill_formula(symbols: Sequence[str], charge: int = 0) -> str:
-    """Write a chemical formula in Hill order: C, H and then the alphabet, or the alphabet alone without C.
+_ELECTRONEGATIVITY = (
+    "Kr Ar Ne He K Na Li Ca Mg Be Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Al B Ge Si C As P N H Se S O Br Cl F".split()
+)
+
+
+def chemical_formula(symbols: Sequence[str], charge: int = 0) -> str:
+    """Write a chemical formula as chemists do: with carbon in Hill order, else the most electropositive first.
+
+    Hill order is C, H and then the alphabet. The other order is that of the IUPAC Red Book (2005), Table VI.
 
     Args:
         symbols: element symbol of each atom.
         charge: total charge.
 
     Returns:
-        The formula, such as `CH4`, `H2+` or `O(2-)`.
+        The formula, such as `CH4`, `LiH`, `H2+` or `O(2-)`.
     """
     counts = Counter(symbols)
-    order = sorted(counts, key=lambda s: (not ("C" in counts and s in "CH"), s))
+    hill = sorted(counts, key=lambda symbol: (symbol not in ("C", "H"), symbol))
+    order = hill if "C" in counts else sorted(counts, key=_ELECTRONEGATIVITY.index)
     formula = "".join(s if counts[s] == 1 else f"{s}{counts[s]}" for s in order)
     sign = "+" if charge > 0 else "-"
     return formula + {0: "", 1: sign}.get(abs(charge), f"({abs(charge)}{sign})")

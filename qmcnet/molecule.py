@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qmcnet.elements import SYMBOLS, atomic_number, ground_state_spin, hill_formula
+from qmcnet.elements import SYMBOLS, atomic_number, ground_state_spin, chemical_formula
 from qmcnet.geometry import check_nuclei, checked_position, length_in_bohr, read_xyz
 from qmcnet.units import BOHR_PER_ANGSTROM, to_bohr
 
@@ -239,8 +239,8 @@ class Molecule:
 
     @property
     def formula(self) -> str:
-        """Chemical formula in Hill order with the charge."""
-        return hill_formula(self.symbols, self.charge)
+        """Chemical formula with the charge."""
+        return chemical_formula(self.symbols, self.charge)
 
     @property
     def nuclear_repulsion(self) -> float:

@@ -1,7 +1,7 @@
 import pytest
 from pyscf.data.elements import CONFIGURATION, ELEMENTS
 
-from qmcnet.elements import SYMBOLS, atomic_number, ground_state_spin, hill_formula, shells
+from qmcnet.elements import SYMBOLS, atomic_number, ground_state_spin, chemical_formula, shells
 
 NUMBERS = range(1, 37)
 
@@ -74,11 +74,20 @@ def test_chromium_and_copper_promote_a_4s_electron():
     assert [shell.electrons for shell in shells(29)] == [2, 8, 8, 10, 1]
 
 
+def test_every_element_has_its_place_in_a_formula():
+    for symbol in SYMBOLS:
+        assert chemical_formula([symbol, symbol]) == f"{symbol}2"
+
+
 @pytest.mark.parametrize(
     ("symbols", "charge", "formula"),
     [
         ("C C H H H O H H H", 0, "C2H6O"),
-        ("Li H", 0, "HLi"),
+        ("H Li", 0, "LiH"),
+        ("H H H N", 0, "NH3"),
+        ("O H H", 0, "H2O"),
+        ("H He", 1, "HeH+"),
+        ("Kr F F", 0, "KrF2"),
         ("Cl C H C", 0, "C2HCl"),
         ("O H H H", 1, "H3O+"),
         ("O", -2, "O(2-)"),
@@ -86,5 +95,5 @@ def test_chromium_and_copper_promote_a_4s_electron():
         ("H", 0, "H"),
     ],
 )
-def test_formula_is_in_hill_order(symbols, charge, formula):
-    assert hill_formula(symbols.split(), charge) == formula
+def test_formula_is_written_as_chemists_do(symbols, charge, formula):
+    assert chemical_formula(symbols.split(), charge) == formula
