@@ -100,9 +100,7 @@ def shells(number: int) -> tuple[Shell, ...]:
     )
 
 
-_ELECTRONEGATIVITY = (
-    "Kr Ar Ne He K Na Li Ca Mg Be Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Al B Ge Si C As P N H Se S O Br Cl F".split()
-)
+_POSITIVE_FIRST = " Kr Ar Ne He K Na Li Ca Mg Be Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Al B Ge Si C As P N H Se S O Br Cl F "
 
 
 def chemical_formula(symbols: Sequence[str], charge: int = 0) -> str:
@@ -119,7 +117,7 @@ def chemical_formula(symbols: Sequence[str], charge: int = 0) -> str:
     """
     counts = Counter(symbols)
     hill = sorted(counts, key=lambda symbol: (symbol not in ("C", "H"), symbol))
-    order = hill if "C" in counts else sorted(counts, key=_ELECTRONEGATIVITY.index)
+    order = hill if "C" in counts else sorted(counts, key=lambda symbol: _POSITIVE_FIRST.index(f" {symbol} "))
     formula = "".join(s if counts[s] == 1 else f"{s}{counts[s]}" for s in order)
     sign = "+" if charge > 0 else "-"
     return formula + {0: "", 1: sign}.get(abs(charge), f"({abs(charge)}{sign})")

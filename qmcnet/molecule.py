@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qmcnet.elements import SYMBOLS, atomic_number, ground_state_spin, chemical_formula
+from qmcnet.elements import SYMBOLS, atomic_number, chemical_formula, ground_state_spin
 from qmcnet.geometry import check_nuclei, checked_position, length_in_bohr, read_xyz
 from qmcnet.units import BOHR_PER_ANGSTROM, to_bohr
 

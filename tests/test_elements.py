@@ -1,7 +1,7 @@
 import pytest
 from pyscf.data.elements import CONFIGURATION, ELEMENTS
 
-from qmcnet.elements import SYMBOLS, atomic_number, ground_state_spin, chemical_formula, shells
+from qmcnet.elements import SYMBOLS, atomic_number, chemical_formula, ground_state_spin, shells
 
 NUMBERS = range(1, 37)
 
