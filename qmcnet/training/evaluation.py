@@ -85,7 +85,9 @@ class Evaluation:
 
     def _error_reached(self) -> bool:
         target = self.settings.target_error
-        if target is None or self.step % self.check_every or self.step < self.settings.min_steps:
+        # Checks take longer as the series grows, so they become rarer.
+        interval = self.check_every * max(1, self.step // 1000)
+        if target is None or self.step % interval or self.step < self.settings.min_steps:
             return False
         result = self.estimate()[0]
         return result.stationary and result.standard_error <= target
@@ -130,4 +132,5 @@ class Evaluation:
             state: what `state_dict` returned.
         """
         self.step, self.error_reached = state["step"], state["error_reached"]
-        self.series = list(state["series"].unbind(0))
+        device = self.simulation.walkers.positions.device
+        self.series = list(state["series"].to(device).unbind(0))

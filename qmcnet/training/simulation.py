@@ -1,5 +1,7 @@
 """What every stage of a run shares: the wavefunction, the Hamiltonian and the walkers."""
 
+import logging
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 from qmcnet.hamiltonian import MolecularHamiltonian
 from qmcnet.molecule import Molecule
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,4 +99,11 @@ class Simulation:
         self.ansatz.load_state_dict(state["ansatz"])
         device = self.walkers.positions.device
         self.walkers = Walkers.from_state({name: value.to(device) for name, value in state["walkers"].items()})
-        self.generator.set_state(state["generator"].cpu())
+        self._continue_random_numbers(state["generator"].cpu())
+
+    def _continue_random_numbers(self, state: Tensor) -> None:
+        if state.shape == self.generator.get_state().shape:
+            self.generator.set_state(state)
+            return
+        logger.warning("the checkpoint comes from another kind of device: a new stream of random numbers starts")
+        self.generator.manual_seed(zlib.crc32(state.numpy().tobytes()))

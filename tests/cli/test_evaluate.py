@@ -77,7 +77,7 @@ def test_run_directories_are_quoted_for_hydra(argument, quoted):
 def test_help(command_line):
     status, output, _ = command_line.run("evaluate", "--help")
     assert status == 0
-    assert output.startswith("qmcnet-evaluate is powered by Hydra")
+    assert "qmcnet-evaluate run=DIR" in output
     assert "target_error: null" in output
 
 

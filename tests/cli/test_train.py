@@ -151,7 +151,7 @@ def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one
 def test_help_lists_systems_and_settings(command_line):
     status, output, _ = command_line.run("train", "--help")
     assert status == 0
-    assert output.startswith("qmcnet-train is powered by Hydra")
+    assert "qmcnet-train +system=N2 bond_length=2.4" in output
     assert "bicyclobutane" in output
     assert "batch_size: 1024" in output
 

@@ -11,6 +11,19 @@ def test_a_state_restores_parameters_walkers_and_random_numbers(tmp_path, make_r
     assert torch.equal(sweeps[0].width, sweeps[1].width)
 
 
+def test_a_state_of_another_device_starts_new_random_numbers(tmp_path, make_run, caplog):
+    first, second, third = (make_run(tmp_path, seed=seed).simulation for seed in (0, 8, 9))
+    seed_and_offset_of_cuda = torch.arange(16, dtype=torch.uint8)
+    state = first.state_dict() | {"generator": seed_and_offset_of_cuda}
+    second.load_state_dict(state)
+    assert "another kind of device" in caplog.text
+    third.load_state_dict(state)
+    assert torch.equal(second.walkers.positions, first.walkers.positions)
+    draws = [torch.rand(4, generator=run.generator) for run in (first, second, third)]
+    assert torch.equal(draws[1], draws[2])
+    assert not torch.equal(draws[0], draws[1])
+
+
 def test_the_seed_decides_where_walkers_start(tmp_path, make_run):
     runs = [make_run(tmp_path, seed=seed).simulation for seed in (1, 1, 2)]
     assert torch.equal(runs[0].walkers.positions, runs[1].walkers.positions)
