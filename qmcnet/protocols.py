@@ -1,6 +1,6 @@
 """Interfaces that let the rooms of the package meet without importing one another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,19 +51,4 @@ class Wavefunction(Protocol):
 
         Returns:
             sign (B,) and log_abs_psi (B,).
-        """
-
-
-class OrbitalWavefunction(Wavefunction, Protocol):
-    """A wavefunction built from determinants, whose orbitals can be fitted to mean-field ones."""
-
-    def orbitals(self, positions: Tensor) -> Sequence[Tensor]:
-        """Evaluate the orbital matrices.
-
-        Args:
-            positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
-
-        Returns:
-            One matrix per spin, (B, K, n_spin, M): rows are the electrons of that spin. M is the number of
-            electrons of that spin (one determinant per spin) or of all electrons (one determinant over both).
         """

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,17 +30,20 @@ def outcome(task: Callable[[], Result]) -> int:
     try:
         result = task()
     except Interrupted as stop:
-        logger.warning("%s. The same command continues.", stop)
+        logger.warning("%s. The same command continues, without resume=false if that was given.", stop)
         return EXIT_STATUS
     except (ValueError, Diverged) as error:
         logger.error("error: %s", error)
         logger.debug("raised here", exc_info=True)
         return 1
+    except torch.OutOfMemoryError as error:
+        logger.error("error: %s Lower laplacian.chunk_size, optimizer.chunk_size or batch_size.", error)
+        return 1
     except Exception:  # an error of ours: the log needs the traceback
         logger.error("internal error\n%s", traceback.format_exc())
         return 1
     logger.info(result.summary())
-    return 0 if result.stationary else 1
+    return 0 if result.stationary or result.evaluation_steps == 0 else 1
 
 
 def run_jobs(job: Callable[[], None], statuses: list[int]) -> None:

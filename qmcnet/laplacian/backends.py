@@ -100,7 +100,7 @@ def automatic_chunk_size(positions: Tensor) -> int:
     bytes_per_walker = 3 * n_electrons * n_electrons * TYPICAL_WIDTH * positions.element_size()
     budget = 4 * 2**20
     if positions.device.type == "cuda":
-        budget = torch.cuda.get_device_properties(positions.device).total_memory // 16
+        budget = torch.cuda.get_device_properties(positions.device).total_memory // 32
     return max(1, budget // bytes_per_walker)
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from qmcnet.optimizers.gradient import centred_energies, check_positive, without_lost_walkers
 from qmcnet.optimizers.schedules import inverse_decay
 
-NOT_FIRST_ORDER = ("LBFGS", "Optimizer")
-"""Classes of torch.optim that one gradient a step does not serve: LBFGS evaluates the energy several times."""
+NOT_FIRST_ORDER = ("LBFGS", "Optimizer", "SparseAdam")
+"""Classes of torch.optim that one dense gradient a step does not serve."""
 
 
 class FirstOrder:

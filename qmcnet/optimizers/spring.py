@@ -112,8 +112,10 @@ class Spring:
         # Centring makes the constant vector an exact null direction: lift it, as the authors do.
         kernel += 1 / len(kernel)
         kernel.diagonal().add_(self.damping)
-        factor, _ = torch.linalg.cholesky_ex(kernel)
+        factor, failed = torch.linalg.cholesky_ex(kernel)
         solution = torch.cholesky_solve(residual[:, None], factor)[:, 0].to(scores.dtype)
+        # A kernel that rounding made indefinite leaves a finite but wrong factor: let the run see it.
+        solution = torch.where(failed == 0, solution, torch.nan)
         direction = scores.mT @ solution + self.momentum * self.direction
         return 2 * scores.mT @ target.to(scores.dtype), direction
 

@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, order=True)
-class Position:
+class Milestone:
     """Where in a run a checkpoint was taken; later positions compare greater.
 
     Attributes:
@@ -38,7 +38,7 @@ class Position:
         return f"{self.trained:08d}-{self.order}-{stage}-{self.step:08d}.pt"
 
     @classmethod
-    def parse(cls, path: Path) -> "Position":
+    def parse(cls, path: Path) -> "Milestone":
         """Read the position from a file name.
 
         Args:
@@ -90,9 +90,9 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Checkpoint files, oldest first."""
-        return sorted(self.directory.glob("[0-9]*.pt"), key=Position.parse)
+        return sorted(self.directory.glob("[0-9]*.pt"), key=Milestone.parse)
 
-    def save(self, position: Position, stage: str, state: dict[str, Any]) -> Path:
+    def save(self, position: Milestone, stage: str, state: dict[str, Any]) -> Path:
         """Write a checkpoint and remove those no longer needed.
 
         Args:
@@ -111,7 +111,9 @@ class Checkpoints:
 
     def _rotate(self) -> None:
         paths = self.paths()
-        last_of_stage = {Position.parse(path).order: path for path in paths}
+        last_of_stage = {Milestone.parse(path).order: path for path in paths}
+        for leftover in self.directory.glob(".*.partial"):  # of a process killed while writing
+            leftover.unlink()
         for path in paths[: -self.keep]:
             if path not in last_of_stage.values():
                 path.unlink()
@@ -129,7 +131,7 @@ class Checkpoints:
             ValueError: if the checkpoint was written by a newer version.
         """
         for path in reversed(self.paths()):
-            if before_order is not None and Position.parse(path).order >= before_order:
+            if before_order is not None and Milestone.parse(path).order >= before_order:
                 continue
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

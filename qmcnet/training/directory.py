@@ -95,9 +95,12 @@ def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: b
         RunDirectoryError: if the directory holds another run, or one that may not be continued.
     """
     path = directory / "config.yaml"
-    # Without a checkpoint nothing has been computed: a start that failed does not reserve the directory.
-    if not path.exists() or not any((directory / "checkpoints").glob("*.pt")):
+    # A start that failed before anything was computed does not reserve the directory.
+    used = (directory / "result.json").exists() or any((directory / "checkpoints").glob("*.pt"))
+    if not used:
         return
+    if not path.exists():
+        raise RunDirectoryError(f"{directory} holds parts of a run without its config.yaml; use another directory")
     if resume:
         old, new = identity(yaml.safe_load(path.read_text())), identity(config)
         if old != new:
@@ -138,7 +141,8 @@ def move_aside(directory: Path) -> None:
     """
     backup = unused(directory.with_name(f"{directory.name}.old"))
     backup.mkdir()
-    for item in directory.iterdir():
+    # The configuration goes last: until then the directory still says whose run it holds.
+    for item in sorted(directory.iterdir(), key=lambda path: path.name == "config.yaml"):
         if item.name not in (".lock", "train.log"):
             shutil.move(str(item), str(backup / item.name))
     logger.info("moved the earlier run to %s", backup)

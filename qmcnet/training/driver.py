@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from qmcnet.observables.statistics import ExponentialMean
-from qmcnet.training.checkpoint import Checkpoints, Position
+from qmcnet.training.checkpoint import Checkpoints, Milestone
 from qmcnet.training.forecast import TIMED_STEPS, Stopwatch, forecast
 from qmcnet.training.interruption import Interrupted, Interruption
 from qmcnet.training.postmortem import Diverged, is_bad, write_postmortem
@@ -125,7 +125,7 @@ class Driver:
             "trained": self.trained,
             "wall_seconds": self.wall_seconds,
         }
-        return self.checkpoints.save(Position(self.trained, stage.order, max(stage.step, 0)), stage.name, state)
+        return self.checkpoints.save(Milestone(self.trained, stage.order, max(stage.step, 0)), stage.name, state)
 
     def run(self, stage: Stage, folder: Path) -> None:
         """Run a stage to its end.
@@ -148,6 +148,8 @@ class Driver:
                     continue
                 if session.flush() and (stop or stage.finished() or session.save_is_due()):
                     session.save()
+                    if stage.finished():
+                        logger.info("%s done after %d steps  %s", stage.name, stage.step, session.status)
                     if stop and not stage.finished():
                         raise Interrupted(f"{self.interruption.reason}: {stage.name} saved after step {stage.step}")
         finally:
@@ -162,7 +164,7 @@ class _Session:
         self.writer = Writer(folder, stage.name, stage.step)
         self.progress = StageProgress(stage.name, driver.logging.seconds)
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
-        self.stopwatch = Stopwatch()
+        self.stopwatch, self.status = Stopwatch(), ""
         self.save()
 
     def step(self) -> None:
@@ -200,7 +202,8 @@ class _Session:
         self.writer.write(list(zip(steps, rows, strict=True)))
         self.writer.scalar("timing/seconds_per_step", self.stopwatch.seconds_per_step, steps[-1])
         done, total = self.stage.progress()
-        self.progress.show(done, total, _status(rows[-1]))
+        self.status = _status(rows[-1])
+        self.progress.show(done, total, self.status)
         return True
 
     def _roll_back(self, step: int) -> None:
@@ -233,5 +236,5 @@ def _status(row: dict[str, float]) -> str:
     if "ewmean" in row:
         bad = f"  non-finite {row['nonfinite']:.0f}" if row["nonfinite"] else ""
         return f"E {row['ewmean']:.5f}  variance {row['variance']:.4f}  pmove {row['pmove']:.2f}{bad}"
-    name = next(iter(row))
+    name = next(key for key in ("mse", "energy", "log_prob") if key in row)
     return f"{name} {row[name]:.6g}  pmove {row['pmove']:.2f}"

@@ -43,6 +43,20 @@ class EvaluationSettings:
         if self.target_error is not None and not self.target_error > 0:
             raise ValueError(f"evaluation target_error={self.target_error} must be positive, or null")
 
+    def met_by(self, steps: int, standard_error: float | None) -> bool:
+        """Tell whether an earlier evaluation is as good as one with these settings.
+
+        Args:
+            steps: recorded steps.
+            standard_error: of the energy, in hartree; None if there is no estimate.
+
+        Returns:
+            Whether nothing is left to do.
+        """
+        if self.steps == 0 or standard_error is None:
+            return self.steps == 0
+        return steps >= self.steps or (self.target_error is not None and standard_error <= self.target_error)
+
 
 class Evaluation:
     """Samples with frozen parameters until the error target or the step limit."""
@@ -123,7 +137,7 @@ class Evaluation:
     def state_dict(self) -> dict[str, Any]:
         """Return the step and the recorded energies."""
         series = torch.stack(self.series) if self.series else torch.empty(0)
-        return {"step": self.step, "series": series, "error_reached": self.error_reached}
+        return {"step": self.step, "series": series}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -131,6 +145,8 @@ class Evaluation:
         Args:
             state: what `state_dict` returned.
         """
-        self.step, self.error_reached = state["step"], state["error_reached"]
+        self.step = state["step"]
         device = self.simulation.walkers.positions.device
         self.series = list(state["series"].to(device).unbind(0))
+        # The target may be another one than when the state was saved.
+        self.error_reached = self.step > 0 and self._error_reached()

@@ -77,7 +77,8 @@ def write_postmortem(directory: Path, stage: str, step: int, simulation: Simulat
     folder = directory / "postmortem"
     folder.mkdir(exist_ok=True)
     report = {"stage": stage, "step": step, **diagnose(simulation)}
-    base = folder / f"{stage}-{step:08d}"
+    earlier = len(list(folder.glob(f"{stage}-{step:08d}*.json")))
+    base = folder / (f"{stage}-{step:08d}" + (f"-{earlier + 1}" if earlier else ""))
     atomic_write(base.with_suffix(".pt"), lambda file: torch.save(simulation.state_dict(), file))
     text = json.dumps(report, indent=2) + "\n"
     atomic_write(base.with_suffix(".json"), lambda file: file.write(text.encode()))

@@ -105,6 +105,8 @@ class Result:
 
     def summary(self) -> str:
         """Say what was found in a few lines."""
+        if self.evaluation_steps == 0:
+            return f"not evaluated: {self.reason}"
         if self.energy is None or self.standard_error is None:
             return f"no estimate: the evaluation is not stationary ({self.reason}); use more evaluation.steps"
         lines = [

@@ -17,7 +17,7 @@ from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis
 from qmcnet.scf import hartree_fock
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
-from qmcnet.training.checkpoint import Checkpoints, Position
+from qmcnet.training.checkpoint import Checkpoints, Milestone
 from qmcnet.training.description import choose_device, describe
 from qmcnet.training.directory import RunDirectoryError, claim, config_hash, identity, lock, unused, write_config
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
@@ -146,16 +146,17 @@ class VMC:
             finished = self._finished()
             if finished is not None:
                 logger.info("this run is finished: %d steps trained; its result:", finished.trained_steps)
+                self.load_trained()
                 return finished
             write_config(self.directory, self.config)
             on_claim()
             driver = self._driver(self.directory, interruption)
             found = self._newest(driver)
             for order, make, folder in self._stages():
-                if found and order < Position.parse(found[0]).order:
+                if found and order < Milestone.parse(found[0]).order:
                     continue
                 stage = make()
-                if found and order == Position.parse(found[0]).order:
+                if found and order == Milestone.parse(found[0]).order:
                     driver.restore(found[1], stage)
                     logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found[0].name)
                 driver.run(stage, folder)
@@ -179,20 +180,24 @@ class VMC:
         """
         torch.set_float32_matmul_precision("highest")
         trained = Checkpoints(self.directory / "checkpoints", 1).load_newest()
-        if trained is None or Position.parse(trained[0]).order < Optimization.order:
+        if trained is None or Milestone.parse(trained[0]).order < Optimization.order:
             raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
-        folder = (
-            directory or self.directory / "evaluation" / f"steps={settings.steps}-target_error={settings.target_error}"
-        )
+        # Larger `steps` and smaller errors continue the same series, which only its burn-in sets apart.
+        folder = directory or self.directory / "evaluation" / f"burn_in={settings.burn_in}"
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder), Interruption(self.wall_time) as interruption:
             driver = self._driver(folder, interruption)
             driver.restore(trained[1], None)
+            driver.earlier_seconds = trained[1]["wall_seconds"]
+            if driver.trained < self.steps:
+                logger.warning(
+                    "training stopped after %d of %d steps; evaluating it as it is", driver.trained, self.steps
+                )
             # A stream of random numbers of its own, so that it does not repeat the one of the run.
             self.simulation.generator.manual_seed(self.seed + 500_009)
             stage = Evaluation(self.simulation, settings)
             earlier = driver.checkpoints.load_newest()
-            if earlier and Position.parse(earlier[0]).trained == driver.trained:
+            if earlier and Milestone.parse(earlier[0]).trained == driver.trained:
                 driver.restore(earlier[1], stage)
                 driver.earlier_seconds = earlier[1]["wall_seconds"]
             driver.run(stage, folder)
@@ -239,31 +244,25 @@ class VMC:
     def _make_pretraining(self) -> Pretraining:
         settings = self.pretraining
         mean_field = hartree_fock(self.molecule, settings.basis, settings.method)
-        name = f"{mean_field.method.upper()}/{mean_field.basis}"
-        logger.info(
-            "%s energy %.6f hartree%s",
-            name,
-            mean_field.energy,
-            "" if mean_field.converged else " (not converged)",
-        )
+        note = "" if mean_field.converged else " (not converged)"
+        logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
         return Pretraining(self.simulation, mean_field.orbitals, settings)
 
     def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
         found = driver.checkpoints.load_newest()
-        if found and Position.parse(found[0]).order == Evaluation.order:
-            if Position.parse(found[0]).trained < self.steps:
+        driver.earlier_seconds = found[1]["wall_seconds"] if found else 0.0
+        if found and Milestone.parse(found[0]).order == Evaluation.order:
+            if Milestone.parse(found[0]).trained < self.steps:
                 found = driver.checkpoints.load_newest(before_order=Evaluation.order)
                 self._set_evaluation_aside(driver.checkpoints)
                 logger.info("extending the run to %d optimisation steps", self.steps)
             else:
-                driver.trained = Position.parse(found[0]).trained
-        if found:
-            driver.earlier_seconds = found[1]["wall_seconds"]
+                driver.trained = Milestone.parse(found[0]).trained
         return found
 
     def _set_evaluation_aside(self, checkpoints: Checkpoints) -> None:
         """Keep the evaluation of the shorter run under a name of its own."""
-        trained = Position.parse(checkpoints.paths()[-1]).trained
+        trained = Milestone.parse(checkpoints.paths()[-1]).trained
         folder = self.directory / "evaluation"
         if folder.exists():
             folder.rename(unused(self.directory / f"evaluation-after-{trained:08d}-steps"))
@@ -273,7 +272,9 @@ class VMC:
         if not path.exists():
             return None
         result = Result.read(path)
-        return result if result.stationary and result.trained_steps >= self.steps else None
+        same = result.metadata["config_hash"] == config_hash(self.config)
+        enough = self.evaluation.met_by(result.evaluation_steps, result.standard_error)
+        return result if same and enough and result.trained_steps >= self.steps else None
 
     def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
         config = self.config

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from qmcnet import Molecule, Spring
+from qmcnet import FermiNet, Molecule, Spring
 
 UNCONSTRAINED = {"norm_constraint": 1e9, "decay_steps": None, "clip": 0}
 
@@ -175,3 +175,15 @@ def test_float32_parameters_follow_float64_ones(network, walkers):
 def test_settings_out_of_range(setting, value, network):
     with pytest.raises(ValueError, match=f"{setting}={value}"):
         Spring(network(Molecule.atom("He")), **{setting: value})
+
+
+def test_a_kernel_that_is_not_positive_definite_shows_in_the_update(monkeypatch):
+    ansatz = FermiNet(
+        Molecule.atom("He"), n_layers=1, hidden_one=4, hidden_two=2, n_determinants=1, dtype=torch.float64
+    )
+    optimizer = Spring(ansatz, damping=1e-3)
+    positions = torch.randn(6, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = torch.linalg.cholesky_ex
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda kernel: exact(kernel - 10 * torch.eye(6).double()))
+    update = optimizer.update(positions, torch.arange(6.0, dtype=torch.float64))
+    assert torch.isnan(update["update_norm"])

@@ -3,12 +3,12 @@ import logging
 import pytest
 import torch
 
-from qmcnet.training.checkpoint import FORMAT, Checkpoints, Position, atomic_write
+from qmcnet.training.checkpoint import FORMAT, Checkpoints, Milestone, atomic_write
 
 
 def save(checkpoints, trained, order, step):
     stage = ("pretraining", "burn_in", "optimization", "evaluation")[order]
-    return checkpoints.save(Position(trained, order, step), stage, {"value": torch.tensor([trained, order, step])})
+    return checkpoints.save(Milestone(trained, order, step), stage, {"value": torch.tensor([trained, order, step])})
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
@@ -45,10 +45,10 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(tmp_path, monkeypatch
 
 
 def test_positions_survive_the_file_name_and_sort_as_runs_go(tmp_path):
-    positions = [Position(0, 0, 12), Position(0, 1, 3), Position(0, 2, 0), Position(9, 2, 9), Position(9, 3, 0)]
-    positions += [Position(10, 2, 10), Position(123_456_789, 2, 123_456_789)]
+    positions = [Milestone(0, 0, 12), Milestone(0, 1, 3), Milestone(0, 2, 0), Milestone(9, 2, 9), Milestone(9, 3, 0)]
+    positions += [Milestone(10, 2, 10), Milestone(123_456_789, 2, 123_456_789)]
     names = [position.filename("stage") for position in positions]
-    assert [Position.parse(tmp_path / name) for name in names] == positions == sorted(positions)
+    assert [Milestone.parse(tmp_path / name) for name in names] == positions == sorted(positions)
 
 
 def test_rotation_keeps_the_newest_and_the_last_of_each_stage(tmp_path):
@@ -64,12 +64,12 @@ def test_rotation_keeps_the_newest_and_the_last_of_each_stage(tmp_path):
         (4, 2, 4),
     ]:
         save(checkpoints, trained, order, step)
-    kept = [Position.parse(path) for path in checkpoints.paths()]
-    assert kept == [Position(0, 0, 2), Position(0, 1, 2), Position(3, 2, 3), Position(4, 2, 4)]
+    kept = [Milestone.parse(path) for path in checkpoints.paths()]
+    assert kept == [Milestone(0, 0, 2), Milestone(0, 1, 2), Milestone(3, 2, 3), Milestone(4, 2, 4)]
     save(checkpoints, 4, 3, 0)
     save(checkpoints, 4, 3, 5)
-    kept = [Position.parse(path) for path in checkpoints.paths()]
-    assert kept == [Position(0, 0, 2), Position(0, 1, 2), Position(4, 2, 4), Position(4, 3, 0), Position(4, 3, 5)]
+    kept = [Milestone.parse(path) for path in checkpoints.paths()]
+    assert kept == [Milestone(0, 0, 2), Milestone(0, 1, 2), Milestone(4, 2, 4), Milestone(4, 3, 0), Milestone(4, 3, 5)]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbage"])
@@ -96,7 +96,7 @@ def test_nothing_usable_is_none(tmp_path):
 def test_a_newer_format_is_refused_rather_than_passed_over(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
     save(checkpoints, 1, 2, 1)
-    torch.save({"format": FORMAT + 1}, tmp_path / Position(2, 2, 2).filename("optimization"))
+    torch.save({"format": FORMAT + 1}, tmp_path / Milestone(2, 2, 2).filename("optimization"))
     with pytest.raises(ValueError, match=r"00000002-2-optimization-00000002\.pt was written by a newer qmcnet"):
         checkpoints.load_newest()
 
@@ -105,7 +105,7 @@ def test_arbitrary_objects_are_not_unpickled(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
     good = save(checkpoints, 1, 2, 1)
     torch.save(
-        {"format": FORMAT, "value": Checkpoints(tmp_path, 1)}, tmp_path / Position(2, 2, 2).filename("optimization")
+        {"format": FORMAT, "value": Checkpoints(tmp_path, 1)}, tmp_path / Milestone(2, 2, 2).filename("optimization")
     )
     assert checkpoints.load_newest()[0] == good
 

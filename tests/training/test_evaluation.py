@@ -103,7 +103,7 @@ def test_an_evaluation_has_its_own_directory_and_leaves_the_run_alone(finished, 
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     settings = EvaluationSettings(steps=20, target_error=0.5, min_steps=10, burn_in=2)
     result = make_run(finished).evaluate(settings)
-    folder = finished / "evaluation" / "steps=20-target_error=0.5"
+    folder = finished / "evaluation" / "burn_in=2"
     content = json.loads((folder / "result.json").read_text())
     assert (content["energy"], content["trained_steps"]) == (result.energy, 5)
     assert all(path.read_bytes() == old for path, old in before.items())

@@ -218,3 +218,35 @@ def test_a_system_of_one_electron(tmp_path, make_run):
     result = make_run(tmp_path, "H").train()
     assert result.reference["energy"] == pytest.approx(-0.5, abs=1e-12)
     assert math.isfinite(result.variance)
+
+
+def test_a_finished_run_hands_over_the_trained_wavefunction(finished, make_run):
+    first = make_run(finished)
+    untrained = first.ansatz(first.simulation.walkers.positions)[1]
+    positions = first.simulation.walkers.positions
+    first.train()
+    assert torch.equal(first.ansatz(positions)[1], load(finished).ansatz(positions)[1])
+    assert not torch.equal(first.ansatz(positions)[1], untrained)
+
+
+def test_a_result_without_checkpoints_still_says_whose_run_it_is(finished, make_run):
+    for path in (finished / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(RunDirectoryError, match="batch_size: 16 -> 20"):
+        make_run(finished, batch_size=20).train()
+    with pytest.raises(RunDirectoryError, match="already holds a run"):
+        make_run(finished, resume=False).train()
+
+
+def test_checkpoints_without_their_configuration_are_not_continued(finished, make_run):
+    (finished / "config.yaml").unlink()
+    with pytest.raises(RunDirectoryError, match="parts of a run without its config"):
+        make_run(finished).train()
+
+
+def test_a_longer_evaluation_continues_a_finished_run(finished, make_run):
+    first = make_run(finished).train()
+    longer = make_run(finished, evaluation=EvaluationSettings(steps=60, min_steps=10, burn_in=3)).train()
+    assert (first.evaluation_steps, longer.evaluation_steps) == (40, 60)
+    assert longer.trained_steps == first.trained_steps
+    assert (finished / "result-00000005-000040.json").exists()
