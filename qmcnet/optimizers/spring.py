@@ -18,6 +18,25 @@ from qmcnet.optimizers.schedules import inverse_decay
 from qmcnet.optimizers.scores import per_walker_scores
 
 
+def robust_cholesky(kernel: Tensor, rounding: float) -> Tensor:
+    """Cholesky factor of a kernel that rounding may have made indefinite.
+
+    A failed factorisation leaves finite but wrong numbers. It is replaced, without asking the device whether it
+    failed, by that of the kernel damped at the level of its rounding errors, and by NaN should that fail too.
+
+    Args:
+        kernel: positive definite up to rounding, shape (B, B).
+        rounding: relative rounding error of the products summed in the kernel.
+
+    Returns:
+        Lower triangular factor, shape (B, B).
+    """
+    factor, failed = torch.linalg.cholesky_ex(kernel)
+    lift = rounding * kernel.trace() * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+    lifted, lost = torch.linalg.cholesky_ex(kernel + lift)
+    return torch.where(failed == 0, factor, torch.where(lost == 0, lifted, torch.nan))
+
+
 class Spring:
     """Natural-gradient descent by a Kaczmarz-like projection that remembers its previous direction.
 
@@ -112,10 +131,8 @@ class Spring:
         # Centring makes the constant vector an exact null direction: lift it, as the authors do.
         kernel += 1 / len(kernel)
         kernel.diagonal().add_(self.damping)
-        factor, failed = torch.linalg.cholesky_ex(kernel)
+        factor = robust_cholesky(kernel, 10 * torch.finfo(scores.dtype).eps)
         solution = torch.cholesky_solve(residual[:, None], factor)[:, 0].to(scores.dtype)
-        # A kernel that rounding made indefinite leaves a finite but wrong factor: let the run see it.
-        solution = torch.where(failed == 0, solution, torch.nan)
         direction = scores.mT @ solution + self.momentum * self.direction
         return 2 * scores.mT @ target.to(scores.dtype), direction
 

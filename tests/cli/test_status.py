@@ -27,13 +27,18 @@ def raising(error):
 @pytest.mark.parametrize(("stationary", "status"), [(True, 0), (False, 1)])
 def test_a_result_is_shown_and_only_an_estimate_counts_as_done(stationary, status, caplog):
     caplog.set_level(logging.INFO)
-    assert outcome(lambda: SimpleNamespace(summary=lambda: "energy -1", stationary=stationary)) == status
+    assert (
+        outcome(lambda: SimpleNamespace(summary=lambda: "energy -1", stationary=stationary, evaluation_steps=9))
+        == status
+    )
     assert caplog.messages == ["energy -1"]
 
 
 def test_an_orderly_stop_is_75_and_says_how_to_continue(caplog):
     assert outcome(raising(Interrupted("received SIGTERM: saved"))) == 75
-    assert caplog.messages == ["received SIGTERM: saved. The same command continues."]
+    assert caplog.messages == [
+        "received SIGTERM: saved. The same command continues, without resume=false if that was given."
+    ]
 
 
 @pytest.mark.parametrize("error", [ValueError("steps=-1 is bad"), Diverged("steps=-1 is bad")])

@@ -135,7 +135,7 @@ def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one
     assert status == 75
     assert "continuing optimization after step" in output
     assert "received SIGTERM: optimization saved after step" in output
-    assert output.rstrip().endswith("The same command continues.")
+    assert output.rstrip().endswith("The same command continues, without resume=false if that was given.")
     assert not (directory / "result.json").exists()
     status, output, _ = command_line.train(*settings, "hydra.run.dir=broken")
     assert (status, "continuing optimization after step" in output) == (0, True)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from qmcnet import FermiNet, Molecule, Spring
+from qmcnet.optimizers.spring import robust_cholesky
 
 UNCONSTRAINED = {"norm_constraint": 1e9, "decay_steps": None, "clip": 0}
 
@@ -184,6 +185,18 @@ def test_a_kernel_that_is_not_positive_definite_shows_in_the_update(monkeypatch)
     optimizer = Spring(ansatz, damping=1e-3)
     positions = torch.randn(6, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     exact = torch.linalg.cholesky_ex
-    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda kernel: exact(kernel - 10 * torch.eye(6).double()))
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda kernel: exact(kernel - 1e9 * torch.eye(6).double()))
     update = optimizer.update(positions, torch.arange(6.0, dtype=torch.float64))
     assert torch.isnan(update["update_norm"])
+
+
+def test_a_kernel_made_indefinite_by_rounding_is_damped_at_the_level_of_rounding():
+    vectors = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    good = vectors * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.1], dtype=torch.float64) @ vectors.mT
+    factor = robust_cholesky(good, 1e-3)
+    torch.testing.assert_close(factor @ factor.mT, good, rtol=1e-12, atol=1e-12)
+    bad = vectors * torch.tensor([3.0, 2.0, 1.0, 0.5, -1e-3], dtype=torch.float64) @ vectors.mT
+    factor = robust_cholesky(bad, 1e-3)
+    lifted = bad + 1e-3 * bad.trace() * torch.eye(5, dtype=torch.float64)
+    torch.testing.assert_close(factor @ factor.mT, lifted, rtol=1e-12, atol=1e-12)
+    assert robust_cholesky(bad, 1e-6).isnan().all()
