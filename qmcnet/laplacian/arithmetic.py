@@ -69,7 +69,7 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     x = x.dense()
     if y.support.kind is Kind.DENSE:
         return LapTuple(value, x.jacobian + y.jacobian, x.laplacian + y.laplacian, x.support)
-    jacobian = x.jacobian.contiguous() if x.jacobian.stride(0) == 0 else x.jacobian.clone()
+    jacobian = x.jacobian.clone()
     accumulate(jacobian, y.jacobian, y.support)
     return LapTuple(value, jacobian, x.laplacian + y.laplacian, x.support)
 

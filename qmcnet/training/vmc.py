@@ -251,18 +251,15 @@ class VMC:
     def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
         found = driver.checkpoints.load_newest()
         driver.earlier_seconds = found[1]["wall_seconds"] if found else 0.0
-        if found and Milestone.parse(found[0]).order == Evaluation.order:
-            if Milestone.parse(found[0]).trained < self.steps:
-                found = driver.checkpoints.load_newest(before_order=Evaluation.order)
-                self._set_evaluation_aside(driver.checkpoints)
-                logger.info("extending the run to %d optimisation steps", self.steps)
-            else:
-                driver.trained = Milestone.parse(found[0]).trained
+        newest = Milestone.parse(found[0]) if found else None
+        if newest and newest.order == Evaluation.order and newest.trained < self.steps:
+            found = driver.checkpoints.load_newest(before_order=Evaluation.order)
+            self._set_evaluation_aside(newest.trained)
+            logger.info("extending the run to %d optimisation steps", self.steps)
         return found
 
-    def _set_evaluation_aside(self, checkpoints: Checkpoints) -> None:
+    def _set_evaluation_aside(self, trained: int) -> None:
         """Keep the evaluation of the shorter run under a name of its own."""
-        trained = Milestone.parse(checkpoints.paths()[-1]).trained
         folder = self.directory / "evaluation"
         if folder.exists():
             folder.rename(unused(self.directory / f"evaluation-after-{trained:08d}-steps"))
