@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from qmcnet.ansatz.features import features, spin_slices
 from qmcnet.ansatz.jastrow import ElectronCusp
 from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
+from qmcnet.laplacian.kernels import Linear, tanh
 from qmcnet.molecule import Molecule
 
 
 class FermiNet(nn.Module):
     """psi = e^J sum_k det[phi^k_i(r_j; {r_/j})], antisymmetric in electrons of equal spin.
 
-    Equals the network of the paper with its concatenated features [own, means, pair means] split into separate
-    linear maps, so that the means are contracted once per walker and not once per electron.
+    Equals the network of the paper with its concatenated features [own, pair means, means] split into two linear
+    maps, so that the means over electrons are contracted once per walker and not once per electron.
     """
 
     nuclei: Tensor
@@ -132,10 +133,9 @@ class InteractionLayer(nn.Module):
         """
         super().__init__()
         self.spins = spin_slices(n_up, n_down)
-        self.own = nn.Linear(one_in, one_out)
-        self.mean = nn.ModuleList(nn.Linear(one_in, one_out, bias=False) for _ in self.spins)
-        self.pair_mean = nn.ModuleList(nn.Linear(two_in, one_out, bias=False) for _ in self.spins)
-        self.pair = None if two_out is None else nn.Linear(two_in, two_out)
+        self.own = Linear(one_in + len(self.spins) * two_in, one_out)
+        self.mean = Linear(len(self.spins) * one_in, one_out, bias=False)
+        self.pair = None if two_out is None else Linear(two_in, two_out)
 
     def forward(self, h_one: Tensor, h_two: Tensor) -> tuple[Tensor, Tensor]:
         """Update both streams.
@@ -147,12 +147,11 @@ class InteractionLayer(nn.Module):
         Returns:
             The streams with their new features.
         """
-        update = self.own(h_one)
-        for spin, mean, pair_mean in zip(self.spins, self.mean, self.pair_mean, strict=True):
-            update = update + mean(h_one[..., spin, :].mean(-2, keepdim=True))  # (B, 1, F) to (B, N, F)
-            update = update + pair_mean(h_two[..., spin, :].mean(-2))
-        h_one = residual(h_one, torch.tanh(update))
-        return h_one, h_two if self.pair is None else residual(h_two, torch.tanh(self.pair(h_two)))
+        means = torch.cat([h_one[..., spin, :].mean(-2, keepdim=True) for spin in self.spins], -1)  # (B, 1, 2F)
+        pair_means = [h_two[..., spin, :].mean(-2) for spin in self.spins]  # (B, N, G) each
+        update = self.own(torch.cat([h_one, *pair_means], -1)) + self.mean(means)
+        h_one = residual(h_one, tanh(update))
+        return h_one, h_two if self.pair is None else residual(h_two, tanh(self.pair(h_two)))
 
 
 def residual(old: Tensor, new: Tensor) -> Tensor:
@@ -178,9 +177,8 @@ def initialize(network: FermiNet, generator: torch.Generator) -> None:
     """
     for layer in network.layers:
         assert isinstance(layer, InteractionLayer)
-        fan_in = layer.own.in_features
-        fan_in += sum(int(module.in_features) for module in [*layer.mean, *layer.pair_mean])
-        for module in [layer.own, *layer.mean, *layer.pair_mean]:
+        fan_in = layer.own.in_features + layer.mean.in_features
+        for module in [layer.own, layer.mean]:
             module.weight.normal_(0, fan_in**-0.5, generator=generator)
         layer.own.bias.normal_(0, 1, generator=generator)
         if layer.pair is not None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.features import Features, spin_slices
 from qmcnet.laplacian import signed_log_sum
+from qmcnet.laplacian.kernels import Linear
 
 
 class Orbitals(nn.Module):
@@ -46,7 +47,7 @@ class Orbitals(nn.Module):
         self.spins = spin_slices(n_up, n_down)
         counts = [n_up + n_down if full else spin.stop - spin.start for spin in self.spins]
         sizes = [n_determinants * count for count in counts]
-        self.linear = nn.ModuleList(nn.Linear(n_features, size, bias=False) for size in sizes)
+        self.linear = nn.ModuleList(Linear(n_features, size, bias=False) for size in sizes)
         self.envelope = nn.ModuleList(ENVELOPES[envelope](n_nuclei, size) for size in sizes)
         self.n_determinants = n_determinants
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qmcnet.laplacian import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.supports import Kind, accumulate, own_slots
 
@@ -35,8 +36,7 @@ def expand(x: LapTuple, shape: torch.Size) -> LapTuple:
     owners = x.support.owner_axes
     if x.shape[1 : 1 + owners] != shape[1 : 1 + owners]:
         x = x.dense()
-    directions = x.jacobian.shape[0]
-    return LapTuple(x.value.expand(shape), x.jacobian.expand(directions, *shape), x.laplacian.expand(shape), x.support)
+    return x.map_linear(lambda rows: rows.expand(-1, *shape))
 
 
 @rule(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
@@ -57,21 +57,23 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
         x, y = y, x
     if not isinstance(y, LapTuple):
         value = x.value + y
-        wide = expand(x, value.shape)
-        return LapTuple(value, wide.jacobian, wide.laplacian, wide.support)
-    value = x.value + y.value
-    x, y = expand(x, value.shape), expand(y, value.shape)
+        rows = expand(x, value.shape).rows.clone(memory_format=torch.contiguous_format)
+        rows[-1] = value
+        return LapTuple.from_rows(rows, x.support if x.shape == value.shape else expand(x, value.shape).support)
+    shape = torch.broadcast_shapes(x.shape, y.shape)
+    x, y = expand(x, shape), expand(y, shape)
     if x.support == y.support:
-        return LapTuple(value, x.jacobian + y.jacobian, x.laplacian + y.laplacian, x.support)
+        return LapTuple.from_rows(x.rows + y.rows, x.support)
     x, y = x.dense() if x.support.kind is Kind.PAIR else x, y.dense() if y.support.kind is Kind.PAIR else y
     if x.support.kind is not Kind.DENSE:
         x, y = y, x
     x = x.dense()
     if y.support.kind is Kind.DENSE:
-        return LapTuple(value, x.jacobian + y.jacobian, x.laplacian + y.laplacian, x.support)
-    jacobian = x.jacobian.clone()
-    accumulate(jacobian, y.jacobian, y.support)
-    return LapTuple(value, jacobian, x.laplacian + y.laplacian, x.support)
+        return LapTuple.from_rows(x.rows + y.rows, x.support)
+    rows = x.rows.clone(memory_format=torch.contiguous_format)
+    accumulate(rows[:-2], y.jacobian, y.support)
+    rows[-2:] += y.rows[-2:]
+    return LapTuple.from_rows(rows, x.support)
 
 
 @rule(torch.neg, torch.Tensor.neg, torch.Tensor.__neg__)
@@ -130,30 +132,30 @@ def multiply(x: Operand, y: Operand) -> LapTuple:
     if not isinstance(x, LapTuple):
         x, y = y, x
     if not isinstance(y, LapTuple):
-        value = x.value * y
-        x = expand(x, value.shape)
-        return LapTuple(value, x.jacobian * y, x.laplacian * y, x.support)
-    value = x.value * y.value
-    x, y = expand(x, value.shape), expand(y, value.shape)
+        shape = torch.broadcast_shapes(x.shape, y.shape) if isinstance(y, Tensor) else x.shape
+        return expand(x, shape).map_linear(lambda rows: rows * y)
+    shape = torch.broadcast_shapes(x.shape, y.shape)
+    x, y = expand(x, shape), expand(y, shape)
     if x.support != y.support:
         if x.support.kind is Kind.DENSE and y.support.kind is Kind.ELECTRON:
-            return _multiply_dense_electron(value, x, y)
+            return _multiply_dense_electron(x, y)
         if y.support.kind is Kind.DENSE and x.support.kind is Kind.ELECTRON:
-            return _multiply_dense_electron(value, y, x)
+            return _multiply_dense_electron(y, x)
         x, y = x.dense(), y.dense()
-    cross = torch.einsum("d...,d...->...", x.jacobian, y.jacobian)
-    laplacian = x.laplacian * y.value + x.value * y.laplacian + 2 * cross
-    return LapTuple(value, torch.addcmul(x.jacobian * y.value, y.jacobian, x.value), laplacian, x.support)
+    rows = x.rows * y.value
+    rows[:-1].addcmul_(y.rows[:-1], x.value)
+    rows[-2].add_((x.jacobian * y.jacobian).sum(0), alpha=2)
+    return LapTuple.from_rows(rows, x.support)
 
 
-def _multiply_dense_electron(value: Tensor, x: LapTuple, y: LapTuple) -> LapTuple:
+def _multiply_dense_electron(x: LapTuple, y: LapTuple) -> LapTuple:
     (first,) = y.support.first
     own = own_slots(x.jacobian, x.support.n_electrons, first, y.shape[1], 1).movedim(-1, 2)
-    cross = torch.einsum("d...,d...->...", own, y.jacobian)
-    laplacian = x.laplacian * y.value + x.value * y.laplacian + 2 * cross
-    jacobian = x.jacobian * y.value
-    accumulate(jacobian, y.jacobian * x.value, y.support)
-    return LapTuple(value, jacobian, laplacian, x.support)
+    rows, change = x.rows * y.value, y.rows[:-1] * x.value
+    accumulate(rows[:-2], change[:-1], y.support)
+    rows[-2] += change[-1]
+    rows[-2].add_((own * y.jacobian).sum(0), alpha=2)
+    return LapTuple.from_rows(rows, x.support)
 
 
 @rule(torch.div, torch.true_divide, torch.Tensor.div, torch.Tensor.true_divide, torch.Tensor.__truediv__)
@@ -197,10 +199,10 @@ def linear(x: LapTuple, weight: Tensor, bias: Tensor | None = None) -> LapTuple:
         x weight^T + bias with its derivatives, shape (B, ..., G).
     """
     x = x if x.feature_axis(-1) > x.support.owner_axes else x.dense()
-    result = x.map_linear(lambda tensor: F.linear(tensor, weight))
+    rows = kernels.linear(x.rows, weight)
     if bias is not None:
-        result.value = result.value + bias
-    return result
+        rows[-1] += bias
+    return LapTuple.from_rows(rows, x.support)
 
 
 @rule(torch.linalg.vector_norm)

@@ -13,7 +13,7 @@ from qmcnet.protocols import Derivatives
 Function = Callable[[Tensor], Tensor]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def forward_laplacian(function: Function, positions: Tensor) -> Derivatives:
     """Differentiate by one forward pass that carries (value, jacobian, Laplacian).
 

@@ -27,11 +27,13 @@ def slogdet(matrix: LapTuple) -> tuple[Tensor, LapTuple]:
     matrix = matrix.dense()
     sign, value = torch.linalg.slogdet(matrix.value)
     inverse, _ = torch.linalg.inv_ex(matrix.value)
-    product = matrix.jacobian @ inverse
-    jacobian = product.diagonal(dim1=-2, dim2=-1).sum(-1)
-    laplacian = torch.einsum("...ij,...ji->...", inverse, matrix.laplacian)
-    laplacian = laplacian - (product * product.mT).sum((0, -2, -1))
-    return sign, LapTuple(value, jacobian, laplacian, dense_support(matrix.support.n_electrons))
+    # Jacobian and Laplacian go through one product a matrix.
+    rows = matrix.rows[:-1].movedim(0, -3).flatten(-3, -2)  # (B, ..., (D + 1) n, n)
+    product = (rows @ inverse).unflatten(-2, (-1, matrix.shape[-1]))  # (B, ..., D + 1, n, n)
+    traces = product.diagonal(dim1=-2, dim2=-1).sum(-1).movedim(-1, 0)  # (D + 1, B, ...)
+    first = product[..., :-1, :, :]
+    laplacian = traces[-1] - (first * first.mT).sum((-3, -2, -1))
+    return sign, LapTuple(value, traces[:-1], laplacian, dense_support(matrix.support.n_electrons))
 
 
 def signed_log_sum(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Tensor, Any]:

@@ -44,14 +44,15 @@ def rule(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Calla
 class LapTuple:
     """A tensor that depends on the electron positions, with its first and second derivatives.
 
+    Jacobian, Laplacian and value are the rows of one tensor, so that a linear map acts on all of them in one product.
+    Parameters are constants here: nothing is recorded for autograd.
+
     Attributes:
-        value: shape (B, ...).
-        jacobian: derivative directions first, shape (D, B, ...).
-        laplacian: shape (B, ...).
+        rows: the D directions of the jacobian, then the Laplacian, then the value, shape (D + 2, B, ...).
         support: which electrons each entry depends on; sets the meaning of the D directions.
     """
 
-    __slots__ = ("jacobian", "laplacian", "support", "value")
+    __slots__ = ("rows", "support")
 
     def __init__(self, value: Tensor, jacobian: Tensor, laplacian: Tensor, support: Support) -> None:
         """Wrap a value and its derivatives.
@@ -62,10 +63,23 @@ class LapTuple:
             laplacian: shape (B, ...).
             support: the sparsity of the jacobian.
         """
-        self.value = value
-        self.jacobian = jacobian
-        self.laplacian = laplacian
+        self.rows = torch.cat([jacobian, laplacian[None], value[None]])
         self.support = support
+
+    @classmethod
+    def from_rows(cls, rows: Tensor, support: Support) -> LapTuple:
+        """Wrap rows that lie in one tensor already, without a copy.
+
+        Args:
+            rows: jacobian, Laplacian and value, shape (D + 2, B, ...).
+            support: the sparsity of the jacobian.
+
+        Returns:
+            The tracked tensor.
+        """
+        result = cls.__new__(cls)
+        result.rows, result.support = rows, support
+        return result
 
     @classmethod
     def __torch_function__(
@@ -95,7 +109,8 @@ class LapTuple:
                 f"the forward Laplacian has no rule for torch function {name!r}; add one with "
                 f"qmcnet.laplacian.rule({name}), or use the back end laplacian=torch_func"
             )
-        return RULES[func](*args, **(kwargs or {}))
+        with torch.no_grad():
+            return RULES[func](*args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Offer the methods of a tensor, each by its derivative rule.
@@ -115,24 +130,39 @@ class LapTuple:
         return _bound(method, self)
 
     @property
+    def value(self) -> Tensor:
+        """The value, shape (B, ...)."""
+        return self.rows[-1]
+
+    @property
+    def jacobian(self) -> Tensor:
+        """First derivatives, directions first, shape (D, B, ...)."""
+        return self.rows[:-2]
+
+    @property
+    def laplacian(self) -> Tensor:
+        """Sum of the second derivatives, shape (B, ...)."""
+        return self.rows[-2]
+
+    @property
     def shape(self) -> torch.Size:
         """Shape of the value, (B, ...)."""
-        return self.value.shape
+        return self.rows.shape[1:]
 
     @property
     def ndim(self) -> int:
         """Number of axes of the value."""
-        return self.value.ndim
+        return self.rows.ndim - 1
 
     @property
     def dtype(self) -> torch.dtype:
         """Data type of the value."""
-        return self.value.dtype
+        return self.rows.dtype
 
     @property
     def device(self) -> torch.device:
         """Device of the value."""
-        return self.value.device
+        return self.rows.device
 
     def feature_axis(self, dim: int, new: int = 0) -> int:
         """Number an axis from the front, refusing the batch axis, along which walkers would mix.
@@ -162,23 +192,19 @@ class LapTuple:
         """Return the same quantity with all 3N derivative directions written out."""
         if self.support.kind is Kind.DENSE:
             return self
-        # u = r_i - r_j moves with both electrons, so the Laplacian over both is twice the one over u.
-        laplacian = 2 * self.laplacian if self.support.kind is Kind.PAIR else self.laplacian
-        jacobian = scatter(self.jacobian, self.support)
-        return LapTuple(self.value, jacobian, laplacian, dense_support(self.support.n_electrons))
+        return LapTuple.from_rows(scatter(self.rows, self.support), dense_support(self.support.n_electrons))
 
     def map_linear(self, function: Callable[[Tensor], Tensor], support: Support | None = None) -> LapTuple:
         """Apply a linear function of the value that leaves the batch axis alone.
 
         Args:
-            function: linear, written with negative axes so that a leading direction axis passes through.
+            function: linear, written with negative axes so that the leading axis of the rows passes through.
             support: support of the result, by default unchanged.
 
         Returns:
             The function of the value with its derivatives.
         """
-        jacobian = function(self.jacobian)
-        return LapTuple(function(self.value), jacobian, function(self.laplacian), support or self.support)
+        return LapTuple.from_rows(function(self.rows), support or self.support)
 
 
 def _bound(method: Callable[..., Any], x: LapTuple) -> Callable[..., Any]:

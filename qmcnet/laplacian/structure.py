@@ -59,18 +59,12 @@ def _sum_axis(x: LapTuple, axis: int, keepdim: bool) -> LapTuple:
     if position > x.support.owner_axes:
         return x.map_linear(lambda tensor: tensor.sum(axis, keepdim=keepdim))
     if x.support.kind is Kind.ELECTRON:
-        result = _reduced(x, 1, 1, sum_over_owner(x.jacobian, x.support))
+        rows = sum_over_owner(x.rows, x.support)
     elif position == 2:
-        result = _reduced(x, 2, 2, sum_over_partner(x.jacobian, x.support))
+        rows = sum_over_partner(x.rows, x.support)
     else:
         return _sum_axis(x.dense(), axis, keepdim)
-    return result.map_linear(lambda tensor: tensor.unsqueeze(axis)) if keepdim else result
-
-
-def _reduced(x: LapTuple, axis: int, factor: int, jacobian: Tensor) -> LapTuple:
-    # A difference r_i - r_j moves with both electrons: its Laplacian counts twice.
-    laplacian = factor * x.laplacian.sum(axis)
-    return LapTuple(x.value.sum(axis), jacobian, laplacian, dense_support(x.support.n_electrons))
+    return LapTuple.from_rows(rows.unsqueeze(axis) if keepdim else rows, dense_support(x.support.n_electrons))
 
 
 def _axes(x: LapTuple, dim: int | Sequence[int] | None) -> Sequence[int]:
@@ -147,8 +141,7 @@ def getitem(x: LapTuple, index: Any) -> LapTuple:
         starts = [item.indices(size)[0] for item, size in zip(kept, x.shape[1:], strict=False)]
         first = tuple(old + start for old, start in zip(support.first, starts, strict=True))
         support = Support(support.kind, support.n_electrons, first)
-    whole = (slice(None), *items)
-    return LapTuple(x.value[tuple(items)], x.jacobian[whole], x.laplacian[tuple(items)], support)
+    return LapTuple.from_rows(x.rows[(slice(None), *items)], support)
 
 
 @rule(torch.cat, torch.concat)
@@ -171,9 +164,7 @@ def cat(tensors: Sequence[LapTuple | Tensor], dim: int = 0) -> LapTuple:
     like = tracked[0]
     queue = iter(tracked)
     parts = [next(queue) if isinstance(tensor, LapTuple) else constant(tensor, like) for tensor in tensors]
-    values, jacobians = [part.value for part in parts], [part.jacobian for part in parts]
-    laplacian = torch.cat([part.laplacian for part in parts], axis)
-    return LapTuple(torch.cat(values, axis), torch.cat(jacobians, axis), laplacian, like.support)
+    return LapTuple.from_rows(torch.cat([part.rows for part in parts], axis), like.support)
 
 
 def constant(tensor: Tensor, like: LapTuple) -> LapTuple:
@@ -186,8 +177,9 @@ def constant(tensor: Tensor, like: LapTuple) -> LapTuple:
     Returns:
         The tensor with zero derivatives.
     """
-    jacobian = tensor.new_zeros(1).expand(like.jacobian.shape[0], *tensor.shape)
-    return LapTuple(tensor, jacobian, torch.zeros_like(tensor), like.support)
+    rows = tensor.new_zeros((len(like.rows), *tensor.shape))
+    rows[-1] = tensor
+    return LapTuple.from_rows(rows, like.support)
 
 
 @rule(torch.unflatten, torch.Tensor.unflatten)

@@ -74,19 +74,34 @@ def own_slots(jacobian: Tensor, n_electrons: int, first: int, count: int, axis: 
     return by_electron.diagonal(dim1=0, dim2=axis + 2)
 
 
-def scatter(jacobian: Tensor, support: Support) -> Tensor:
+def scatter(rows: Tensor, support: Support) -> Tensor:
     """Spread a sparse jacobian over all 3N directions.
 
     Args:
-        jacobian: jacobian of ELECTRON or PAIR support, shape (3, B, ...).
+        rows: jacobian of ELECTRON or PAIR support, Laplacian and value, shape (5, B, ...).
         support: its support.
 
     Returns:
-        The dense jacobian, shape (3N, B, ...).
+        Dense jacobian, Laplacian and value, shape (3N + 2, B, ...).
     """
-    dense = jacobian.new_zeros((3 * support.n_electrons, *jacobian.shape[1:]))
-    accumulate(dense, jacobian, support)
+    dense = rows.new_zeros((3 * support.n_electrons + 2, *rows.shape[1:]))
+    accumulate(dense[:-2], rows[:-2], support)
+    set_laplacian_and_value(dense, rows, support)
     return dense
+
+
+def set_laplacian_and_value(dense: Tensor, rows: Tensor, support: Support) -> None:
+    """Carry the last two rows over to dense support, in place.
+
+    Args:
+        dense: rows of dense support, shape (3N + 2, B, ...); changed.
+        rows: rows of another support and the same value, shape (5, B, ...).
+        support: their support.
+    """
+    dense[-2:] = rows[-2:]
+    if support.kind is Kind.PAIR:
+        # u = r_i - r_j moves with both electrons, so the Laplacian over both is twice the one over u.
+        dense[-2] *= 2
 
 
 def accumulate(dense: Tensor, jacobian: Tensor, support: Support) -> None:
@@ -102,38 +117,40 @@ def accumulate(dense: Tensor, jacobian: Tensor, support: Support) -> None:
         slots.add_(jacobian.movedim(axis + 1, -1), alpha=sign)
 
 
-def sum_over_owner(jacobian: Tensor, support: Support) -> Tensor:
-    """Jacobian of an ELECTRON tensor summed over its electrons: each electron fills its own directions.
+def sum_over_owner(rows: Tensor, support: Support) -> Tensor:
+    """Sum an ELECTRON tensor over its electrons: each electron fills its own directions.
 
     Args:
-        jacobian: shape (3, B, n, ...).
+        rows: shape (5, B, n, ...).
         support: ELECTRON support.
 
     Returns:
-        Dense jacobian of the sum, shape (3N, B, ...).
+        Rows of the sum, of dense support, shape (3N + 2, B, ...).
     """
     (first,) = support.first
-    count = jacobian.shape[2]
-    dense = jacobian.new_zeros((support.n_electrons, 3, jacobian.shape[1], *jacobian.shape[3:]))
-    dense[first : first + count] = jacobian.movedim(2, 0)
-    return dense.flatten(0, 1)
+    count = rows.shape[2]
+    dense = rows.new_zeros((3 * support.n_electrons + 2, rows.shape[1], *rows.shape[3:]))
+    dense[:-2].unflatten(0, (-1, 3))[first : first + count] = rows[:-2].movedim(2, 0)
+    set_laplacian_and_value(dense, rows.sum(2), support)
+    return dense
 
 
-def sum_over_partner(jacobian: Tensor, support: Support) -> Tensor:
-    """Jacobian of a PAIR tensor summed over its partners j.
+def sum_over_partner(rows: Tensor, support: Support) -> Tensor:
+    """Sum a PAIR tensor over its partners j: +sum_j J_ij for the owner i, -J_ij for each partner j.
 
     Args:
-        jacobian: with respect to r_i - r_j, shape (3, B, n, m, ...); zero where i = j.
+        rows: the jacobian with respect to r_i - r_j, zero where i = j, shape (5, B, n, m, ...).
         support: PAIR support.
 
     Returns:
-        Dense jacobian of the sum, shape (3N, B, n, ...): +sum_j J_ij for the owner i, -J_ij for each partner j.
+        Rows of the sum, of dense support, shape (3N + 2, B, n, ...).
     """
     first_i, first_j = support.first
-    rows, partners = jacobian.shape[2:4]
-    dense = jacobian.new_zeros((support.n_electrons, 3, *jacobian.shape[1:3], *jacobian.shape[4:]))
-    torch.neg(jacobian.movedim(3, 0), out=dense[first_j : first_j + partners])
-    dense = dense.flatten(0, 1)
-    own = own_slots(dense, support.n_electrons, first_i, rows, 1)
-    own.add_(jacobian.sum(3).movedim(2, -1))
+    count, partners = rows.shape[2:4]
+    dense = rows.new_zeros((3 * support.n_electrons + 2, *rows.shape[1:3], *rows.shape[4:]))
+    by_electron = dense[:-2].unflatten(0, (-1, 3))[first_j : first_j + partners]
+    torch.neg(rows[:-2].movedim(3, 0), out=by_electron)
+    total = rows.sum(3)
+    own_slots(dense[:-2], support.n_electrons, first_i, count, 1).add_(total[:-2].movedim(2, -1))
+    set_laplacian_and_value(dense, total, support)
     return dense

@@ -161,8 +161,8 @@ def test_coincidence_is_reported_for_that_walker_alone(backend, place):
 def without_distances(psi):
     """Keep |r_ij| out of the network: it would add to the cusp of the Jastrow factor."""
     layer = psi.layers[0]
-    for linear in (*layer.pair_mean, layer.pair):
-        linear.weight[:, 3] = 0
+    layer.pair.weight[:, 3] = 0
+    layer.own.weight[:, layer.mean.in_features // len(layer.spins) :].unflatten(1, (-1, 4))[..., 3] = 0
     return psi
 
 
