@@ -14,7 +14,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qmcnet.training.directory import NOT_IDENTITY, RunDirectoryError, flatten
+from qmcnet.training.directory import RunDirectoryError, flatten, in_identity
 from qmcnet.training.vmc import VMC
 
 PARTS = (
@@ -27,7 +27,7 @@ PARTS = (
     "logging",
     "checkpoints",
 )
-SCALARS = ("steps", "batch_size", "seed", "device", "wall_time", "resume", "overwrite")
+SCALARS = ("steps", "batch_size", "seed", "device", "compile", "wall_time", "resume", "overwrite")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 WORDS = {
     int: "a whole number",
@@ -72,7 +72,7 @@ def run_name(overrides: Sequence[str]) -> str:
     parts = []
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key.split(".")[0] not in NOT_IDENTITY:
+        if in_identity(key):
             parts.append((key != "system", value if key == "system" else f"{key}={value}"))
     exact = "_".join(text for _, text in sorted(parts)) or "run"
     name = re.sub(r"[^\w.=+,-]", "-", exact)[:LONGEST_NAME]

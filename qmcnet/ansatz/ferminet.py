@@ -149,7 +149,8 @@ class InteractionLayer(nn.Module):
         """
         means = torch.cat([h_one[..., spin, :].mean(-2, keepdim=True) for spin in self.spins], -1)  # (B, 1, 2F)
         pair_means = [h_two[..., spin, :].mean(-2) for spin in self.spins]  # (B, N, G) each
-        update = self.own(torch.cat([h_one, *pair_means], -1)) + self.mean(means)
+        update = self.own(torch.cat([h_one, *pair_means], -1))  # (B, N, F)
+        update += self.mean(means)
         h_one = residual(h_one, tanh(update))
         return h_one, h_two if self.pair is None else residual(h_two, tanh(self.pair(h_two)))
 
@@ -164,7 +165,11 @@ def residual(old: Tensor, new: Tensor) -> Tensor:
     Returns:
         (old + new) / sqrt(2), or the new features where the widths differ.
     """
-    return (old + new) * math.sqrt(0.5) if old.shape == new.shape else new
+    if old.shape != new.shape:
+        return new
+    total = old + new
+    total *= math.sqrt(0.5)
+    return total
 
 
 @torch.no_grad()

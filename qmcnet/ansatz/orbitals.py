@@ -81,7 +81,9 @@ def sum_of_determinants(matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """
     n_electrons = sum(matrix.shape[-2] for matrix in matrices)
     if len(matrices) > 1 and matrices[0].shape[-1] == n_electrons:
-        matrices = [torch.cat(list(matrices), -2)]
+        # Electrons lie outside of determinants in memory, where whole rows are copied at once.
+        rows = torch.cat([matrix.movedim(-3, -2) for matrix in matrices], -3)  # (B, N, K, M)
+        matrices = [rows.movedim(-3, -2)]
     factors = [torch.linalg.slogdet(matrix) for matrix in matrices]
     sign, log_abs = factors[0]
     for other_sign, other_log in factors[1:]:

@@ -12,6 +12,28 @@ from qmcnet.protocols import LaplacianBackend, Wavefunction
 
 
 @dataclass(frozen=True)
+class LogAbsPsi:
+    """The logarithm of the modulus of a wavefunction.
+
+    Attributes:
+        wavefunction: returns (sign, log_abs_psi).
+    """
+
+    wavefunction: Wavefunction
+
+    def __call__(self, positions: Tensor) -> Tensor:
+        """Evaluate log|psi|.
+
+        Args:
+            positions: electron positions, shape (B, N, 3), in bohr.
+
+        Returns:
+            log|psi|, shape (B,).
+        """
+        return self.wavefunction(positions)[1]
+
+
+@dataclass(frozen=True)
 class LocalEnergy:
     """Local energy H psi / psi, split into its terms, in hartree, float64.
 
@@ -56,6 +78,7 @@ class MolecularHamiltonian(nn.Module):
         self.register_buffer("charges", molecule.charges.double(), persistent=False)
         self.nuclear_repulsion = molecule.nuclear_repulsion
         self.laplacian = laplacian
+        self._log_abs_psi: LogAbsPsi | None = None
 
     @torch.no_grad()
     def local_energy(self, wavefunction: Wavefunction, positions: Tensor) -> LocalEnergy:
@@ -68,7 +91,10 @@ class MolecularHamiltonian(nn.Module):
         Returns:
             The terms of the local energy.
         """
-        derivatives = self.laplacian(lambda r: wavefunction(r)[1], positions)
+        # The same function at every call lets the back end remember what it learned about it.
+        if self._log_abs_psi is None or self._log_abs_psi.wavefunction is not wavefunction:
+            self._log_abs_psi = LogAbsPsi(wavefunction)
+        derivatives = self.laplacian(self._log_abs_psi, positions)
         points = positions.double()
         return LocalEnergy(
             kinetic=kinetic_energy(derivatives),

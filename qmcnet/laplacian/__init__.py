@@ -1,6 +1,6 @@
 """Values, gradients and Laplacians of wavefunctions written in ordinary torch functions."""
 
-from qmcnet.laplacian import arithmetic, pointwise
+from qmcnet.laplacian import arithmetic, attention, pointwise, products, rearrange
 from qmcnet.laplacian.backends import (
     ForwardLaplacian,
     TorchFuncLaplacian,
@@ -9,6 +9,7 @@ from qmcnet.laplacian.backends import (
     torch_func_laplacian,
 )
 from qmcnet.laplacian.determinant import signed_log_sum
+from qmcnet.laplacian.functional import laplacian
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.structure import pair_differences, track
 
@@ -17,10 +18,14 @@ __all__ = [
     "LapTuple",
     "TorchFuncLaplacian",
     "arithmetic",
+    "attention",
     "automatic_chunk_size",
     "forward_laplacian",
+    "laplacian",
     "pair_differences",
     "pointwise",
+    "products",
+    "rearrange",
     "rule",
     "signed_log_sum",
     "torch_func_laplacian",

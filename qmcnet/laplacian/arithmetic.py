@@ -1,5 +1,6 @@
 """Forward-Laplacian rules of sums, products and linear maps."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,6 +75,54 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     accumulate(rows[:-2], y.jacobian, y.support)
     rows[-2:] += y.rows[-2:]
     return LapTuple.from_rows(rows, x.support)
+
+
+def _in_place(x: LapTuple, result_of: Callable[[LapTuple, Operand], LapTuple], y: Operand) -> LapTuple:
+    result = result_of(x, y)
+    if result.shape != x.shape:
+        raise RuntimeError(f"in place, a tensor of shape {tuple(x.shape)} cannot become {tuple(result.shape)}")
+    x.rows, x.support = result.rows, result.support
+    return x
+
+
+def _dense_alike(x: LapTuple, y: Operand) -> bool:
+    """Whether y can be added row by row into the memory of x."""
+    alike = isinstance(y, LapTuple) and x.support.kind is y.support.kind is Kind.DENSE and x.ndim == y.ndim
+    return alike and x.rows.is_contiguous() and torch.broadcast_shapes(x.shape, y.shape) == x.shape
+
+
+@rule(torch.Tensor.__iadd__, torch.Tensor.add_)
+def add_in_place(x: LapTuple, y: Operand) -> LapTuple:
+    """Add to a tracked tensor, within its own memory where the supports allow.
+
+    Args:
+        x: tracked tensor; changed.
+        y: tracked tensor, tensor or number.
+
+    Returns:
+        The same object, now x + y.
+    """
+    if not _dense_alike(x, y):
+        return _in_place(x, add, y)
+    x.rows += y.rows
+    return x
+
+
+@rule(torch.Tensor.__imul__, torch.Tensor.mul_)
+def multiply_in_place(x: LapTuple, y: Operand) -> LapTuple:
+    """Multiply a tracked tensor, within its own memory where y is a number.
+
+    Args:
+        x: tracked tensor; changed.
+        y: tracked tensor, tensor or number.
+
+    Returns:
+        The same object, now x y.
+    """
+    if not (isinstance(y, int | float) and x.rows.is_contiguous()):
+        return _in_place(x, multiply, y)
+    x.rows *= y
+    return x
 
 
 @rule(torch.neg, torch.Tensor.neg, torch.Tensor.__neg__)

@@ -1,16 +1,21 @@
 """The two interchangeable Laplacian back ends, and the chunking that bounds their memory."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import cast
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor
 
+from qmcnet.laplacian.compilation import Compiled
 from qmcnet.laplacian.laptuple import LapTuple
+from qmcnet.laplacian.memory import peak_bytes, with_halving
 from qmcnet.laplacian.structure import track
 from qmcnet.protocols import Derivatives
 
 Function = Callable[[Tensor], Tensor]
+Differentiate = Callable[[Function, Tensor], Derivatives]
 
 
 @torch.inference_mode()
@@ -24,9 +29,13 @@ def forward_laplacian(function: Function, positions: Tensor) -> Derivatives:
     Returns:
         Value, gradient and Laplacian at each walker.
     """
+    return Derivatives(*_tracked(function, positions))
+
+
+def _tracked(function: Function, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     result: LapTuple = function(track(positions)).dense()  # type: ignore[arg-type,attr-defined]
     gradient = result.jacobian.movedim(0, -1).unflatten(-1, positions.shape[-2:])  # (B, N, 3)
-    return Derivatives(result.value, gradient, result.laplacian)
+    return result.value, gradient, result.laplacian
 
 
 def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
@@ -58,68 +67,102 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
     return Derivatives(value, gradient_of(positions).detach(), laplacian.detach())
 
 
-def chunked(
-    backend: Callable[[Function, Tensor], Derivatives], size: int, function: Function, positions: Tensor
-) -> Derivatives:
-    """Apply a back end to slices of the walkers and join the results.
+def joined(parts: Sequence[Derivatives]) -> Derivatives:
+    """Join the derivatives of chunks of walkers, as tensors that autograd may save.
 
     Args:
-        backend: differentiates a function at positions.
-        size: walkers in a slice.
+        parts: derivatives of consecutive walkers.
+
+    Returns:
+        Value, gradient and Laplacian at each walker.
+    """
+    values, gradients = [part.value for part in parts], [part.gradient for part in parts]
+    return Derivatives(torch.cat(values), torch.cat(gradients), torch.cat([part.laplacian for part in parts]))
+
+
+def chunked(differentiate: Differentiate, size: int, function: Function, positions: Tensor) -> Derivatives:
+    """Differentiate slices of the walkers, of equal lengths up to one, and join the results.
+
+    Args:
+        differentiate: differentiates a function at positions.
+        size: most walkers in a slice.
         function: maps positions (B, N, 3) to values (B,).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
         Value, gradient and Laplacian at each walker.
     """
-    parts = [backend(function, part) for part in positions.split(size)]
-    if len(parts) == 1:
-        return parts[0]
-    values, gradients = [part.value for part in parts], [part.gradient for part in parts]
-    return Derivatives(torch.cat(values), torch.cat(gradients), torch.cat([part.laplacian for part in parts]))
+    n_chunks = -(-len(positions) // size)
+    return joined([differentiate(function, part) for part in positions.tensor_split(n_chunks)])
 
 
-TYPICAL_WIDTH = 256
-"""Features of a dense jacobian assumed when a chunk is sized."""
-
-
-def automatic_chunk_size(positions: Tensor) -> int:
-    """Choose how many walkers to differentiate at once.
-
-    One dense jacobian of a chunk, 3N x N x TYPICAL_WIDTH numbers a walker, should stay in the cache of a CPU and, with
-    the few copies alive at a time, within a share of the memory of a GPU. The size depends on the device's
-    total memory, not on what is free, so that a resumed run rounds as the first one did.
+def padded(differentiate: Differentiate, size: int, function: Function, positions: Tensor) -> Derivatives:
+    """Differentiate slices of one length, as compiled code wants them, the last filled up with its first walker.
 
     Args:
+        differentiate: differentiates a function at positions.
+        size: most walkers in a slice.
+        function: maps positions (B, N, 3) to values (B,).
+        positions: shape (B, N, 3), in bohr.
+
+    Returns:
+        Value, gradient and Laplacian at each walker.
+    """
+    n_walkers = len(positions)
+    n_chunks = -(-n_walkers // size)
+    size = -(-n_walkers // n_chunks)
+    filling = positions[:1].expand(n_chunks * size - n_walkers, -1, -1)
+    whole = joined([differentiate(function, part) for part in torch.cat([positions, filling]).split(size)])
+    return Derivatives(whole.value[:n_walkers], whole.gradient[:n_walkers], whole.laplacian[:n_walkers])
+
+
+CACHE_BUDGET = 24 * 2**20
+"""Bytes of a chunk on a CPU: as much as stays in its last cache, and enough that calls do not dominate."""
+
+FEW_WALKERS = 8
+"""So many walkers are differentiated at once without a choice."""
+
+
+def automatic_chunk_size(function: Function, positions: Tensor) -> int:
+    """Choose how many walkers to differentiate at once, from the memory that one of them takes.
+
+    The budget depends on the device's total memory, not on what is free, so that a resumed run rounds as the first
+    one did.
+
+    Args:
+        function: maps positions (B, N, 3) to values (B,).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
         Number of walkers, at least one.
     """
-    n_electrons = positions.shape[1]
-    bytes_per_walker = 3 * n_electrons * n_electrons * TYPICAL_WIDTH * positions.element_size()
-    budget = 4 * 2**20
+    budget = CACHE_BUDGET
     if positions.device.type == "cuda":
-        budget = torch.cuda.get_device_properties(positions.device).total_memory // 32
-    return max(1, budget // bytes_per_walker)
+        budget = torch.cuda.get_device_properties(positions.device).total_memory // 4
+    two, four = (peak_bytes(partial(forward_laplacian, function), positions[:count]) for count in (2, 4))
+    return max(1, 2 * budget // max(four - two, 1))
 
 
-@dataclass(frozen=True)
 class ForwardLaplacian:
-    """Forward Laplacian, in chunks of walkers.
+    """Forward Laplacian, in chunks of walkers."""
 
-    Attributes:
-        chunk_size: walkers differentiated at once; chosen from the device and the electrons when None.
-    """
+    def __init__(self, chunk_size: int | None = None, compile: bool = False) -> None:
+        """Choose how the work is cut and run.
 
-    chunk_size: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        check_chunk_size(self.chunk_size)
+        Args:
+            chunk_size: walkers differentiated at once; chosen from the device and the function when None.
+            compile: compile the function with its derivatives, which takes half a minute or so once.
+        """
+        check_chunk_size(chunk_size)
+        self.settings = {"chunk_size": chunk_size, "compile": compile}
+        self.chunk_size, self.compile = chunk_size, compile
+        self._sizes: WeakKeyDictionary[Function, int] = WeakKeyDictionary()
+        self._programs: WeakKeyDictionary[Function, Compiled] = WeakKeyDictionary()
 
     def __call__(self, function: Function, positions: Tensor) -> Derivatives:
         """Differentiate a function of the positions.
+
+        What was found out about a function, such as its chunk size, is kept for as long as the function lives.
 
         Args:
             function: maps positions (B, N, 3) to values (B,).
@@ -128,23 +171,56 @@ class ForwardLaplacian:
         Returns:
             Value, gradient and Laplacian at each walker.
         """
-        size = self.chunk_size or automatic_chunk_size(positions)
-        return chunked(forward_laplacian, size, function, positions)
+
+        def apply(size: int) -> Derivatives:
+            if self.compile:
+                return padded(self._compiled, size, function, positions)
+            return chunked(forward_laplacian, size, function, positions)
+
+        size = min(self.size_of_chunk(function, positions), len(positions))
+        result, fitting = with_halving(apply, size, "laplacian.chunk_size")
+        if fitting < size:
+            self._sizes[function] = fitting
+        return result
+
+    def size_of_chunk(self, function: Function, positions: Tensor) -> int:
+        """Tell how many walkers are differentiated at once.
+
+        Args:
+            function: maps positions (B, N, 3) to values (B,).
+            positions: shape (B, N, 3), in bohr.
+
+        Returns:
+            Most walkers in a chunk: what fitted into memory before, what was asked for, or the automatic choice.
+        """
+        if function in self._sizes:
+            return self._sizes[function]
+        if self.chunk_size is not None:
+            return self.chunk_size
+        if len(positions) <= FEW_WALKERS:
+            return FEW_WALKERS
+        self._sizes[function] = automatic_chunk_size(function, positions)
+        return self._sizes[function]
+
+    def _compiled(self, function: Function, positions: Tensor) -> Derivatives:
+        if function not in self._programs:
+            reference = ref(function)  # a program that held its key would keep it alive
+            self._programs[function] = Compiled(lambda r: _tracked(cast(Function, reference()), r), "local energy")
+        return Derivatives(*self._programs[function](positions))
 
 
-@dataclass(frozen=True)
 class TorchFuncLaplacian:
-    """Reference back end: reverse-mode gradient and a forward-mode derivative for each coordinate.
+    """Reference back end: reverse-mode gradient and a forward-mode derivative for each coordinate."""
 
-    Attributes:
-        chunk_size: walkers differentiated at once; all of them when None.
-    """
+    def __init__(self, chunk_size: int | None = None) -> None:
+        """Choose how the work is cut.
 
-    chunk_size: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        check_chunk_size(self.chunk_size)
+        Args:
+            chunk_size: walkers differentiated at once; all of them when None.
+        """
+        check_chunk_size(chunk_size)
+        self.settings = {"chunk_size": chunk_size}
+        self.chunk_size = chunk_size
 
     def __call__(self, function: Function, positions: Tensor) -> Derivatives:
         """Differentiate a function of the positions.
@@ -156,7 +232,12 @@ class TorchFuncLaplacian:
         Returns:
             Value, gradient and Laplacian at each walker.
         """
-        return chunked(torch_func_laplacian, self.chunk_size or len(positions), function, positions)
+
+        def apply(size: int) -> Derivatives:
+            return chunked(torch_func_laplacian, size, function, positions)
+
+        result, _ = with_halving(apply, self.chunk_size or len(positions), "laplacian.chunk_size")
+        return result
 
 
 def check_chunk_size(chunk_size: int | None) -> None:

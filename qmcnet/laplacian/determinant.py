@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qmcnet.laplacian import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.supports import dense_support
 
@@ -27,13 +28,35 @@ def slogdet(matrix: LapTuple) -> tuple[Tensor, LapTuple]:
     matrix = matrix.dense()
     sign, value = torch.linalg.slogdet(matrix.value)
     inverse, _ = torch.linalg.inv_ex(matrix.value)
-    # Jacobian and Laplacian go through one product a matrix.
-    rows = matrix.rows[:-1].movedim(0, -3).flatten(-3, -2)  # (B, ..., (D + 1) n, n)
-    product = (rows @ inverse).unflatten(-2, (-1, matrix.shape[-1]))  # (B, ..., D + 1, n, n)
-    traces = product.diagonal(dim1=-2, dim2=-1).sum(-1).movedim(-1, 0)  # (D + 1, B, ...)
-    first = product[..., :-1, :, :]
-    laplacian = traces[-1] - (first * first.mT).sum((-3, -2, -1))
+    rows = matrix.rows[:-1].movedim(0, -3).flatten(0, -4)  # (M, D + 1, n, n), M = B ...
+    traces, squares = log_derivatives(rows, inverse.flatten(0, -3))
+    traces = traces.unflatten(0, value.shape).movedim(-1, 0)  # (D + 1, B, ...)
+    laplacian = traces[-1] - squares.view_as(value)
     return sign, LapTuple(value, traces[:-1], laplacian, dense_support(matrix.support.n_electrons))
+
+
+CACHED = 2**17
+"""Numbers worked on at a time, which a CPU keeps in the cache of one core."""
+
+
+def log_derivatives(rows: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Contract the derivatives of matrices with their inverses, group by group.
+
+    Args:
+        rows: jacobian and Laplacian of M matrices, shape (M, D + 1, n, n).
+        inverse: inverse matrices, shape (M, n, n).
+
+    Returns:
+        tr(J_D A^-1) and tr(L A^-1), shape (M, D + 1), and sum_D tr((J_D A^-1)^2), shape (M,).
+    """
+    size = max(1, CACHED // rows[0].numel())
+    traces, squares = [], []
+    for part, inverses in zip(rows.split(size), inverse.split(size), strict=True):
+        product = kernels.matmul(part.flatten(1, 2), inverses).view_as(part)
+        traces.append(product.diagonal(dim1=-2, dim2=-1).sum(-1))
+        first = product[:, :-1]
+        squares.append((first * first.mT).sum((1, 2, 3)))
+    return torch.cat(traces), torch.cat(squares)
 
 
 def signed_log_sum(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Tensor, Any]:

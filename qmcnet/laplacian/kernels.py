@@ -2,8 +2,12 @@
 
 For float32 on a CPU torch multiplies matrices with MKL, whose kernels reach half the speed of oneDNN's on AMD
 processors, and evaluates tanh five times slower than oneDNN does. Both libraries are part of torch. The detour has no
-derivative formulas, so it is taken in inference mode only.
+derivative formulas, so it is taken in inference mode only, and where a function is traced to be compiled.
 """
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +18,39 @@ SMALLEST_TANH = 2**12
 """Multiplications and elements below which the fixed cost of a oneDNN call, about 15 microseconds, is not won back."""
 
 
+_tracing = ContextVar("_tracing", default=False)
+
+
+@contextmanager
+def traceable() -> Generator[None, None, None]:
+    """Use operations that the compiler can follow."""
+    token = _tracing.set(True)
+    try:
+        yield
+    finally:
+        _tracing.reset(token)
+
+
+@torch.library.custom_op("qmcnet::linear", mutates_args=())
+def traced_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Apply a linear map by oneDNN, as one operation for the compiler.
+
+    Args:
+        x: shape (..., F).
+        weight: shape (G, F).
+
+    Returns:
+        x weight^T, shape (..., G).
+    """
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return product
+
+
+@traced_linear.register_fake
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-1], len(weight)))
+
+
 def detour(x: Tensor) -> bool:
     """Tell whether oneDNN may take over the arithmetic on a tensor.
 
@@ -21,10 +58,10 @@ def detour(x: Tensor) -> bool:
         x: any tensor.
 
     Returns:
-        True for float32 on a CPU in inference mode.
+        True for float32 on a CPU in inference mode or under tracing.
     """
-    eligible = x.device.type == "cpu" and x.dtype == torch.float32 and torch.is_inference_mode_enabled()
-    return eligible and torch.backends.mkldnn.is_available()
+    eligible = x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+    return eligible and (torch.is_inference_mode_enabled() or _tracing.get())
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -39,9 +76,25 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         The product, shape (..., G).
     """
     if detour(x) and x.numel() * len(weight) >= SMALLEST_PRODUCT:
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        if _tracing.get():
+            product: Tensor = traced_linear(x, weight)
+            return product if bias is None else product + bias
+        product = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return product
     return F.linear(x, weight, bias)
+
+
+def matmul(x: Tensor, y: Tensor) -> Tensor:
+    """Multiply batches of matrices.
+
+    Args:
+        x: shape (M, R, n).
+        y: shape (M, n, n).
+
+    Returns:
+        The products, shape (M, R, n).
+    """
+    return linear(x[0], y[0].mT)[None] if len(x) == 1 else torch.bmm(x, y)
 
 
 def tanh(x: Tensor) -> Tensor:
@@ -53,7 +106,7 @@ def tanh(x: Tensor) -> Tensor:
     Returns:
         tanh(x).
     """
-    if isinstance(x, Tensor) and detour(x) and x.numel() >= SMALLEST_TANH:
+    if isinstance(x, Tensor) and detour(x) and x.numel() >= SMALLEST_TANH and not _tracing.get():
         return x.to_mkldnn().tanh_().to_dense()
     return torch.tanh(x)
 

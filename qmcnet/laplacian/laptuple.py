@@ -216,6 +216,6 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 # Python looks operators up on the class, past __getattr__.
-OPERATORS = "add radd sub rsub mul rmul truediv rtruediv neg pow rpow matmul getitem"
+OPERATORS = "add radd iadd imul sub rsub mul rmul truediv rtruediv neg pow rpow matmul getitem"
 for _name in OPERATORS.split():
     setattr(LapTuple, f"__{_name}__", _operator(f"__{_name}__"))

@@ -1,5 +1,6 @@
 """Forward-Laplacian rules of pointwise functions: y = f(x), J_y = f' J_x, L_y = f' L_x + f'' sum_D J_x^2."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qmcnet.laplacian import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -24,13 +26,17 @@ def pointwise(x: LapTuple, value: Tensor, first: Tensor, second: Tensor) -> LapT
     Returns:
         f(x) with its derivatives and the support of x.
     """
-    squares = torch.einsum("d...,d...->...", x.jacobian, x.jacobian)
-    laplacian = first * x.laplacian + second * squares
-    return LapTuple(value, x.jacobian * first, laplacian, x.support)
+    rows = torch.empty_like(x.rows)
+    jacobian = x.jacobian
+    squares = torch.mul(jacobian, jacobian, out=rows[:-2]).sum(0)  # the result's memory serves as scratch first
+    torch.mul(x.rows[:-1], first, out=rows[:-1])
+    rows[-2].addcmul_(second, squares)
+    rows[-1] = value
+    return LapTuple.from_rows(rows, x.support)
 
 
 def _tanh(x: Tensor) -> Triple:
-    y = torch.tanh(x)
+    y = kernels.tanh(x)
     first = 1 - y * y
     return y, first, -2 * y * first
 
@@ -71,9 +77,43 @@ def _silu(x: Tensor) -> Triple:
     return x * s, s + x * ds, 2 * ds + x * d2s
 
 
-def _softplus(x: Tensor) -> Triple:
-    s, ds, _ = _sigmoid(x)
-    return F.softplus(x), s, ds
+def _rsqrt(x: Tensor) -> Triple:
+    y = torch.rsqrt(x)
+    first = -0.5 * y / x
+    return y, first, -1.5 * first / x
+
+
+def _log1p(x: Tensor) -> Triple:
+    inverse = (1 + x).reciprocal()
+    return torch.log1p(x), inverse, -inverse.square()
+
+
+def _expm1(x: Tensor) -> Triple:
+    y = torch.exp(x)
+    return torch.expm1(x), y, y
+
+
+def _sin(x: Tensor) -> Triple:
+    y = torch.sin(x)
+    return y, torch.cos(x), -y
+
+
+def _cos(x: Tensor) -> Triple:
+    y = torch.cos(x)
+    return y, -torch.sin(x), -y
+
+
+def _erf(x: Tensor) -> Triple:
+    first = 2 / math.sqrt(math.pi) * torch.exp(-x.square())
+    return torch.erf(x), first, -2 * x * first
+
+
+def _abs(x: Tensor) -> Triple:
+    return x.abs(), torch.sign(x), torch.zeros_like(x)
+
+
+def _relu(x: Tensor) -> Triple:
+    return torch.relu(x), (x > 0).to(x.dtype), torch.zeros_like(x)
 
 
 FUNCTIONS: dict[Callable[[Tensor], Triple], tuple[Callable[..., Any], ...]] = {
@@ -85,7 +125,14 @@ FUNCTIONS: dict[Callable[[Tensor], Triple], tuple[Callable[..., Any], ...]] = {
     _square: (torch.square, torch.Tensor.square),
     _sigmoid: (torch.sigmoid, torch.Tensor.sigmoid),
     _silu: (F.silu,),
-    _softplus: (F.softplus,),
+    _rsqrt: (torch.rsqrt, torch.Tensor.rsqrt),
+    _log1p: (torch.log1p, torch.Tensor.log1p),
+    _expm1: (torch.expm1, torch.Tensor.expm1, torch.special.expm1),
+    _sin: (torch.sin, torch.Tensor.sin),
+    _cos: (torch.cos, torch.Tensor.cos),
+    _erf: (torch.erf, torch.Tensor.erf, torch.special.erf),
+    _abs: (torch.abs, torch.Tensor.abs),
+    _relu: (torch.relu, torch.Tensor.relu, F.relu),
 }
 
 
@@ -97,6 +144,78 @@ def _register(derivatives: Callable[[Tensor], Triple], functions: tuple[Callable
 
 for _derivatives, _functions in FUNCTIONS.items():
     _register(_derivatives, _functions)
+
+
+@rule(F.softplus)
+def softplus(x: LapTuple, beta: float = 1.0, threshold: float = 20.0) -> LapTuple:
+    """Smooth ramp log(1 + exp(beta x)) / beta.
+
+    Args:
+        x: argument.
+        beta: steepness.
+        threshold: value of beta x beyond which torch returns x itself.
+
+    Returns:
+        The ramp with its derivatives.
+    """
+    s, ds, _ = _sigmoid(beta * x.value)
+    return pointwise(x, F.softplus(x.value, beta, threshold), s, beta * ds)
+
+
+@rule(F.gelu)
+def gelu(x: LapTuple, approximate: str = "none") -> LapTuple:
+    """Gaussian error linear unit, x Phi(x).
+
+    Args:
+        x: argument.
+        approximate: 'none', or 'tanh' for the form x (1 + tanh(c (x + 0.044715 x^3))) / 2 with c = sqrt(2 / pi).
+
+    Returns:
+        The unit with its derivatives.
+    """
+    v = x.value
+    y = F.gelu(v, approximate=approximate)
+    if approximate == "none":
+        e, de, d2e = _erf(v * math.sqrt(0.5))
+        return pointwise(x, y, (1 + e) / 2 + v * de * math.sqrt(1 / 8), de * math.sqrt(0.5) + v * d2e / 4)
+    c = math.sqrt(2 / math.pi)
+    t, dt, d2t = _tanh(c * (v + 0.044715 * v.pow(3)))
+    slope, bend = c * (1 + 0.134145 * v.square()), c * 0.26829 * v
+    first, second = dt * slope, d2t * slope.square() + dt * bend
+    return pointwise(x, y, (1 + t + v * first) / 2, first + v * second / 2)
+
+
+@rule(F.elu)
+def elu(x: LapTuple, alpha: float = 1.0, inplace: bool = False) -> LapTuple:
+    """Exponential linear unit: x where positive, else alpha (exp(x) - 1).
+
+    Args:
+        x: argument.
+        alpha: depth of the plateau.
+        inplace: ignored.
+
+    Returns:
+        The unit with its derivatives.
+    """
+    positive, decay = x.value > 0, alpha * torch.exp(x.value.clamp(max=0))
+    return pointwise(x, F.elu(x.value, alpha), torch.where(positive, 1, decay), torch.where(positive, 0, decay))
+
+
+@rule(F.leaky_relu)
+def leaky_relu(x: LapTuple, negative_slope: float = 0.01, inplace: bool = False) -> LapTuple:
+    """Ramp: x where positive, else negative_slope x.
+
+    Args:
+        x: argument.
+        negative_slope: slope on the negative side.
+        inplace: ignored.
+
+    Returns:
+        The ramp with its derivatives.
+    """
+    v = x.value
+    first = torch.full_like(v, negative_slope).masked_fill(v > 0, 1)
+    return pointwise(x, F.leaky_relu(v, negative_slope), first, torch.zeros_like(v))
 
 
 @rule(torch.pow, torch.Tensor.pow, torch.Tensor.__pow__)

@@ -103,8 +103,12 @@ def mean(x: LapTuple, dim: int | Sequence[int] | None = None, keepdim: bool = Fa
     Returns:
         The mean with its derivatives.
     """
+    axes = [x.feature_axis(axis) for axis in _axes(x, dim)]
+    if min(axes, default=0) > x.support.owner_axes:
+        negative = [axis - x.ndim for axis in axes]
+        return x.map_linear(lambda rows: rows.mean(negative, keepdim=keepdim))
     total = summation(x, dim, keepdim)
-    return total * (1 / math.prod(x.shape[axis] for axis in _axes(x, dim)))
+    return total * (1 / math.prod(x.shape[axis] for axis in axes))
 
 
 def _full_index(index: Any, ndim: int) -> list[Any]:
@@ -141,7 +145,7 @@ def getitem(x: LapTuple, index: Any) -> LapTuple:
         starts = [item.indices(size)[0] for item, size in zip(kept, x.shape[1:], strict=False)]
         first = tuple(old + start for old, start in zip(support.first, starts, strict=True))
         support = Support(support.kind, support.n_electrons, first)
-    return LapTuple.from_rows(x.rows[(slice(None), *items)], support)
+    return LapTuple.from_rows(x.rows[slice(None), *items], support)
 
 
 @rule(torch.cat, torch.concat)

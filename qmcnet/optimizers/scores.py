@@ -1,13 +1,14 @@
-"""Per-walker scores d log|psi| / d theta by one batched forward and backward pass.
+"""Per-walker scores d log|psi| / d theta from one batched forward and backward pass.
 
-Hooks keep the input of every module that owns parameters, autograd gives the signal arriving at its output, and
-the two are contracted walker by walker: an outer product for a linear layer, the module's own vector-Jacobian
-product, batched over walkers, for any other.
+Hooks keep the input of every module that owns parameters, and autograd gives the signal arriving at its output. A
+linear layer needs no more than these two; the scores of any other module are its own vector-Jacobian product, batched
+over walkers.
 
-Letters: B walkers, P parameters, F features.
+Letters: B walkers, P parameters, M rows of a walker (electrons, pairs), F features.
 """
 
-from collections.abc import Generator
+from collections import Counter, defaultdict
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-Call = tuple[nn.Module, tuple[Tensor, ...], Tensor]
+from qmcnet.optimizers.operator import LayerScores, ScoreOperator, Slot, joined
+
+Call = tuple[tuple[Tensor, ...], Tensor]
 
 
 @contextmanager
-def recorded_calls(ansatz: nn.Module) -> Generator[list[Call], None, None]:
+def recorded_calls(ansatz: nn.Module) -> Generator[list[tuple[nn.Module, tuple[Tensor, ...], Tensor]], None, None]:
     """Record every call of a module that owns parameters.
 
     Args:
@@ -28,7 +31,7 @@ def recorded_calls(ansatz: nn.Module) -> Generator[list[Call], None, None]:
     Yields:
         A list that fills with (module, inputs, output) as the ansatz is evaluated.
     """
-    calls: list[Call] = []
+    calls: list[tuple[nn.Module, tuple[Tensor, ...], Tensor]] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append((module, tuple(tensor.detach() for tensor in inputs), output))
@@ -42,20 +45,23 @@ def recorded_calls(ansatz: nn.Module) -> Generator[list[Call], None, None]:
             handle.remove()
 
 
-def linear_scores(inputs: Tensor, signal: Tensor, bias: bool) -> dict[str, Tensor]:
-    """Scores of a linear layer: the sum of outer products of signals and inputs.
+def inputs_and_signals(ansatz: nn.Module, positions: Tensor) -> dict[nn.Module, list[Call]]:
+    """Evaluate the ansatz and differentiate it with respect to the output of every module that owns parameters.
 
     Args:
-        inputs: shape (B, ..., F_in).
-        signal: derivative of log|psi| with respect to the output, shape (B, ..., F_out).
-        bias: whether the layer has a bias.
+        ansatz: the wavefunction.
+        positions: electron positions, shape (B, N, 3), in bohr.
 
     Returns:
-        Scores of the weight (B, F_out, F_in) and the bias (B, F_out).
+        Of every module, for each of its calls, the inputs and the derivative of log|psi|, each (B, ...).
     """
-    inputs, signal = inputs.flatten(1, -2), signal.flatten(1, -2)  # (B, M, F)
-    scores = {"weight": signal.mT @ inputs}
-    return scores | {"bias": signal.sum(1)} if bias else scores
+    with torch.enable_grad(), recorded_calls(ansatz) as calls:
+        _, log_abs_psi = ansatz(positions)
+        signals = torch.autograd.grad(log_abs_psi.sum(), [output for _, _, output in calls])
+    modules: dict[nn.Module, list[Call]] = defaultdict(list)
+    for (module, inputs, _), signal in zip(calls, signals, strict=True):
+        modules[module].append((inputs, signal))
+    return modules
 
 
 def module_scores(module: nn.Module, inputs: tuple[Tensor, ...], signal: Tensor) -> dict[str, Tensor]:
@@ -80,44 +86,119 @@ def module_scores(module: nn.Module, inputs: tuple[Tensor, ...], signal: Tensor)
     return scores
 
 
-def scores_of_chunk(ansatz: nn.Module, positions: Tensor) -> Tensor:
+def rows(tensors: Sequence[Tensor]) -> Tensor:
+    """Collect the rows of every call of a layer.
+
+    Args:
+        tensors: one per call, each (B, ..., F).
+
+    Returns:
+        Shape (B, M, F).
+    """
+    first, *others = [tensor.reshape(len(tensor), -1, tensor.shape[-1]) for tensor in tensors]
+    return torch.cat([first, *others], 1) if others else first
+
+
+def layer_scores(module: nn.Linear, calls: Sequence[Call], starts: dict[Tensor, int]) -> LayerScores:
+    """Scores of a linear layer.
+
+    Args:
+        module: the layer.
+        calls: its calls.
+        starts: where each parameter starts in the vector of all.
+
+    Returns:
+        Inputs, followed by a column of ones for the bias, and signals.
+    """
+    inputs, signals = rows([inputs[0] for inputs, _ in calls]), rows([signal for _, signal in calls])
+    weight = Slot(starts[module.weight], *module.weight.shape)
+    if module.bias is None:
+        return LayerScores(inputs, signals, (weight,))
+    inputs = torch.cat([inputs, inputs.new_ones(*inputs.shape[:2], 1)], -1)
+    return LayerScores(inputs, signals, (weight, Slot(starts[module.bias], len(module.bias), 1)))
+
+
+def single_layer(scores: dict[int, Tensor]) -> LayerScores:
+    """Take scores for the inputs of a layer with one output, one row a walker, and signals of one.
+
+    Args:
+        scores: of each parameter, by where it starts in the vector of all, (B, *shape).
+
+    Returns:
+        The layer.
+    """
+    flat = {start: part.reshape(len(part), -1) for start, part in scores.items()}
+    inputs = torch.cat(list(flat.values()), -1)[:, None]  # (B, 1, F)
+    slots = tuple(Slot(start, 1, part.shape[-1]) for start, part in flat.items())
+    return LayerScores(inputs, inputs.new_ones(len(inputs), 1, 1), slots)
+
+
+def chunk_scores(ansatz: nn.Module, positions: Tensor, starts: dict[Tensor, int]) -> list[LayerScores]:
     """Scores of a few walkers.
 
     Args:
         ansatz: the wavefunction.
         positions: electron positions, shape (B, N, 3), in bohr.
+        starts: where each parameter starts in the vector of all.
 
     Returns:
-        Scores, shape (B, P), parameters in the order of `ansatz.parameters()`.
+        Scores of linear layers that are smaller as inputs and signals, and last of all other parameters.
+
+    Raises:
+        ValueError: for a parameter that belongs to no module that was called.
     """
-    with torch.enable_grad(), recorded_calls(ansatz) as calls:
-        _, log_abs_psi = ansatz(positions)
-        signals = torch.autograd.grad(log_abs_psi.sum(), [output for _, _, output in calls])
-    total: dict[nn.Parameter, Tensor] = {}
-    for (module, inputs, _), signal in zip(calls, signals, strict=True):
-        if isinstance(module, nn.Linear):
-            scores = linear_scores(inputs[0], signal, module.bias is not None)
-        else:
+    modules = inputs_and_signals(ansatz, positions)
+    users = Counter(parameter for module in modules for parameter in module.parameters(recurse=False))
+    if lost := [name for name, parameter in ansatz.named_parameters() if parameter not in users]:
+        raise ValueError(f"ansatz: parameters {lost} must each belong to a module that is called")
+    layers: list[LayerScores] = []
+    others: dict[int, Tensor] = {}
+    for module, calls in modules.items():
+        if isinstance(module, nn.Linear) and all(users[parameter] == 1 for parameter in module.parameters()):
+            layer = layer_scores(module, calls, starts)
+            if layer.is_smaller_than_scores():
+                layers.append(layer)
+            else:
+                others |= {slot.start: part for slot, part in layer.split(layer.signals.mT @ layer.inputs)}
+            continue
+        for inputs, signal in calls:
             scores = module_scores(module, inputs, signal)
-        for name, parameter in module.named_parameters(recurse=False):
-            total[parameter] = total[parameter] + scores[name] if parameter in total else scores[name]
-    return torch.cat([total[parameter].reshape(len(positions), -1) for parameter in ansatz.parameters()], 1)
+            for name, parameter in module.named_parameters(recurse=False):
+                start = starts[parameter]
+                others[start] = others[start] + scores[name] if start in others else scores[name]
+    return [*layers, single_layer(others)] if others else layers
 
 
 @torch.no_grad()
-def per_walker_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Tensor:
-    """Scores d log|psi| / d theta of every walker, in chunks that bound the memory of the backward pass.
+def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> ScoreOperator:
+    """Scores d log|psi| / d theta of every walker, as a linear operator.
 
     Args:
         ansatz: the wavefunction; every parameter belongs to a module called with positional tensors.
         positions: electron positions, shape (B, N, 3), in bohr.
-        chunk_size: walkers differentiated at once.
+        chunk_size: walkers differentiated at once, which bounds the memory of the backward pass.
+
+    Returns:
+        Scores (B, P), parameters in the order of `ansatz.parameters()`.
+    """
+    starts: dict[Tensor, int] = {}
+    n_parameters = 0
+    for parameter in ansatz.parameters():
+        starts[parameter] = n_parameters
+        n_parameters += parameter.numel()
+    chunks = [chunk_scores(ansatz, part, starts) for part in positions.split(chunk_size)]
+    return ScoreOperator(joined(chunks), n_parameters)
+
+
+def per_walker_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Tensor:
+    """Scores d log|psi| / d theta of every walker.
+
+    Args:
+        ansatz: the wavefunction; every parameter belongs to a module called with positional tensors.
+        positions: electron positions, shape (B, N, 3), in bohr.
+        chunk_size: walkers differentiated at once, which bounds the memory of the backward pass.
 
     Returns:
         Scores, shape (B, P), parameters in the order of `ansatz.parameters()`.
     """
-    n_parameters = sum(parameter.numel() for parameter in ansatz.parameters())
-    scores = positions.new_empty(len(positions), n_parameters)
-    for rows, part in zip(scores.split(chunk_size), positions.split(chunk_size), strict=True):
-        rows.copy_(scores_of_chunk(ansatz, part))
-    return scores
+    return score_operator(ansatz, positions, chunk_size).dense()

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 from qmcnet.optimizers.gradient import centred_energies, check_positive, without_lost_walkers
+from qmcnet.optimizers.operator import ScoreOperator
 from qmcnet.optimizers.schedules import inverse_decay
-from qmcnet.optimizers.scores import per_walker_scores
+from qmcnet.optimizers.scores import score_operator
 
 
 def robust_cholesky(kernel: Tensor, rounding: float) -> Tensor:
@@ -35,6 +36,21 @@ def robust_cholesky(kernel: Tensor, rounding: float) -> Tensor:
     lift = rounding * kernel.trace() * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
     lifted, lost = torch.linalg.cholesky_ex(kernel + lift)
     return torch.where(failed == 0, factor, torch.where(lost == 0, lifted, torch.nan))
+
+
+def centred(values: Tensor, finite: Tensor) -> Tensor:
+    """Subtract the mean over walkers that are not lost, and put zero at those that are.
+
+    Args:
+        values: shape (B, ...).
+        finite: which walkers are not lost, shape (B,).
+
+    Returns:
+        Centred values, shape (B, ...).
+    """
+    finite = finite.view(-1, *[1] * (values.dim() - 1))
+    mean = torch.where(finite, values, 0).sum(0) / finite.sum().clamp(min=1)
+    return torch.where(finite, values - mean, 0)
 
 
 class Spring:
@@ -67,7 +83,7 @@ class Spring:
             damping: regularisation of the kernel, dimensionless.
             norm_constraint: largest squared Euclidean length of a parameter change.
             clip: clipping window of the local energies, in mean absolute deviations; 0 is off.
-            chunk_size: walkers whose scores are computed at once.
+            chunk_size: walkers differentiated at once.
 
         Raises:
             ValueError: for a setting out of range.
@@ -105,36 +121,36 @@ class Spring:
         """
         energies, clipped = centred_energies(local_energy, self.clip)
         positions = without_lost_walkers(positions, local_energy)
-        scores = per_walker_scores(self.ansatz, positions, self.chunk_size)
+        scores = score_operator(self.ansatz, positions, self.chunk_size)
         finite = torch.isfinite(local_energy)
-        gradient, direction = self._project(scores, energies, finite)
+        with torch.inference_mode():  # products are faster there
+            grad_norm, direction = self._project(scores, energies, finite)
+        # The new state is no tensor of inference mode. Without a single finite walker there is nothing to learn.
+        self.direction = torch.where(finite.any(), direction, self.direction)
         rate = inverse_decay(self.rate, self.step, self.decay_steps)
-        change = -rate * direction
+        change = -rate * self.direction
         change = change * (self.norm_constraint**0.5 / change.norm()).clamp(max=1)
         parameters = list(self.ansatz.parameters())
-        vector_to_parameters(parameters_to_vector(parameters) + change, parameters)
-        self.direction = direction
+        for parameter, part in zip(parameters, change.split([p.numel() for p in parameters]), strict=True):
+            parameter.add_(part.view_as(parameter))
         self.step += 1
-        norms = {"grad_norm": gradient.norm(), "update_norm": change.norm()}
+        norms = {"grad_norm": grad_norm, "update_norm": change.norm()}
         return norms | {"clipped_share": clipped, "learning_rate": rate}
 
-    def _project(self, scores: Tensor, energies: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy gradient and new direction; the scores are centred in place, since they fill most of the memory."""
-        scores.masked_fill_(~finite[:, None], 0)
-        count = finite.sum().clamp(min=1)
-        scores -= scores.sum(0) / count
-        scores.masked_fill_(~finite[:, None], 0)
-        scores /= count.sqrt()
-        target = energies / count.sqrt()
-        residual = target - self.momentum * (scores @ self.direction).double()
-        kernel = (scores @ scores.mT).double()
+    def _project(self, scores: ScoreOperator, energies: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+        """Norm of the energy gradient, and new direction; scores are centred through the vectors they act on."""
+        root = finite.sum().clamp(min=1).double().sqrt()
+        target = energies.double() / root
+        residual = target - self.momentum * centred(scores.times(self.direction), finite) / root
+        kernel = centred(centred(scores.kernel(), finite).mT, finite) / root**2
+        grad_norm = 2 * (target @ kernel @ target).clamp(min=0).sqrt()
         # Centring makes the constant vector an exact null direction: lift it, as the authors do.
         kernel += 1 / len(kernel)
         kernel.diagonal().add_(self.damping)
-        factor = robust_cholesky(kernel, 10 * torch.finfo(scores.dtype).eps)
-        solution = torch.cholesky_solve(residual[:, None], factor)[:, 0].to(scores.dtype)
-        direction = scores.mT @ solution + self.momentum * self.direction
-        return 2 * scores.mT @ target.to(scores.dtype), direction
+        factor = robust_cholesky(kernel, 10 * torch.finfo(self.direction.dtype).eps)
+        solution = centred(torch.cholesky_solve(residual[:, None], factor), finite)[:, 0] / root
+        step = scores.transposed_times(solution.to(self.direction.dtype))
+        return grad_norm, step + self.momentum * self.direction
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

@@ -15,8 +15,19 @@ from qmcnet.training.checkpoint import atomic_write
 
 logger = logging.getLogger(__name__)
 
-NOT_IDENTITY = ("steps", "device", "logging", "evaluation", "checkpoints", "wall_time", "resume", "overwrite")
-"""Settings that say how long and where a run goes, not what it computes."""
+NOT_IDENTITY = (
+    "steps",
+    "device",
+    "compile",
+    "laplacian.compile",
+    "logging",
+    "evaluation",
+    "checkpoints",
+    "wall_time",
+    "resume",
+    "overwrite",
+)
+"""Settings that say how long and where a run goes, and by what code, not what it computes."""
 
 
 class RunDirectoryError(ValueError):
@@ -51,9 +62,20 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Flat dictionary without how long and where the run goes.
     """
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    flat: dict[str, Any] = json.loads(json.dumps(flatten(kept)))
-    return flat
+    flat: dict[str, Any] = json.loads(json.dumps(flatten(config)))
+    return {key: value for key, value in flat.items() if in_identity(key)}
+
+
+def in_identity(key: str) -> bool:
+    """Tell whether a setting decides the numbers.
+
+    Args:
+        key: its dotted name.
+
+    Returns:
+        Whether neither it nor a group around it is in NOT_IDENTITY.
+    """
+    return not f"{key}.".startswith(tuple(f"{name}." for name in NOT_IDENTITY))
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

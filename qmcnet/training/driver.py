@@ -10,7 +10,7 @@ import torch
 
 from qmcnet.observables.statistics import ExponentialMean
 from qmcnet.training.checkpoint import Checkpoints, Milestone
-from qmcnet.training.forecast import TIMED_STEPS, Stopwatch, forecast
+from qmcnet.training.forecast import TIMED_STEPS, Stopwatch, forecast, predicted_memory
 from qmcnet.training.interruption import Interrupted, Interruption
 from qmcnet.training.postmortem import Diverged, is_bad, write_postmortem
 from qmcnet.training.progress import StageProgress
@@ -175,7 +175,8 @@ class _Session:
         if self.stage.name == "optimization" and self.stopwatch.steps == TIMED_STEPS:
             done, total = self.stage.progress()
             device = self.driver.simulation.walkers.positions.device
-            logger.info(forecast(self.stopwatch.seconds_per_step, total - done, device))
+            predicted = predicted_memory(self.driver.simulation)
+            logger.info(forecast(self.stopwatch.seconds_per_step, total - done, device, predicted))
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.hamiltonian import MolecularHamiltonian
+from qmcnet.laplacian.compilation import Compiled
 from qmcnet.molecule import Molecule
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
 
@@ -26,6 +27,7 @@ class Simulation:
         sampler: moves the walkers.
         walkers: the ensemble.
         generator: source of all random numbers, on the device of the walkers.
+        compile: whether the wavefunction is compiled for sampling.
     """
 
     molecule: Molecule
@@ -34,6 +36,11 @@ class Simulation:
     sampler: Metropolis
     walkers: Walkers
     generator: torch.Generator
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Prepare what may be compiled."""
+        self._compiled = Compiled(lambda positions: (2 * self.ansatz(positions)[1],), "wavefunction")
 
     @classmethod
     def start(
@@ -74,8 +81,11 @@ class Simulation:
         Returns:
             Unnormalised log-probability, shape (B,).
         """
-        log_prob: Tensor = 2 * self.ansatz(positions)[1]
-        return log_prob
+        if self.compile:
+            return self._compiled(positions)[0]
+        with torch.inference_mode():
+            log_prob: Tensor = 2 * self.ansatz(positions)[1]
+        return log_prob.clone()  # outside of inference mode, so that it may be used anywhere
 
     def finite(self) -> bool:
         """Whether every parameter and every position is finite."""

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.interruption import Interruption
 from qmcnet.training.optimization import Optimization, Optimizer
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings
+from qmcnet.training.process import prepare_process
 from qmcnet.training.result import Result, geometry, make_result, versions
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Stage
@@ -53,6 +54,7 @@ class VMC:
         batch_size: int = 1024,
         seed: int = 0,
         device: str = "auto",
+        compile: bool = False,
         wall_time: float | None = None,
         resume: bool = True,
         overwrite: bool = False,
@@ -74,6 +76,7 @@ class VMC:
             batch_size: number of walkers.
             seed: seed of the random numbers.
             device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+            compile: compile the wavefunction for sampling and, unless `laplacian` is given, for the local energy.
             wall_time: seconds after which the run saves and stops; None for no limit.
             resume: continue a run found in the directory.
             overwrite: with `resume=False`, move a run found in the directory aside.
@@ -83,25 +86,23 @@ class VMC:
         """
         if batch_size < 2 or steps < 0:
             raise ValueError(f"a run needs batch_size >= 2 and steps >= 0, got batch_size={batch_size}, steps={steps}")
-        self.device = choose_device(device)
-        self.molecule: Molecule = ansatz.molecule  # type: ignore[assignment]
+        self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
         self.ansatz = ansatz.to(self.device)
-        self.optimizer = optimizer(self.ansatz)
-        self.directory = Path(directory)
-        self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian()
+        self.optimizer, self.directory = optimizer(self.ansatz), Path(directory)
+        self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
         self.pretraining, self.burn_in = pretraining or PretrainingSettings(), burn_in or BurnInSettings()
         self.evaluation, self.logging = evaluation or EvaluationSettings(), logging or LoggingSettings()
-        self.checkpoints = checkpoints or CheckpointSettings()
-        self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
-        self.resume, self.overwrite = resume, overwrite
+        self.checkpoints, self.steps, self.batch_size = checkpoints or CheckpointSettings(), steps, batch_size
+        self.seed, self.wall_time, self.resume, self.overwrite = seed, wall_time, resume, overwrite
         hamiltonian = MolecularHamiltonian(self.molecule, self.laplacian)
         self.simulation = Simulation.start(self.ansatz, hamiltonian, self.sampler, batch_size, seed, self.device)
+        self.compile = self.simulation.compile = compile
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration that builds this run again."""
         parts = ("laplacian", "sampler", "pretraining", "burn_in", "evaluation", "logging", "checkpoints")
-        scalars = ("steps", "batch_size", "seed", "wall_time", "resume", "overwrite")
+        scalars = ("steps", "batch_size", "seed", "compile", "wall_time", "resume", "overwrite")
         config = {"system": describe(self.molecule), "ansatz": describe(self.ansatz, partial=True)}
         config |= {name: describe(getattr(self, name)) for name in parts}
         config["optimizer"] = describe(self.optimizer, partial=True)
@@ -139,7 +140,7 @@ class VMC:
         Returns:
             The energy of the trained wavefunction with its error bar.
         """
-        torch.set_float32_matmul_precision("highest")
+        prepare_process()
         self.directory.mkdir(parents=True, exist_ok=True)
         with lock(self.directory), Interruption(self.wall_time) as interruption:
             claim(self.directory, self.config, self.resume, self.overwrite)
@@ -178,7 +179,7 @@ class VMC:
         Raises:
             RunDirectoryError: if the run has not been trained.
         """
-        torch.set_float32_matmul_precision("highest")
+        prepare_process()
         trained = Checkpoints(self.directory / "checkpoints", 1).load_newest()
         if trained is None or Milestone.parse(trained[0]).order < Optimization.order:
             raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")

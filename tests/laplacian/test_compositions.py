@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from qmcnet.laplacian import LapTuple, pair_differences, track
 
@@ -20,6 +21,11 @@ UNARY = [
     torch.sigmoid,
     F.silu,
     F.softplus,
+    F.gelu,
+    F.elu,
+    torch.sin,
+    torch.erf,
+    lambda x: torch.rsqrt(x.square() + 1),
     lambda x: torch.tanh(x) ** 3,
     lambda x: 0.7 - 2 * x / 3,
 ]
@@ -134,6 +140,64 @@ def log_determinant(draw, stack):
     return lambda stack: torch.linalg.slogdet(torch.tanh(stack[-1][..., :size, :size]) + diagonal)[1]
 
 
+def product(draw, stack):
+    k = draw(st.integers(1, len(stack)))
+    here, there = stack[-1].shape, stack[-k].shape
+    first, second = "bijkl"[: len(here)], "b"
+    for length, new in zip(there[1:], "wxyz", strict=False):
+        same = [letter for letter, size in zip(first[1:], here[1:], strict=True) if size == length]
+        second += draw(st.sampled_from([letter for letter in [*same, new] if letter not in second]))
+    letters = draw(st.permutations(sorted({*first[1:], *second[1:]})))
+    out = "b" + "".join(letters[: draw(st.integers(1, 3))])
+    return lambda stack: torch.einsum(f"{first},{second}->{out}", torch.tanh(stack[-1]), stack[-k])
+
+
+def matrices(draw, stack):
+    if stack[-1].ndim < 3:
+        return pointwise(draw, stack)
+    right, left = constant(stack[-1].shape[-1], 2), constant(2, stack[-1].shape[-2])
+    moves = [
+        lambda stack: stack[-1] @ stack[-1].transpose(-2, -1),
+        lambda stack: torch.tanh(stack[-1]).transpose(-2, -1) @ stack[-1],
+        lambda stack: stack[-1] @ right,
+        lambda stack: left @ stack[-1],
+        lambda stack: F.scaled_dot_product_attention(stack[-1], torch.tanh(stack[-1]), torch.sin(stack[-1])),
+    ]
+    return draw(st.sampled_from(moves))
+
+
+def softmax(draw, stack):
+    axis, function = axis_of(draw, stack[-1]), draw(st.sampled_from([torch.softmax, torch.log_softmax]))
+    if draw(st.booleans()):
+        return lambda stack: torch.logsumexp(stack[-1], axis, keepdim=True)
+    return lambda stack: function(stack[-1], axis)
+
+
+def normalization(draw, stack):
+    last = stack[-1].shape[axis_of(draw, stack[-1]) :]
+    weight = constant(*last) if draw(st.booleans()) else None
+    return lambda stack: F.layer_norm(stack[-1], last, weight, eps=0.1)
+
+
+def rearrangement(draw, stack):
+    shape, ndim = stack[-1].shape, stack[-1].ndim
+    a, b = axis_of(draw, stack[-1]), axis_of(draw, stack[-1])
+    order = draw(st.permutations(range(1, ndim)))
+    mask = constant(*shape[a:]) > 0
+    moves = [
+        lambda stack: stack[-1].transpose(a, b),
+        lambda stack: stack[-1].permute(0, *order),
+        lambda stack: stack[-1].reshape(*shape[:a], -1),
+        lambda stack: torch.stack([stack[-1], torch.tanh(stack[-1])], a),
+        lambda stack: stack[-1].chunk(2, a)[-1],
+        lambda stack: stack[-1].unbind(a)[0],
+        lambda stack: torch.where(mask, stack[-1], torch.exp(torch.tanh(stack[-1]))),
+        lambda stack: stack[-1].masked_fill(mask, 0.5),
+        lambda stack: stack[-1].unsqueeze(a).expand(*shape[:a], 2, *shape[a:]),
+    ]
+    return draw(st.sampled_from(moves))
+
+
 def earlier(draw, stack):
     k = draw(st.integers(1, len(stack)))
     return lambda stack: stack[-k]
@@ -152,6 +216,11 @@ MOVES = [
     combination_with_constant,
     norm,
     log_determinant,
+    product,
+    matrices,
+    softmax,
+    normalization,
+    rearrangement,
     earlier,
 ]
 
@@ -174,6 +243,13 @@ def programs(draw):
             program.append(move)
             stack.append(result)
     return program
+
+
+@pytest.fixture(autouse=True)
+def plain_attention():
+    """Let torch differentiate its own attention: the fused kernels have no forward-mode derivative."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)

@@ -1,14 +1,33 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from qmcnet.laplacian import LapTuple, pair_differences, rule, track
 from qmcnet.laplacian.laptuple import RULES
 from qmcnet.laplacian.pointwise import FUNCTIONS, pointwise
 
-ANYWHERE = [torch.tanh, torch.exp, torch.square, torch.sigmoid, F.silu, F.softplus]
-POSITIVE = [torch.log, torch.sqrt, torch.reciprocal]
-METHODS = ["tanh", "exp", "square", "sigmoid", "log", "sqrt", "reciprocal"]
+ANYWHERE = [torch.tanh, torch.exp, torch.square, torch.sigmoid, F.silu, torch.expm1, torch.sin, torch.cos, torch.erf]
+ANYWHERE += [torch.abs, torch.relu]
+POSITIVE = [torch.log, torch.sqrt, torch.reciprocal, torch.rsqrt, torch.log1p]
+METHODS = ["tanh", "exp", "square", "sigmoid", "log", "sqrt", "reciprocal", "rsqrt", "log1p", "expm1", "sin", "cos"]
+METHODS += ["erf", "abs", "relu"]
+ACTIVATIONS = {
+    "softplus": F.softplus,
+    "steep softplus": nn.Softplus(beta=2.5),
+    "gelu": F.gelu,
+    "gelu by tanh": nn.GELU(approximate="tanh"),
+    "elu": F.elu,
+    "deep elu": nn.ELU(alpha=0.4, inplace=True),
+    "leaky relu": F.leaky_relu,
+    "steeper leaky relu": nn.LeakyReLU(0.3),
+    "relu": nn.ReLU(inplace=True),
+    "silu": nn.SiLU(),
+    "tanh": nn.Tanh(),
+    "special": lambda x: torch.special.erf(x) + torch.special.expm1(x),
+}
 
 
 def test_every_registered_function_is_tested():
@@ -24,6 +43,14 @@ def test_function_has_its_derivatives(function, positions, assert_tracked):
 @pytest.mark.parametrize("function", POSITIVE, ids=lambda function: function.__name__)
 def test_function_of_positive_numbers_has_its_derivatives(function, positions, assert_tracked):
     assert_tracked(lambda x: function(torch.square(x) + 0.5), positions)
+
+
+@pytest.mark.parametrize("function", ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_activation_has_its_derivatives(function, positions, assert_tracked):
+    assert ((positions * 2).max() > 2) and ((positions * 2).min() < -2)
+    assert_tracked(lambda x: function(2 * x), positions)
+    # A shift keeps the diagonal of pairs off the kinks.
+    assert_tracked(lambda x: function(pair_differences(x) + 0.3), positions)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -56,14 +83,15 @@ def test_tracked_exponents_are_refused(positions):
 
 
 def test_users_can_add_a_rule(positions, assert_tracked, monkeypatch):
-    with pytest.raises(NotImplementedError, match=r"torch\.sin"):
-        torch.sin(track(positions))
+    with pytest.raises(NotImplementedError, match=r"no rule .*erfcx.*qmcnet\.laplacian\.rule\(.*erfcx\)"):
+        torch.special.erfcx(track(positions))
     monkeypatch.setattr("qmcnet.laplacian.laptuple.RULES", dict(RULES))
 
-    @rule(torch.sin, torch.Tensor.sin)
-    def sine(x: LapTuple) -> LapTuple:
-        value = torch.sin(x.value)
-        return pointwise(x, value, torch.cos(x.value), -value)
+    @rule(torch.special.erfcx)
+    def erfcx(x: LapTuple) -> LapTuple:
+        value = torch.special.erfcx(x.value)
+        first = 2 * x.value * value - 2 / math.sqrt(math.pi)
+        return pointwise(x, value, first, 2 * value + 2 * x.value * first)
 
-    assert_tracked(torch.sin, positions)
-    assert_tracked(lambda x: x.sin(), positions)
+    assert_tracked(torch.special.erfcx, positions)
+    assert_tracked(lambda x: torch.special.erfcx(pair_differences(x)), positions)

@@ -37,8 +37,10 @@ def test_owner_axes():
 
 @pytest.mark.parametrize(("first", "count"), [(0, 4), (0, 2), (1, 3), (3, 1)])
 def test_electrons_are_scattered_to_their_directions(first, count):
-    jacobian = random(3, 2, count, 5)
-    wide = scatter(jacobian, Support(Kind.ELECTRON, N, (first,))).unflatten(0, (N, 3))
+    rows = random(5, 2, count, 5)
+    dense = scatter(rows, Support(Kind.ELECTRON, N, (first,)))
+    assert torch.equal(dense[-2:], rows[-2:])
+    jacobian, wide = rows[:-2], dense[:-2].unflatten(0, (N, 3))
     for electron in range(N):
         for i in range(count):
             expected = jacobian[:, :, i] if electron == first + i else torch.zeros(3, 2, 5)
@@ -47,8 +49,12 @@ def test_electrons_are_scattered_to_their_directions(first, count):
 
 @pytest.mark.parametrize(("first", "rows", "columns"), [((0, 0), 4, 4), ((0, 2), 2, 2), ((1, 0), 2, 3), ((2, 2), 2, 2)])
 def test_pairs_are_scattered_to_both_electrons(first, rows, columns):
-    jacobian = without_diagonal(random(3, 2, rows, columns, 5), first)
-    wide = scatter(jacobian, Support(Kind.PAIR, N, first)).unflatten(0, (N, 3))
+    tracked = random(5, 2, rows, columns, 5)
+    jacobian = without_diagonal(tracked[:-2], first)
+    dense = scatter(tracked, Support(Kind.PAIR, N, first))
+    assert torch.equal(dense[-2], 2 * tracked[-2])
+    assert torch.equal(dense[-1], tracked[-1])
+    wide = dense[:-2].unflatten(0, (N, 3))
     for electron in range(N):
         for i in range(rows):
             for j in range(columns):
@@ -57,10 +63,10 @@ def test_pairs_are_scattered_to_both_electrons(first, rows, columns):
 
 
 def test_accumulate_adds():
-    jacobian, support = random(3, 2, N, 5), electron_support(N)
-    dense = scatter(jacobian, support)
-    accumulate(dense, jacobian, support)
-    assert torch.equal(dense, 2 * scatter(jacobian, support))
+    rows, support = random(5, 2, N, 5), electron_support(N)
+    dense = scatter(rows, support)
+    accumulate(dense[:-2], rows[:-2], support)
+    assert torch.equal(dense[:-2], 2 * scatter(rows, support)[:-2])
 
 
 def test_own_slots_is_a_view():
@@ -74,12 +80,13 @@ def test_own_slots_is_a_view():
 
 @pytest.mark.parametrize(("first", "count"), [(0, 4), (1, 2), (2, 0)])
 def test_sum_over_owner_is_the_sum_of_the_scattered(first, count):
-    jacobian, support = random(3, 2, count, 5), Support(Kind.ELECTRON, N, (first,))
-    torch.testing.assert_close(sum_over_owner(jacobian, support), scatter(jacobian, support).sum(2))
+    rows, support = random(5, 2, count, 5), Support(Kind.ELECTRON, N, (first,))
+    torch.testing.assert_close(sum_over_owner(rows, support), scatter(rows, support).sum(2))
 
 
 @pytest.mark.parametrize(("first", "rows", "columns"), [((0, 0), 4, 4), ((0, 2), 2, 2), ((1, 0), 2, 3), ((2, 1), 1, 3)])
 def test_sum_over_partner_is_the_sum_of_the_scattered(first, rows, columns):
-    jacobian = without_diagonal(random(3, 2, rows, columns, 5), first)
+    tracked = random(5, 2, rows, columns, 5)
+    without_diagonal(tracked[:-2], first)
     support = Support(Kind.PAIR, N, first)
-    torch.testing.assert_close(sum_over_partner(jacobian, support), scatter(jacobian, support).sum(3))
+    torch.testing.assert_close(sum_over_partner(tracked, support), scatter(tracked, support).sum(3))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from qmcnet import Molecule
-from qmcnet.optimizers.scores import linear_scores, per_walker_scores, recorded_calls
+from qmcnet.optimizers.scores import per_walker_scores, recorded_calls
 
 VARIANTS = list(itertools.product([True, False], ["isotropic", "diagonal"], [True, False]))
 
@@ -88,15 +88,56 @@ def test_scores_leave_parameters_and_their_gradients_alone(network, walkers):
         assert torch.equal(parameter, old)
 
 
-def test_linear_scores_sum_outer_products_over_all_rows_of_a_walker(walkers):
-    inputs, signal = walkers(2, 4), walkers(2, 4, seed=8)[..., :2]
-    scores = linear_scores(inputs, signal, bias=True)
-    expected = torch.stack(
-        [sum(torch.outer(s, x) for s, x in zip(ss, xs, strict=True)) for ss, xs in zip(signal, inputs, strict=True)]
-    )
-    torch.testing.assert_close(scores["weight"], expected)
-    torch.testing.assert_close(scores["bias"], signal.sum(1))
-    assert set(linear_scores(inputs, signal, bias=False)) == {"weight"}
+class Tied(nn.Module):
+    """Two linear layers with one weight and biases of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, positions):
+        log_abs_psi = torch.tanh(self.second(self.first(positions).sin())).sum((-2, -1))
+        return torch.ones_like(log_abs_psi), log_abs_psi
+
+
+class Flat(nn.Module):
+    """Feeds a linear layer with one row a walker and no axis for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(9, 5)
+
+    def forward(self, positions):
+        log_abs_psi = self.linear(positions.flatten(1)).tanh().sum(-1)
+        return torch.ones_like(log_abs_psi), log_abs_psi
+
+
+class Forgotten(nn.Module):
+    """Uses a weight without calling its module."""
+
+    def __init__(self):
+        super().__init__()
+        self.called, self.read = nn.Linear(3, 3), nn.Linear(3, 3, bias=False)
+
+    def forward(self, positions):
+        log_abs_psi = (self.called(positions) @ self.read.weight).sum((-2, -1))
+        return torch.ones_like(log_abs_psi), log_abs_psi
+
+
+@pytest.mark.parametrize("kind", [Tied, Flat])
+@pytest.mark.parametrize("chunk_size", [2, 5])
+def test_scores_of_unusual_uses_of_linear_layers(kind, chunk_size, walkers, autograd_scores):
+    torch.manual_seed(0)
+    ansatz = kind().double()
+    positions = walkers(5, 3)
+    expected = autograd_scores(ansatz, positions)
+    torch.testing.assert_close(per_walker_scores(ansatz, positions, chunk_size), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_parameter_used_outside_its_module_is_named(walkers):
+    with pytest.raises(ValueError, match=r"\['read\.weight'\]"):
+        per_walker_scores(Forgotten().double(), walkers(2, 3), 2)
 
 
 def test_scores_do_not_see_a_constant_factor_of_psi(network, walkers):

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from qmcnet import FermiNet, Molecule, Spring
+from qmcnet.optimizers.scores import per_walker_scores
 from qmcnet.optimizers.spring import robust_cholesky
 
 UNCONSTRAINED = {"norm_constraint": 1e9, "decay_steps": None, "clip": 0}
@@ -67,6 +68,83 @@ def test_updates_are_those_of_the_dense_formula(momentum, damping, network, walk
         assert stats["grad_norm"].item() == pytest.approx(gradient.norm().item(), rel=1e-9)
         assert stats["update_norm"].item() == pytest.approx(0.05 * direction.norm().item(), rel=1e-8)
         previous = direction
+
+
+class CalledTwice(nn.Module):
+    """Multiplies psi by a factor whose linear layer sees its own output."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        torch.manual_seed(1)
+        self.linear = nn.Linear(3, 3).double()
+
+    def forward(self, positions):
+        sign, log_abs_psi = self.inner(positions)
+        return sign, log_abs_psi + self.linear(self.linear(positions).sin()).cos().sum((-2, -1))
+
+
+def func_scores(ansatz, positions):
+    """Scores by torch.func, all walkers at once."""
+    parameters = {name: parameter.detach() for name, parameter in ansatz.named_parameters()}
+    scores = torch.func.jacrev(lambda values: torch.func.functional_call(ansatz, values, (positions,))[1])(parameters)
+    return torch.cat([scores[name].flatten(1) for name in parameters], 1)
+
+
+@pytest.mark.parametrize("chunk_size", [4, 100])
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "called-twice"])
+def test_kernel_gradient_and_direction_are_those_of_dense_scores(wrapped, full, chunk_size, walkers):
+    sizes = {"n_layers": 2, "hidden_one": 12, "hidden_two": 4, "n_determinants": 2}
+    molecule = Molecule.from_atoms([["Li", 0, 0, 0], ["H", 0, 0, 3.0]])
+    inner = FermiNet(molecule, **sizes, full_determinants=full, dtype=torch.float64)
+    ansatz = CalledTwice(inner) if wrapped else inner
+    optimizer = Spring(ansatz, momentum=0.9, damping=1e-3, chunk_size=chunk_size, **UNCONSTRAINED)
+    previous = torch.linspace(-0.01, 0.02, len(vector(ansatz)), dtype=torch.float64)
+    optimizer.direction = previous
+    positions, energies = walkers(9, 4), walkers(9, 1, 7).sum((1, 2))
+    kept = torch.arange(9) != 3
+    scores = func_scores(ansatz, positions[kept])
+    centred = (scores - scores.mean(0)) / math.sqrt(8)
+    target = (energies[kept] - energies[kept].mean()) / math.sqrt(8)
+    kernel = centred @ centred.T + 1e-3 * torch.eye(8, dtype=torch.float64)
+    step = centred.T @ torch.linalg.solve(kernel, target - 0.9 * centred @ previous)
+    stats = optimizer.update(positions, torch.where(kept, energies, math.nan))
+    torch.testing.assert_close(optimizer.direction, step + 0.9 * previous, rtol=1e-9, atol=1e-9 * step.abs().max())
+    assert stats["grad_norm"].item() == pytest.approx(2 * (centred.T @ target).norm().item(), rel=1e-9)
+
+
+def test_the_same_input_gives_the_same_bits(walkers):
+    directions = []
+    for _ in range(2):
+        optimizer = Spring(FermiNet(Molecule.atom("Be"), hidden_one=32, n_determinants=2))
+        for seed in range(3):
+            optimizer.update(walkers(50, 4, seed).float(), walkers(50, 1, 9 + seed).sum((1, 2)))
+        directions.append(optimizer.direction)
+    assert torch.equal(*directions)
+
+
+def test_an_update_leaves_tensors_that_autograd_can_use(network, walkers):
+    ansatz = network(Molecule.atom("He"))
+    optimizer = Spring(ansatz)
+    ((positions, energies),) = batches(walkers, 1)
+    optimizer.update(positions, energies)
+    assert not optimizer.state_dict()["direction"].is_inference()
+    ansatz(positions)[1].sum().backward()
+    assert all(parameter.grad is not None for parameter in ansatz.parameters())
+
+
+def test_float32_directions_are_those_of_float64_algebra(walkers):
+    ansatz = FermiNet(Molecule.from_atoms([["Li", 0, 0, 0], ["H", 0, 0, 3.0]]), hidden_one=64, n_determinants=4)
+    optimizer = Spring(ansatz, damping=1e-3)
+    positions, energies = walkers(48, 4).float(), walkers(48, 1, 7).sum((1, 2))
+    scores = per_walker_scores(ansatz, positions, 100).double()
+    centred = (scores - scores.mean(0)) / math.sqrt(48)
+    target = (energies - energies.mean()) / math.sqrt(48)
+    kernel = centred @ centred.T + 1e-3 * torch.eye(48, dtype=torch.float64)
+    expected = centred.T @ torch.linalg.solve(kernel, target)
+    optimizer.update(positions, energies)
+    assert (optimizer.direction - expected).norm() < 2e-5 * expected.norm()
 
 
 def test_without_momentum_it_solves_minsr_in_the_space_of_walkers(network, walkers, autograd_scores):

@@ -1,0 +1,210 @@
+"""How much memory do a local energy and a training iteration need, and is it known beforehand?
+
+FermiNet with 4 layers of 256 and 32 features and 16 full determinants, float32. For chunks of walkers the table gives
+the peak predicted from shapes alone, the peak of the tensors alive while it runs, and the growth of the resident set of
+a fresh process (Linux only) that has warmed its libraries up on H2: as it is, and with glibc told to hand freed blocks
+back at once, which leaves out the fragments that it keeps. One row is a whole training iteration. MB are 10^6 bytes.
+
+    python benchmarks/memory.py [SYSTEM ...] [--json memory.json] [--threads 1] [--walkers 1 8 64]
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qmcnet import VMC, FermiNet, Molecule
+from qmcnet.laplacian import automatic_chunk_size, forward_laplacian
+from qmcnet.laplacian.memory import peak_bytes, predicted_peak
+from qmcnet.training.optimization import Optimization
+
+ANGLE = torch.arange(6) * torch.pi / 3
+RING = torch.stack([ANGLE.cos(), ANGLE.sin(), torch.zeros(6)], -1)
+BENZENE = [("C", *(2.636 * r).tolist()) for r in RING] + [("H", *(4.693 * r).tolist()) for r in RING]
+SYSTEMS: dict[str, Callable[[], Molecule]] = {
+    **{f"H{n}": lambda n=n: Molecule.chain("H", n, 1.8, "bohr") for n in range(4, 21, 4)},
+    "LiH": lambda: Molecule.diatomic("Li", "H", 3.015, "bohr"),
+    "N2": lambda: Molecule.diatomic("N", "N", 2.068, "bohr"),
+    "benzene": lambda: Molecule.from_atoms(BENZENE, units="bohr"),
+}
+TRAINED, BATCH_SIZE = "N2", 64
+
+
+def resident(field: str) -> int:
+    """Read the resident set of this process.
+
+    The peak that getrusage gives will not do: a child starts with that of its parent.
+
+    Args:
+        field: 'VmRSS' for now, 'VmHWM' for the peak.
+
+    Returns:
+        Bytes.
+    """
+    return 1024 * int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def local_energy(molecule: Molecule, walkers: int) -> tuple[FermiNet, Callable[[], object]]:
+    """Prepare the differentiation of log|psi| of one chunk.
+
+    Args:
+        molecule: the system.
+        walkers: walkers at once.
+
+    Returns:
+        The network and the computation.
+    """
+    network = FermiNet(molecule)
+    positions = 2 * torch.randn(walkers, molecule.n_electrons, 3, generator=torch.Generator().manual_seed(0))
+    return network, lambda: forward_laplacian(lambda r: network(r)[1], positions)
+
+
+def iteration(molecule: Molecule, walkers: int) -> Callable[[], object]:
+    """Prepare a whole training iteration: ten sweeps, local energy, SPRING.
+
+    Args:
+        molecule: the system.
+        walkers: walkers of the run.
+
+    Returns:
+        The computation.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run = VMC(FermiNet(molecule), folder, batch_size=walkers, device="cpu")
+    return Optimization(run.simulation, run.optimizer, 10).advance
+
+
+def prepare(name: str, walkers: int, training: bool) -> Callable[[], object]:
+    """Prepare the computation of one row.
+
+    Args:
+        name: key of SYSTEMS.
+        walkers: walkers at once, or of the run.
+        training: a training iteration instead of the local energy of a chunk.
+
+    Returns:
+        The computation.
+    """
+    molecule = SYSTEMS[name]()
+    return iteration(molecule, walkers) if training else local_energy(molecule, walkers)[1]
+
+
+def measure_resident(name: str, walkers: int, training: bool) -> dict[str, int]:
+    """Run one row in this process, which must be fresh.
+
+    Args:
+        name: key of SYSTEMS.
+        walkers: walkers at once, or of the run.
+        training: a training iteration instead of the local energy of a chunk.
+
+    Returns:
+        Growth and peak of the resident set, in bytes.
+    """
+    warm_up = Molecule.chain("H", 2, 1.4, "bohr")
+    (iteration(warm_up, 2) if training else local_energy(warm_up, 2)[1])()
+    compute = prepare(name, walkers, training)
+    before = resident("VmRSS")
+    for _ in range(2):
+        compute()
+    peak = resident("VmHWM")
+    return {"resident_growth": peak - before, "resident_peak": peak}
+
+
+def row(name: str, walkers: int, training: bool = False) -> dict[str, Any]:
+    """Predict and measure one row.
+
+    Args:
+        name: key of SYSTEMS.
+        walkers: walkers at once, or of the run.
+        training: a training iteration instead of the local energy of a chunk.
+
+    Returns:
+        The row, in bytes.
+    """
+    molecule = SYSTEMS[name]()
+    predicted = None
+    if not training:
+        network = local_energy(molecule, walkers)[0]
+        predicted = predicted_peak(forward_laplacian, network, walkers, molecule.n_electrons)
+    compute = prepare(name, walkers, training)
+    with torch.no_grad():
+        live = peak_bytes(compute)
+    worker = [sys.executable, __file__, "--worker", json.dumps([name, walkers, training])]
+    worker += ["--threads", str(torch.get_num_threads())]
+    done = [
+        subprocess.run(worker, capture_output=True, text=True, check=True, env=os.environ | setting).stdout
+        for setting in ({}, {"MALLOC_MMAP_THRESHOLD_": "65536"})
+    ]
+    sizes = {"predicted": predicted, "live": live, **json.loads(done[0])}
+    sizes["growth_unpooled"] = json.loads(done[1])["resident_growth"]
+    what = "training iteration" if training else "local energy"
+    return {"system": name, "electrons": molecule.n_electrons, "walkers": walkers, "what": what, **sizes}
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the table, in MB.
+
+    Args:
+        rows: what `row` returned.
+    """
+    fields = ("predicted", "live", "growth_unpooled", "resident_growth", "resident_peak")
+    print(f"{'system':9}{'electrons':>9}{'walkers':>9}" + "".join(f"{field.replace('_', ' '):>17}" for field in fields))
+    for each in rows:
+        sizes = "".join(f"{each[field] / 1e6:17.2f}" if each[field] else f"{'':>17}" for field in fields)
+        note = "" if each["what"] == "local energy" else f"  {each['what']}"
+        print(f"{each['system']:9}{each['electrons']:9}{each['walkers']:9}{sizes}{note}")
+
+
+def processor() -> str:
+    """Name the processor, where Linux tells."""
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
+
+
+def automatic(name: str) -> int:
+    """Walkers that the package differentiates at once on a CPU.
+
+    Args:
+        name: key of SYSTEMS.
+
+    Returns:
+        Walkers in a chunk.
+    """
+    molecule = SYSTEMS[name]()
+    network = FermiNet(molecule)
+    return automatic_chunk_size(lambda r: network(r)[1], torch.randn(1, molecule.n_electrons, 3))
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, default=Path("memory.json"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--walkers", type=int, nargs="*", default=[1, 8, 64], help="besides the automatic chunk")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("systems", nargs="*", default=list(SYSTEMS))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.worker:
+        print(json.dumps(measure_resident(*json.loads(arguments.worker))))
+        return
+    rows = [row(name, n) for name in arguments.systems for n in sorted({*arguments.walkers, automatic(name)})]
+    if TRAINED in arguments.systems:
+        rows.append(row(TRAINED, BATCH_SIZE, training=True))
+    machine = {"processor": processor(), "threads": arguments.threads, "torch": torch.__version__}
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    show(rows)
+    arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

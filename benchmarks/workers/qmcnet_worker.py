@@ -1,0 +1,122 @@
+"""qmcnet as a contestant of `peers.py`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from protocol import SEED, Evaluate, Spec, begin, send, serve, walkers
+
+SHORTEST_RUN = [
+    "device=cpu",
+    "steps=1",
+    "pretraining.steps=0",
+    "burn_in.min_sweeps=0",
+    "burn_in.max_sweeps=0",
+    "evaluation.steps=0",
+]
+"""Overrides of qmcnet-train for one optimisation step and nothing else."""
+
+
+def molecule(spec: Spec) -> Any:
+    """Build the system of the order."""
+    from qmcnet.molecule import Molecule
+
+    coordinates = tuple(map(tuple, spec["coordinates"]))
+    return Molecule(tuple(spec["symbols"]), coordinates, spin=spec["n_up"] - spec["n_down"])
+
+
+def network(spec: Spec) -> Any:
+    """Build the network of the order."""
+    if spec["work"] == "psiformer":
+        sys.path.append(str(Path(__file__).parents[1]))
+        from networks import attention_network
+
+        return attention_network(molecule(spec))
+    from qmcnet.ansatz import FermiNet
+
+    return FermiNet(molecule(spec), n_layers=4, hidden_one=256, hidden_two=32, n_determinants=16, seed=SEED)
+
+
+def log_psi(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
+    """Evaluate log|psi|."""
+    import torch
+
+    from qmcnet.laplacian.compilation import Compiled
+
+    if spec["variant"] == "compiled":
+        compiled = Compiled(lambda r: (ansatz(r)[1],), "wavefunction")
+        return lambda: compiled(positions)[0].numpy()
+    return torch.no_grad()(lambda: ansatz(positions)[1].numpy())
+
+
+def local_energy(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
+    """Evaluate the local energy."""
+    from qmcnet.hamiltonian import MolecularHamiltonian
+    from qmcnet.laplacian import ForwardLaplacian
+
+    hamiltonian = MolecularHamiltonian(molecule(spec), ForwardLaplacian(compile=spec["variant"] == "compiled"))
+    return lambda: hamiltonian.local_energy(ansatz, positions).total.numpy()
+
+
+def iteration(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
+    """Make a training iteration as `qmcnet-train` does: ten moves, local energy, SPRING."""
+    import torch
+
+    from qmcnet.hamiltonian import MolecularHamiltonian
+    from qmcnet.laplacian import ForwardLaplacian
+    from qmcnet.optimizers import Spring
+    from qmcnet.sampling import Metropolis
+    from qmcnet.training.optimization import Optimization
+    from qmcnet.training.simulation import Simulation
+
+    compile = spec["variant"] == "compiled"
+    hamiltonian = MolecularHamiltonian(molecule(spec), ForwardLaplacian(compile=compile))
+    sampler, device = Metropolis(steps=10), torch.device("cpu")
+    run = Simulation.start(ansatz, hamiltonian, sampler, len(positions), SEED, device, compile)
+    run.walkers = sampler.start(positions)
+    stage = Optimization(run, Spring(ansatz), steps=sys.maxsize)
+    return lambda: stage.advance()["energy"].numpy()
+
+
+WORKS: dict[str, Callable[[Spec, Any, Any], Evaluate]] = {
+    "log_psi": log_psi,
+    "local_energy": local_energy,
+    "psiformer": local_energy,
+    "iteration": iteration,
+}
+
+
+def first_step(spec: Spec) -> None:
+    """Run `qmcnet-train` from start to end with one step, in the current directory."""
+    from qmcnet.cli.train import main
+
+    system = ["+system=N2", f"bond_length={spec['coordinates'][1][2]}"]
+    sys.argv = ["qmcnet-train", *system, f"batch_size={spec['walkers']}", *SHORTEST_RUN]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def run() -> None:
+    """Do the work of the order."""
+    spec, channel = begin()
+    if spec["work"] == "first_step":
+        first_step(spec)
+        send(channel, {})
+        return
+    import torch
+
+    from qmcnet.training.process import prepare_process
+
+    prepare_process()
+    torch.set_num_threads(spec["threads"])
+    ansatz, positions = network(spec), torch.from_numpy(walkers(spec))
+    parameters = sum(p.numel() for p in ansatz.parameters())
+    serve(spec, channel, WORKS[spec["work"]](spec, ansatz, positions), parameters, ["qmcnet", "torch"])
+
+
+if __name__ == "__main__":
+    run()

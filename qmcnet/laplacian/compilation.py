@@ -1,0 +1,66 @@
+"""Compiling a function of the positions: traced once a shape, then fused by torch's compiler.
+
+Tracing follows what is computed, not how it is written, so that rules and hooks in Python leave no trace. Parameters
+stay what they are: changing them in place changes what the compiled code computes.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qmcnet.laplacian.kernels import traceable
+
+logger = logging.getLogger(__name__)
+
+Program = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+class Compiled:
+    """A function of the positions, compiled for each shape it meets."""
+
+    def __init__(self, function: Program, name: str) -> None:
+        """Compile nothing yet.
+
+        Args:
+            function: maps positions (B, N, 3) to tensors, by operations that do not depend on the numbers.
+            name: what it computes, for the log.
+        """
+        self.function, self.name = function, name
+        self.programs: dict[tuple[Any, ...], Program] = {}
+
+    @torch.no_grad()
+    def __call__(self, positions: Tensor) -> tuple[Tensor, ...]:
+        """Evaluate the function, compiling it for a new shape.
+
+        Args:
+            positions: shape (B, N, 3), in bohr.
+
+        Returns:
+            What the function returns.
+        """
+        positions = positions.contiguous()
+        key = (positions.shape, positions.dtype, positions.device)
+        if key not in self.programs:
+            self.programs[key] = self._compile(positions)
+        # Captured CUDA graphs write every result to the same place.
+        return tuple(tensor.clone() for tensor in self.programs[key](positions))
+
+    def _compile(self, positions: Tensor) -> Program:
+        from torch.fx.experimental.proxy_tensor import make_fx  # takes seconds to import
+
+        start = time.perf_counter()
+        logger.info("compiling the %s for %d walkers", self.name, len(positions))
+        with traceable():
+            graph = make_fx(self.function)(positions)
+        mode = "reduce-overhead" if positions.device.type == "cuda" else "default"
+        program: Program = torch.compile(graph, mode=mode)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about its own code
+            program(positions)
+        logger.info("compiled the %s in %.0f s; torch keeps it for later runs", self.name, time.perf_counter() - start)
+        return program

@@ -1,0 +1,114 @@
+"""Kernels of linear layers: products of all scores of two walkers, without forming the scores.
+
+The score of a linear layer is sum_m s_bm x_bm^T, so that two walkers meet in sum_mm' (s_bm . s_b'm') (x_bm . x_b'm').
+
+Letters: B walkers, M rows of a walker (electrons, pairs), F features.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from qmcnet.laplacian.kernels import linear
+
+# Numbers in a block of products: a CPU keeps them in its cache, a GPU wants few large pieces.
+BLOCK = {"cpu": 2**18, "cuda": 2**25}
+
+
+def layer_gram(inputs: Tensor, signals: Tensor) -> Tensor:
+    """Kernel of a layer, by whichever way multiplies less: row by row, or through the scores.
+
+    Args:
+        inputs: shape (B, M, F_in).
+        signals: derivative of log|psi| with respect to the output, shape (B, M, F_out).
+
+    Returns:
+        Kernel in float64, shape (B, B).
+    """
+    n_walkers, n_rows, n_in = inputs.shape
+    n_out = signals.shape[-1]
+    if n_rows == 1:
+        return folded_gram([inputs.transpose(0, 1), signals.transpose(0, 1)])
+    if n_rows**2 * n_walkers * (n_in + n_out) <= (n_walkers + 2 * n_rows) * n_in * n_out:
+        return rows_gram(inputs, signals)
+    return scores_gram(inputs, signals)
+
+
+def rows_gram(inputs: Tensor, signals: Tensor) -> Tensor:
+    """Kernel of a layer row by row.
+
+    The signals of a walker nearly cancel in sum_m s_bm, and so would the products of their rows with inputs that have
+    a mean in common. With u_b = sum_m s_bm, the mean c of the inputs and y = x - c,
+    K = sum_mm' (s_bm . s_b'm') (y_bm . y_b'm') + t_b . u_b' + u_b . t_b',
+    t_b = sum_m (c . y_bm) s_bm + |c|^2 u_b / 2.
+
+    Args:
+        inputs: shape (B, M, F_in).
+        signals: shape (B, M, F_out).
+
+    Returns:
+        Kernel in float64, shape (B, B).
+    """
+    mean = inputs.mean((0, 1))  # (F_in)
+    rest = inputs - mean
+    weights = rest @ mean + mean @ mean / 2  # (B, M)
+    cross = linear((weights[..., None] * signals).sum(1), signals.sum(1)).double()  # (B, B)
+    return folded_gram([rest.transpose(0, 1), signals.transpose(0, 1)]) + (cross + cross.mT)
+
+
+def scores_gram(inputs: Tensor, signals: Tensor) -> Tensor:
+    """Kernel of a layer through its scores, a few output features at once.
+
+    Args:
+        inputs: shape (B, M, F_in).
+        signals: shape (B, M, F_out).
+
+    Returns:
+        Kernel in float64, shape (B, B).
+    """
+    n_walkers, _, n_in = inputs.shape
+    size = max(1, block_numbers(inputs) // (n_walkers * n_in))
+    scores = (part.mT @ inputs for part in signals.split(size, -1))  # (B, part of F_out, F_in)
+    return torch.stack([folded_gram([part.flatten(1)[None]]) for part in scores]).sum(0)
+
+
+def folded_gram(factors: Sequence[Tensor]) -> Tensor:
+    """Sum over m and m' of the product over factors of x_mb . x_m'b'.
+
+    Rows are ordered by m, then by walker, and a block of them meets itself and the rows before it alone: the rest
+    follows from symmetry.
+
+    Args:
+        factors: each (M, B, F).
+
+    Returns:
+        Kernel in float64, shape (B, B).
+    """
+    n_rows, n_walkers, _ = factors[0].shape
+    rows = [factor.flatten(0, 1) for factor in factors]  # (M B, F)
+    kernel = rows[0].new_zeros(n_walkers, n_walkers, dtype=torch.float64)
+    size = max(32, block_numbers(rows[0]) // (n_rows * n_walkers))
+    for before in range(0, n_rows * n_walkers, n_walkers):
+        for start in range(0, n_walkers, size):
+            stop = min(start + size, n_walkers)
+            block = slice(before + start, before + stop)
+            product = linear(rows[0][block], rows[0][: block.stop])
+            for factor in rows[1:]:
+                product *= linear(factor[block], factor[: block.stop])
+            product[:, block] *= 0.5
+            kernel[start:stop, :stop] += product[:, before:]
+            kernel[start:stop] += product[:, :before].unflatten(1, (before // n_walkers, n_walkers)).sum(1)
+    return kernel + kernel.mT
+
+
+def block_numbers(tensor: Tensor) -> int:
+    """Return how many products fit the memory that the device of a tensor is fast with.
+
+    Args:
+        tensor: on the device.
+
+    Returns:
+        Numbers in a block.
+    """
+    return BLOCK.get(tensor.device.type, BLOCK["cpu"])

@@ -1,0 +1,168 @@
+"""The matrix of scores O = d log|psi_b| / d theta, acting on vectors without being formed.
+
+Every part of it is that of a linear layer, O_b = sum_m s_bm x_bm^T, kept as inputs x and signals s.
+
+Letters: B walkers, P parameters, M rows of a walker (electrons, pairs), F features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from qmcnet.laplacian.kernels import linear
+from qmcnet.optimizers.gram import layer_gram
+
+
+class Slot(NamedTuple):
+    """Where a parameter stands: in the vector of all parameters, and as columns of a layer (F_out, F_in).
+
+    Attributes:
+        start: its first number in the vector of all parameters.
+        rows: F_out.
+        columns: its share of F_in.
+    """
+
+    start: int
+    rows: int
+    columns: int
+
+    def matrix(self, vector: Tensor) -> Tensor:
+        """View the parameter in the vector of all parameters.
+
+        Args:
+            vector: shape (..., P).
+
+        Returns:
+            The parameter, shape (..., F_out, columns).
+        """
+        stop = self.start + self.rows * self.columns
+        return vector[..., self.start : stop].view(*vector.shape[:-1], self.rows, self.columns)
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """Scores of a linear layer; its weight, and its bias if any, are columns of one matrix (F_out, F_in).
+
+    Attributes:
+        inputs: shape (B, M, F_in).
+        signals: derivative of log|psi| with respect to the output, shape (B, M, F_out).
+        slots: the parameters, in the order of their columns in F_in.
+    """
+
+    inputs: Tensor
+    signals: Tensor
+    slots: tuple[Slot, ...]
+
+    def is_smaller_than_scores(self) -> bool:
+        """Say whether inputs and signals take less memory than the scores.
+
+        Returns:
+            Whether M (F_in + F_out) < F_in F_out.
+        """
+        n_rows, n_in, n_out = *self.inputs.shape[1:], self.signals.shape[-1]
+        return n_rows * (n_in + n_out) < n_in * n_out
+
+    def split(self, columns: Tensor) -> list[tuple[Slot, Tensor]]:
+        """Divide columns among the parameters.
+
+        Args:
+            columns: shape (..., F_in).
+
+        Returns:
+            Each parameter with its share, shape (..., columns).
+        """
+        parts = columns.split([slot.columns for slot in self.slots], -1)
+        return list(zip(self.slots, parts, strict=True))
+
+
+class ScoreOperator:
+    """Scores O of all walkers as a linear operator, shape (B, P)."""
+
+    def __init__(self, layers: Sequence[LayerScores], n_parameters: int) -> None:
+        """Keep the scores of every layer.
+
+        Args:
+            layers: every parameter stands in exactly one.
+            n_parameters: their number P.
+        """
+        self.layers, self.n_parameters = list(layers), n_parameters
+
+    def kernel(self) -> Tensor:
+        """Multiply the scores of every two walkers: K = O O^T.
+
+        Returns:
+            Kernel in float64, shape (B, B).
+        """
+        first, *others = self.layers
+        kernel = layer_gram(first.inputs, first.signals)
+        for layer in others:
+            kernel += layer_gram(layer.inputs, layer.signals)
+        return kernel
+
+    def times(self, vector: Tensor) -> Tensor:
+        """Differentiate log|psi| along a direction: O v.
+
+        Args:
+            vector: one number per parameter, shape (P,).
+
+        Returns:
+            O v in float64, shape (B,).
+        """
+        total = []
+        for layer in self.layers:
+            weight = torch.cat([slot.matrix(vector) for slot in layer.slots], -1)  # (F_out, F_in)
+            total.append((linear(layer.inputs, weight) * layer.signals).sum((-2, -1), dtype=torch.float64))
+        return torch.stack(total).sum(0)
+
+    def transposed_times(self, weights: Tensor) -> Tensor:
+        """Sum the scores of the walkers with weights: O^T w.
+
+        Args:
+            weights: one number per walker, in the precision of the scores, shape (B,).
+
+        Returns:
+            O^T w, shape (P,).
+        """
+        result = weights.new_empty(self.n_parameters)
+        for layer in self.layers:
+            weighted = (layer.signals * weights[:, None, None]).flatten(0, 1)  # (B M, F_out)
+            total = linear(weighted.mT, layer.inputs.flatten(0, 1).mT)  # (F_out, F_in)
+            for slot, part in layer.split(total):
+                slot.matrix(result).copy_(part)
+        return result
+
+    def dense(self) -> Tensor:
+        """Form the scores.
+
+        Returns:
+            O, shape (B, P).
+        """
+        inputs = self.layers[0].inputs
+        result = inputs.new_empty(len(inputs), self.n_parameters)
+        for layer in self.layers:
+            for slot, part in layer.split(layer.signals.mT @ layer.inputs):
+                slot.matrix(result).copy_(part)
+        return result
+
+
+def joined(chunks: Sequence[Sequence[LayerScores]]) -> list[LayerScores]:
+    """Put chunks of walkers together.
+
+    Args:
+        chunks: the same layers for different walkers.
+
+    Returns:
+        The layers for all walkers.
+    """
+    if len(chunks) == 1:
+        return list(chunks[0])
+    layers = []
+    for parts in zip(*chunks, strict=True):
+        slots = parts[0].slots
+        assert all(part.slots == slots for part in parts)
+        inputs, signals = torch.cat([part.inputs for part in parts]), torch.cat([part.signals for part in parts])
+        layers.append(LayerScores(inputs, signals, slots))
+    return layers

@@ -1,0 +1,61 @@
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from qmcnet.ansatz import FermiNet
+from qmcnet.hamiltonian.molecular import LogAbsPsi
+from qmcnet.laplacian import ForwardLaplacian
+from qmcnet.laplacian.compilation import Compiled
+from qmcnet.molecule import Molecule
+
+LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
+
+
+@pytest.fixture(scope="module")
+def wavefunction():
+    return LogAbsPsi(FermiNet(LIH, n_layers=2, hidden_one=8, hidden_two=4, n_determinants=2, dtype=torch.float64))
+
+
+def walkers(count):
+    return torch.randn(count, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
+
+
+def test_compiled_derivatives_equal_those_that_are_not(wavefunction, caplog):
+    caplog.set_level(logging.INFO)
+    compiled, plain = ForwardLaplacian(chunk_size=4, compile=True), ForwardLaplacian(chunk_size=4)
+    for count in (7, 4, 8):
+        result, expected = compiled(wavefunction, walkers(count)), plain(wavefunction, walkers(count))
+        for name in ("value", "gradient", "laplacian"):
+            torch.testing.assert_close(getattr(result, name), getattr(expected, name), rtol=1e-10, atol=1e-10)
+    assert caplog.text.count("compiling the local energy for 4 walkers") == 1
+    with torch.no_grad():
+        for parameter in wavefunction.wavefunction.parameters():
+            parameter.add_(0.1)
+    changed = plain(wavefunction, walkers(4))
+    assert not torch.allclose(changed.laplacian, expected.laplacian[:4])
+    torch.testing.assert_close(compiled(wavefunction, walkers(4)).laplacian, changed.laplacian, rtol=1e-10, atol=1e-10)
+
+
+def test_single_precision_products_survive_the_compiler():
+    torch.manual_seed(0)
+    layer = nn.Linear(256, 256)
+    x = torch.randn(40, 4, 256)
+
+    def function(inputs):
+        from qmcnet.laplacian.kernels import linear, tanh
+
+        return (tanh(linear(inputs, layer.weight, layer.bias)),)
+
+    result = Compiled(function, "layer")(x)[0]
+    expected = torch.tanh(layer.double()(x.double()))
+    assert 1e-9 < (result.double() - expected).abs().max() < 1e-5
+
+
+def test_results_are_not_overwritten_by_the_next_call():
+    program = Compiled(lambda r: (r.square().sum((1, 2)),), "wavefunction")
+    first = program(walkers(3))[0]
+    kept = first.clone()
+    program(walkers(3) + 1)
+    assert torch.equal(first, kept)

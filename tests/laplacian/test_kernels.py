@@ -1,0 +1,92 @@
+import pytest
+import torch
+from torch import nn
+
+from qmcnet.laplacian import kernels, track
+from qmcnet.laplacian.kernels import Linear, linear, matmul, tanh, traceable
+
+ROWS = torch.randn(4, 1200, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+WEIGHT = torch.randn(48, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+BIAS = torch.randn(48, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+
+def relative_error(result, expected):
+    return ((result.double() - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Names of the oneDNN operations that take the detour."""
+    taken = []
+    original = kernels.detour
+
+    def detour(x):
+        if original(x):
+            taken.append(tuple(x.shape))
+            return True
+        return False
+
+    monkeypatch.setattr(kernels, "detour", detour)
+    return taken
+
+
+@pytest.mark.parametrize("bias", [None, BIAS])
+@pytest.mark.parametrize("context", [torch.inference_mode, traceable])
+def test_products_have_the_accuracy_of_single_precision(bias, context, calls):
+    expected = ROWS @ WEIGHT.mT + (0 if bias is None else bias)
+    with torch.no_grad(), context():
+        result = linear(ROWS.float(), WEIGHT.float(), None if bias is None else bias.float())
+    assert calls
+    assert result.shape == (4, 1200, 48)
+    assert 1e-9 < relative_error(result, expected) < 2e-6
+
+
+def test_slices_and_parameters_are_taken_as_they_are():
+    slices, weight = ROWS.float()[:, 1::2], nn.Parameter(WEIGHT.float())
+    with torch.inference_mode():
+        result = linear(slices, weight)
+    assert relative_error(result, ROWS[:, 1::2] @ WEIGHT.mT) < 2e-6
+
+
+def test_tanh_has_the_accuracy_of_single_precision(calls):
+    x = torch.cat([torch.linspace(-12, 12, 20_001), torch.linspace(-1e-4, 1e-4, 20_001)])
+    with torch.inference_mode():
+        result = tanh(x).double()
+    assert calls
+    expected = torch.tanh(x.double())
+    assert (result - expected).abs().max() < 2e-7
+    nonzero = expected != 0
+    assert ((result - expected) / expected)[nonzero].abs().max() < 5e-7
+    assert torch.isnan(tanh(torch.full((5000,), torch.nan))).all()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_matrices_are_multiplied_one_by_one(count):
+    x = ROWS[0, : count * 64].unflatten(0, (count, 64))
+    y = torch.stack([WEIGHT[:, :48].mT @ WEIGHT[:, :48]] * count)
+    torch.testing.assert_close(matmul(x[..., :48], y), x[..., :48] @ y)
+
+
+def test_gradients_do_not_take_the_detour(calls):
+    layer, x = Linear(64, 48), ROWS.float().requires_grad_()
+    tanh(layer(x)).sum().backward()
+    assert not calls
+    assert x.grad is not None
+    assert layer.weight.grad is not None
+
+
+def test_double_precision_does_not_take_the_detour(calls):
+    with torch.inference_mode():
+        assert torch.equal(linear(ROWS, WEIGHT), nn.functional.linear(ROWS, WEIGHT))
+    assert not calls
+
+
+def test_the_layer_is_that_of_torch_and_tracks():
+    torch.manual_seed(0)
+    layer = Linear(3, 5, dtype=torch.float64)
+    points = ROWS[0, :6].reshape(-1, 2, 3)
+    assert isinstance(layer, nn.Linear)
+    assert torch.equal(layer(points), nn.functional.linear(points, layer.weight, layer.bias))
+    tracked = layer(track(points))
+    torch.testing.assert_close(tracked.value, layer(points).detach())
+    torch.testing.assert_close(tracked.jacobian[:, 0, 0], layer.weight.mT.detach())

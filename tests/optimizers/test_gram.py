@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from qmcnet.optimizers import gram
+from qmcnet.optimizers.gram import folded_gram, layer_gram, rows_gram, scores_gram
+
+SHAPES = [(7, 3, 5, 4), (7, 1, 5, 4), (1, 3, 5, 4), (5, 6, 2, 1), (70, 2, 3, 3)]
+
+
+def random_layer(shape, offset=0.0, dtype=torch.float64):
+    n_walkers, n_rows, n_in, n_out = shape
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(n_walkers, n_rows, n_in, generator=generator, dtype=torch.float64) + offset
+    signals = torch.randn(n_walkers, n_rows, n_out, generator=generator, dtype=torch.float64)
+    return inputs.to(dtype), signals.to(dtype)
+
+
+def exact(inputs, signals):
+    scores = torch.einsum("bmo,bmi->boi", signals.double(), inputs.double()).flatten(1)
+    return scores @ scores.mT
+
+
+@pytest.mark.parametrize("block", [1, 150, 2**20])
+@pytest.mark.parametrize("kernel", [layer_gram, rows_gram, scores_gram])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kernels_are_those_of_the_scores(shape, kernel, block, monkeypatch):
+    monkeypatch.setitem(gram.BLOCK, "cpu", block)
+    inputs, signals = random_layer(shape, offset=2.0)
+    result = kernel(inputs, signals)
+    torch.testing.assert_close(result, exact(inputs, signals), rtol=1e-11, atol=1e-11)
+    assert torch.equal(result, result.mT)
+
+
+def test_products_are_folded_over_any_number_of_factors():
+    inputs, signals = random_layer((40, 3, 5, 4))
+    factors = [inputs.transpose(0, 1), signals.transpose(0, 1), signals.transpose(0, 1) ** 2]
+    rows = torch.ones(3, 40, 3, 40, dtype=torch.float64)
+    for factor in factors:
+        rows = rows * torch.einsum("mbf,ncf->mbnc", factor, factor)
+    torch.testing.assert_close(folded_gram(factors), rows.sum((0, 2)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "way"),
+    [((64, 4, 32, 32), "rows_gram"), ((64, 40, 32, 32), "scores_gram"), ((2, 12, 64, 64), "rows_gram")],
+)
+def test_the_cheaper_way_is_taken(shape, way, monkeypatch):
+    monkeypatch.setattr(gram, way, lambda *_: "taken")
+    assert layer_gram(*random_layer(shape)) == "taken"
+
+
+def test_signals_that_cancel_over_rows_keep_float32_precision():
+    inputs, signals = random_layer((32, 8, 6, 64), offset=100.0, dtype=torch.float32)
+    signals -= signals.mean(1, keepdim=True)
+    expected = exact(inputs, signals)
+    error = (rows_gram(inputs, signals) - expected).norm() / expected.norm()
+    uncentred = folded_gram([inputs.transpose(0, 1), signals.transpose(0, 1)])
+    assert (uncentred - expected).norm() / expected.norm() > 1e-4
+    assert error < 1e-5
