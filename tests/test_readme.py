@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from qmcnet.config import build, config_directory, quote_run
+from qmcnet.laplacian import torch_func_laplacian
 from qmcnet.training.directory import NOT_IDENTITY
 from qmcnet.training.writers import TAGS
 
@@ -49,11 +50,15 @@ def test_every_command_composes_and_builds(command, tmp_path, monkeypatch):
             assert build(cfg, tmp_path / "run").molecule.n_electrons > 0
 
 
-@pytest.mark.parametrize("example", examples("python"))
-def test_the_python_example_runs(example, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def run_example(position):
     names = {}
-    exec(compile(example, "README.md", "exec"), names)
+    exec(compile(examples("python")[position], "README.md", "exec"), names)
+    return names
+
+
+def test_the_example_of_a_run_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_example(0)
     run, again, positions = names["run"], names["again"], names["positions"]
     assert names["result"].trained_steps == 20
     assert (tmp_path / "runs/LiH/result.json").exists()
@@ -63,6 +68,19 @@ def test_the_python_example_runs(example, tmp_path, monkeypatch):
     swapped = again.ansatz(positions[:, [1, 0, 2, 3]])
     torch.testing.assert_close(swapped[1], names["log_abs_psi"], rtol=1e-4, atol=1e-4)
     assert torch.equal(swapped[0], -names["sign"])
+
+
+def test_the_example_of_a_laplacian_is_right():
+    names = run_example(1)
+    function, points = names["log_abs_psi"], names["positions"][:5].double()
+    for module in (names["mix"], names["orbitals"]):
+        module.double()
+    value, gradient, second = names["laplacian"](function)(points)
+    expected = torch_func_laplacian(function, points)
+    torch.testing.assert_close(value, expected.value.detach(), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(gradient, expected.gradient, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(second, expected.laplacian, rtol=1e-8, atol=1e-8)
+    assert names["kinetic"].shape == (100,)
 
 
 def test_scripts_and_files_that_are_named_exist():

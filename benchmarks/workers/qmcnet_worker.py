@@ -47,7 +47,7 @@ def log_psi(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     if spec["variant"] == "compiled":
         compiled = Compiled(lambda r: (ansatz(r)[1],), "wavefunction")
         return lambda: compiled(positions)[0].numpy()
-    return torch.no_grad()(lambda: ansatz(positions)[1].numpy())
+    return torch.inference_mode()(lambda: ansatz(positions)[1].numpy())
 
 
 def local_energy(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:

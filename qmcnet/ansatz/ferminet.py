@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qmcnet.ansatz.features import features, spin_slices
 from qmcnet.ansatz.jastrow import ElectronCusp
 from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
-from qmcnet.laplacian.kernels import Linear, tanh
+from qmcnet.laplacian.kernels import Linear, mean, tanh
 from qmcnet.molecule import Molecule
 
 
@@ -147,8 +147,8 @@ class InteractionLayer(nn.Module):
         Returns:
             The streams with their new features.
         """
-        means = torch.cat([h_one[..., spin, :].mean(-2, keepdim=True) for spin in self.spins], -1)  # (B, 1, 2F)
-        pair_means = [h_two[..., spin, :].mean(-2) for spin in self.spins]  # (B, N, G) each
+        means = torch.cat([mean(h_one[..., spin, :], -2, keepdim=True) for spin in self.spins], -1)  # (B, 1, 2F)
+        pair_means = [mean(h_two[..., spin, :], -2) for spin in self.spins]  # (B, N, G) each
         update = self.own(torch.cat([h_one, *pair_means], -1))  # (B, N, F)
         update += self.mean(means)
         h_one = residual(h_one, tanh(update))

@@ -26,13 +26,30 @@ def slogdet(matrix: LapTuple) -> tuple[Tensor, LapTuple]:
         The sign (B, ...), a constant, and log|det| (B, ...) with its derivatives.
     """
     matrix = matrix.dense()
-    sign, value = torch.linalg.slogdet(matrix.value)
-    inverse, _ = torch.linalg.inv_ex(matrix.value)
+    sign, value, inverse = factorized(matrix.value)
     rows = matrix.rows[:-1].movedim(0, -3).flatten(0, -4)  # (M, D + 1, n, n), M = B ...
     traces, squares = log_derivatives(rows, inverse.flatten(0, -3))
     traces = traces.unflatten(0, value.shape).movedim(-1, 0)  # (D + 1, B, ...)
     laplacian = traces[-1] - squares.view_as(value)
     return sign, LapTuple(value, traces[:-1], laplacian, dense_support(matrix.support.n_electrons))
+
+
+def factorized(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sign and logarithm of the modulus of the determinant, and inverse, by one LU factorisation.
+
+    Args:
+        matrix: shape (..., n, n).
+
+    Returns:
+        Sign (...), log|det| (...), and inverse (..., n, n), which is not finite for a singular matrix.
+    """
+    factors, pivots, _ = torch.linalg.lu_factor_ex(matrix)
+    diagonal = factors.diagonal(dim1=-2, dim2=-1)
+    unmoved = torch.arange(1, matrix.shape[-1] + 1, device=matrix.device, dtype=pivots.dtype)
+    odd = (pivots != unmoved).sum(-1) % 2
+    sign = torch.where(odd == 1, -1, 1) * diagonal.sign().prod(-1)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
+    return sign, diagonal.abs().log().sum(-1), torch.linalg.lu_solve(factors, pivots, identity)
 
 
 CACHED = 2**17

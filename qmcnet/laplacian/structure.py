@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qmcnet.laplacian import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.supports import (
     Kind,
@@ -57,7 +58,7 @@ def pair_differences(positions: Tensor | LapTuple) -> Any:
 def _sum_axis(x: LapTuple, axis: int, keepdim: bool) -> LapTuple:
     position = axis % x.ndim
     if position > x.support.owner_axes:
-        return x.map_linear(lambda tensor: tensor.sum(axis, keepdim=keepdim))
+        return x.map_linear(lambda rows: kernels.summation(rows, axis, keepdim))
     if x.support.kind is Kind.ELECTRON:
         rows = sum_over_owner(x.rows, x.support)
     elif position == 2:
@@ -103,12 +104,8 @@ def mean(x: LapTuple, dim: int | Sequence[int] | None = None, keepdim: bool = Fa
     Returns:
         The mean with its derivatives.
     """
-    axes = [x.feature_axis(axis) for axis in _axes(x, dim)]
-    if min(axes, default=0) > x.support.owner_axes:
-        negative = [axis - x.ndim for axis in axes]
-        return x.map_linear(lambda rows: rows.mean(negative, keepdim=keepdim))
     total = summation(x, dim, keepdim)
-    return total * (1 / math.prod(x.shape[axis] for axis in axes))
+    return total * (1 / math.prod(x.shape[axis] for axis in _axes(x, dim)))
 
 
 def _full_index(index: Any, ndim: int) -> list[Any]:

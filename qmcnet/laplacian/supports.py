@@ -9,6 +9,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from qmcnet.laplacian import kernels
+
 
 class Kind(Enum):
     """The sparsity pattern of a jacobian.
@@ -150,7 +152,7 @@ def sum_over_partner(rows: Tensor, support: Support) -> Tensor:
     dense = rows.new_zeros((3 * support.n_electrons + 2, *rows.shape[1:3], *rows.shape[4:]))
     by_electron = dense[:-2].unflatten(0, (-1, 3))[first_j : first_j + partners]
     torch.neg(rows[:-2].movedim(3, 0), out=by_electron)
-    total = rows.sum(3)
+    total = kernels.summation(rows, 3)
     own_slots(dense[:-2], support.n_electrons, first_i, count, 1).add_(total[:-2].movedim(2, -1))
     set_laplacian_and_value(dense, total, support)
     return dense

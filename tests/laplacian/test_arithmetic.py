@@ -146,3 +146,39 @@ def test_vector_norm_over_electrons(positions, assert_tracked):
 def test_other_norms_are_refused(arguments, positions):
     with pytest.raises(NotImplementedError, match="vector_norm"):
         torch.linalg.vector_norm(track(positions), **arguments)
+
+
+def test_in_place_operations_change_the_object_and_nothing_else(positions, assert_tracked):
+    weight = torch.linspace(-1, 1, 15, dtype=torch.float64).unflatten(0, (5, 3))
+
+    def function(x):
+        own = F.linear(x, weight)
+        same = own
+        own += torch.tanh(x).sum(1, keepdim=True).sum(-1, keepdim=True)  # ELECTRON becomes DENSE
+        own += torch.exp(own.mean(1, keepdim=True))  # DENSE onto DENSE, broadcast
+        own *= 0.3
+        own *= torch.arange(5, dtype=torch.float64)
+        own += 1.5
+        assert own is same
+        return own
+
+    assert_tracked(function, positions)
+
+
+def test_in_place_operations_leave_operands_alone(positions):
+    x = track(positions)
+    total = torch.tanh(x).sum(1, keepdim=True).dense()
+    wide = x.dense()
+    before = total.rows.clone(), wide.rows.clone()
+    result = wide + 0
+    result += total
+    result *= 2
+    assert torch.equal(total.rows, before[0])
+    assert torch.equal(wide.rows, before[1])
+    torch.testing.assert_close(result.rows, 2 * (wide + total).rows)
+
+
+def test_in_place_operations_do_not_change_shapes(positions):
+    x = track(positions)
+    with pytest.raises(RuntimeError, match=r"in place, a tensor of shape .* cannot become"):
+        x.sum(1, keepdim=True).add_(x)

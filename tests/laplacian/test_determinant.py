@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from qmcnet.laplacian import signed_log_sum, track
+from qmcnet.laplacian import determinant, signed_log_sum, track
+from qmcnet.laplacian.determinant import factorized
 
 DOUBLE = torch.float64
 
@@ -96,3 +97,33 @@ def test_signed_sum_has_finite_gradients(shift):
     signed_log_sum(signs, shifted)[1].backward()
     terms = signs * logs.exp()
     torch.testing.assert_close(shifted.grad, terms / terms.sum(), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_one_factorisation_gives_sign_logarithm_and_inverse(n):
+    matrices = torch.randn(50, 2, n, n, dtype=DOUBLE, generator=torch.Generator().manual_seed(n))
+    sign, log_abs, inverse = factorized(matrices)
+    expected_sign, expected_log = torch.linalg.slogdet(matrices)
+    assert set(sign.unique().tolist()) == {-1.0, 1.0}
+    assert torch.equal(sign, expected_sign)
+    torch.testing.assert_close(log_abs, expected_log, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(inverse, torch.linalg.inv(matrices), rtol=1e-8, atol=1e-8)
+
+
+def test_a_singular_matrix_has_no_sign():
+    sign, log_abs, _ = factorized(torch.ones(1, 2, 2, dtype=DOUBLE))
+    assert sign.item() == 0
+    assert log_abs.item() == -math.inf
+
+
+@pytest.mark.parametrize("cached", [1, 40, 10**6])
+def test_groups_of_matrices_do_not_matter(cached, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn(5, 7, 3, 3, dtype=DOUBLE, generator=generator)
+    inverse = torch.randn(5, 3, 3, dtype=DOUBLE, generator=generator)
+    monkeypatch.setattr(determinant, "CACHED", cached)
+    traces, squares = determinant.log_derivatives(rows, inverse)
+    product = rows @ inverse[:, None]
+    torch.testing.assert_close(traces, product.diagonal(dim1=-2, dim2=-1).sum(-1))
+    expected = (product[:, :-1] @ product[:, :-1]).diagonal(dim1=-2, dim2=-1).sum((-2, -1))
+    torch.testing.assert_close(squares, expected)

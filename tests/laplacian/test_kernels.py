@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from qmcnet.laplacian import kernels, track
-from qmcnet.laplacian.kernels import Linear, linear, matmul, tanh, traceable
+from qmcnet.laplacian.kernels import Linear, linear, matmul, mean, summation, tanh, traceable
 
 ROWS = torch.randn(4, 1200, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 WEIGHT = torch.randn(48, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -90,3 +90,21 @@ def test_the_layer_is_that_of_torch_and_tracks():
     tracked = layer(track(points))
     torch.testing.assert_close(tracked.value, layer(points).detach())
     torch.testing.assert_close(tracked.jacobian[:, 0, 0], layer.weight.mT.detach())
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 9])
+@pytest.mark.parametrize("dim", [1, -2])
+@pytest.mark.parametrize("keepdim", [True, False])
+def test_sums_and_means_over_short_and_long_axes(size, dim, keepdim):
+    x = ROWS[:, :size].unflatten(-1, (8, 8)) if dim == 1 else ROWS[:, None, :size]
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            torch.testing.assert_close(summation(x, dim, keepdim), x.sum(dim, keepdim=keepdim))
+            torch.testing.assert_close(mean(x, dim, keepdim), x.mean(dim, keepdim=keepdim))
+
+
+def test_short_sums_leave_their_argument_alone():
+    x = ROWS[:, :3].clone()
+    with torch.no_grad():
+        summation(x, 1)
+    assert torch.equal(x, ROWS[:, :3])

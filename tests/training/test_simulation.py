@@ -1,5 +1,7 @@
 import torch
 
+from qmcnet.training.directory import identity
+
 
 def test_a_state_restores_parameters_walkers_and_random_numbers(tmp_path, make_run):
     first, second = make_run(tmp_path).simulation, make_run(tmp_path, seed=8).simulation
@@ -46,3 +48,22 @@ def test_finite_looks_at_parameters_and_walkers(tmp_path, make_run):
     other = make_run(tmp_path).simulation
     other.walkers = other.walkers.replace(positions=other.walkers.positions * torch.nan)
     assert not other.finite()
+
+
+def test_log_probabilities_may_be_used_outside_of_inference(tmp_path, make_run):
+    run = make_run(tmp_path).simulation
+    log_prob = run.log_prob(run.walkers.positions)
+    assert not log_prob.is_inference()
+    torch.testing.assert_close(log_prob, 2 * run.ansatz(run.walkers.positions)[1].detach())
+
+
+def test_compiled_sampling_follows_the_same_probability(tmp_path, make_run):
+    run = make_run(tmp_path, compile=True)
+    assert run.laplacian.compile
+    simulation = run.simulation
+    positions = simulation.walkers.positions
+    expected = 2 * simulation.ansatz(positions)[1].detach()
+    torch.testing.assert_close(simulation.log_prob(positions), expected, rtol=1e-10, atol=1e-10)
+    assert run.config["compile"]
+    assert run.config["laplacian"]["compile"]
+    assert identity(run.config) == identity(make_run(tmp_path).config)
