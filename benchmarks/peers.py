@@ -16,23 +16,21 @@ folx==0.2.30 kfac-jax==0.0.8 deepqmc` and checkouts of google-deepmind/ferminet 
 import argparse
 import json
 import math
-import platform
 import statistics
 import sys
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
+from common import machine
+from common import system as build
 from workers.contestant import Contestant, importable
 
-from qmcnet.config import config_directory
 from qmcnet.molecule import Molecule
 
 SAMPLES_OF_FIRST_STEP = 3
-INNER = {"log_psi": 10}
-"""Evaluations averaged in one timing, where a single one is short."""
+INNER = {"log_psi": 10, "local_energy": 3, "psiformer": 2, "iteration": 3}
+"""Evaluations averaged in one timing: the first after a rest finds cold caches."""
 
 PARAMETERS = {"LiH": 683_744, "N2": 766_944, "CH4": 744_800, "C6H6": 1_057_504}
 """Parameters of FermiNet, 4 layers of 256/32 and 16 full determinants."""
@@ -58,34 +56,6 @@ VARIANTS = {work: ENERGIES for work in WORKS} | {
     "first_step": ENERGIES | {"qmcnet": ["eager"]},
 }
 """Contestants of each work: package and how it differentiates, or optimises where it knows several optimisers."""
-
-
-def preset(name: str) -> Molecule:
-    """Build the molecule of a preset of qmcnet.
-
-    Args:
-        name: its name in `conf/system`.
-
-    Returns:
-        The molecule.
-    """
-    settings = yaml.safe_load((config_directory() / "system" / f"{name}.yaml").read_text())["system"]
-    del settings["_target_"]
-    return Molecule.from_atoms(**settings)
-
-
-def systems() -> dict[str, Molecule]:
-    """Build the systems, lengths in bohr.
-
-    Returns:
-        Molecules by name.
-    """
-    return {
-        "LiH": Molecule.diatomic("Li", "H", 3.015, "bohr"),
-        "N2": Molecule.diatomic("N", "N", 2.068, "bohr"),
-        "CH4": preset("CH4"),
-        "C6H6": preset("benzene"),
-    }
 
 
 def order(work: str, system: str, molecule: Molecule, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -220,21 +190,6 @@ def show(title: str, rows: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def machine(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Describe where and when the figures were taken.
-
-    Args:
-        arguments: of the command line.
-
-    Returns:
-        Processor, cores, threads and date.
-    """
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = models[0] if models else platform.processor()
-    return {"processor": processor, "cores": arguments.cores, "threads": arguments.threads, "date": str(date.today())}
-
-
 def parse() -> argparse.Namespace:
     """Read the command line.
 
@@ -261,14 +216,15 @@ def main() -> None:
         print(f"{package} skipped: no interpreter given with --{package}")
     found = {package: python for package, python in given.items() if python and importable(python, package)}
     pythons = {"qmcnet": sys.executable} | found
-    molecules, report = systems(), {"machine": machine(arguments), "works": {}}
-    print(json.dumps(report["machine"]))
+    where = machine() | {"cores": arguments.cores, "threads": arguments.threads}
+    report: dict[str, Any] = {"machine": where, "works": {}}
+    print(json.dumps(where))
     for name in ("CH4", "C6H6"):
-        print(f"\n{molecules[name].summary()}")
+        print(f"\n{build(name).summary()}")
     for work, system in [(work, system) for work, found in WORKS.items() for system in found]:
         if not {work, f"{work}/{system}"} & set(arguments.works):
             continue
-        spec = order(work, system, molecules[system], arguments)
+        spec = order(work, system, build(system), arguments)
         if work == "first_step":
             rows = cold_starts(pythons, spec, min(arguments.repeats, SAMPLES_OF_FIRST_STEP))
         else:

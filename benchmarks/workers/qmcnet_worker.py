@@ -73,7 +73,8 @@ def iteration(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     compile = spec["variant"] == "compiled"
     hamiltonian = MolecularHamiltonian(molecule(spec), ForwardLaplacian(compile=compile))
     sampler, device = Metropolis(steps=10), torch.device("cpu")
-    run = Simulation.start(ansatz, hamiltonian, sampler, len(positions), SEED, device, compile)
+    run = Simulation.start(ansatz, hamiltonian, sampler, len(positions), SEED, device)
+    run.compile = compile
     run.walkers = sampler.start(positions)
     stage = Optimization(run, Spring(ansatz), steps=sys.maxsize)
     return lambda: stage.advance()["energy"].numpy()

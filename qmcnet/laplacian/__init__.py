@@ -1,4 +1,21 @@
-"""Values, gradients and Laplacians of wavefunctions written in ordinary torch functions."""
+"""Values, gradients and Laplacians of wavefunctions written in ordinary torch functions.
+
+`laplacian(f)(positions)` differentiates f: (B, N, 3) -> (B,) in one forward pass; `ForwardLaplacian` is the same as a
+back end of a Hamiltonian, `TorchFuncLaplacian` the slow reference. The function is called on a `LapTuple`, which stands
+in for the positions and carries jacobian and Laplacian along. These operations have derivative rules, as functions and
+as methods of tensors:
+
+* linear layers, einsum, matmul, bmm, bilinear; + - * / and in-place + and *; vector_norm;
+* tanh, exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, pow, sin, cos, erf, abs, sigmoid, relu, leaky_relu,
+  elu, silu, gelu, softplus;
+* softmax, log_softmax, logsumexp, logaddexp, scaled_dot_product_attention, layer_norm;
+* sum, mean, indexing by slices, integers and None, cat, stack, split, chunk, unbind, where, masked_fill, expand,
+  reshape, flatten, unflatten, transpose, permute, movedim, squeeze, unsqueeze;
+* slogdet and, from here, `signed_log_sum` and `pair_differences`.
+
+Another operation names itself and says that `rule` adds one: a function of LapTuples that builds the result from
+`value`, `jacobian` and `laplacian`, or by `map_linear` where the operation is linear.
+"""
 
 from qmcnet.laplacian import arithmetic, attention, pointwise, products, rearrange
 from qmcnet.laplacian.backends import (
