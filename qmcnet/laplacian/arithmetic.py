@@ -58,9 +58,10 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
         x, y = y, x
     if not isinstance(y, LapTuple):
         value = x.value + y
-        rows = expand(x, value.shape).rows.clone(memory_format=torch.contiguous_format)
+        wide = expand(x, value.shape)
+        rows = wide.rows.clone(memory_format=torch.contiguous_format)
         rows[-1] = value
-        return LapTuple.from_rows(rows, x.support if x.shape == value.shape else expand(x, value.shape).support)
+        return LapTuple.from_rows(rows, wide.support)
     shape = torch.broadcast_shapes(x.shape, y.shape)
     x, y = expand(x, shape), expand(y, shape)
     if x.support == y.support:

@@ -45,8 +45,7 @@ def traced_linear(x: Tensor, weight: Tensor) -> Tensor:
     Returns:
         x weight^T, shape (..., G).
     """
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    return product
+    return onednn_linear(x, weight, None)
 
 
 @traced_linear.register_fake
@@ -82,9 +81,35 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if _tracing.get():
             product: Tensor = traced_linear(x, weight)
             return product if bias is None else product + bias
-        product = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return product
+        return onednn_linear(x, weight, bias)
     return F.linear(x, weight, bias)
+
+
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply a linear map by oneDNN.
+
+    Args:
+        x: shape (..., F), float32, on a CPU.
+        weight: shape (G, F).
+        bias: shape (G,).
+
+    Returns:
+        The product, shape (..., G).
+    """
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(packed(x), packed(weight), bias, "none", [], "")
+    return product
+
+
+def packed(x: Tensor) -> Tensor:
+    """Lay a tensor out without gaps between its rows, for which oneDNN has no fast kernel.
+
+    Args:
+        x: any shape.
+
+    Returns:
+        The same numbers, copied if need be.
+    """
+    return x if x.is_contiguous() or (x.ndim == 2 and x.mT.is_contiguous()) else x.contiguous()
 
 
 def matmul(x: Tensor, y: Tensor) -> Tensor:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +48,17 @@ def test_slices_and_parameters_are_taken_as_they_are():
     with torch.inference_mode():
         result = linear(slices, weight)
     assert relative_error(result, ROWS[:, 1::2] @ WEIGHT.mT) < 2e-6
+
+
+def test_rows_with_gaps_and_transposes_are_as_fast_as_packed_ones():
+    wide = torch.randn(512, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for x in (wide[:, :48], wide[:, 48:], wide[:48].mT, wide[::2].mT[:, :200].mT):
+            weight = x[: len(x) // 2] if x.shape[0] > 48 else x
+            torch.testing.assert_close(linear(x, weight), x @ weight.mT, rtol=1e-4, atol=1e-4)
+            start = time.perf_counter()
+            linear(x, weight)
+            assert time.perf_counter() - start < 0.05  # the kernel for any layout took 0.25 s
 
 
 def test_tanh_has_the_accuracy_of_single_precision(calls):
