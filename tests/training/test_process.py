@@ -1,4 +1,3 @@
-import resource
 import subprocess
 import sys
 
@@ -33,6 +32,4 @@ def test_freed_memory_is_kept():
     for prepare in ("", PREPARE):
         command = [sys.executable, "-c", FAULTS.format(prepare=prepare)]
         faults.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    page = resource.getpagesize()
-    assert faults[0] > 4 * 40 * 2**22 / page / 2
-    assert faults[1] < faults[0] / 20
+    assert faults[0] > 10 * max(faults[1], 10)
