@@ -139,7 +139,8 @@ def automatic_chunk_size(function: Function, positions: Tensor) -> int:
     budget = CACHE_BUDGET
     if positions.device.type == "cuda":
         budget = torch.cuda.get_device_properties(positions.device).total_memory // 4
-    two, four = (peak_bytes(partial(forward_laplacian, function), positions[:count]) for count in (2, 4))
+    walker = positions[:1]
+    two, four = (peak_bytes(partial(forward_laplacian, function), walker.repeat(n, 1, 1)) for n in (2, 4))
     return max(1, 2 * budget // max(four - two, 1))
 
 

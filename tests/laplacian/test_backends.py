@@ -194,7 +194,9 @@ def test_impossible_chunk_sizes_are_refused(kind, size):
 def test_the_automatic_chunk_fits_its_budget(dtype, n_electrons):
     points = torch.randn(200, n_electrons, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
     size = automatic_chunk_size(log_determinant, points)
-    assert size == automatic_chunk_size(log_determinant, points[:9])
+    assert (
+        size == automatic_chunk_size(log_determinant, points[:9]) == automatic_chunk_size(log_determinant, points[:1])
+    )
 
     many = points[:1].repeat(size, 1, 1)
     # Another operation may hold the peak of a large chunk than of the small ones that the choice looked at.
