@@ -11,7 +11,6 @@ back at once, which leaves out the fragments that it keeps. One row is a whole t
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -21,21 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import machine, store, system
 
 from qmcnet import VMC, FermiNet, Molecule
 from qmcnet.laplacian import automatic_chunk_size, forward_laplacian
 from qmcnet.laplacian.memory import peak_bytes, predicted_peak
 from qmcnet.training.optimization import Optimization
 
-ANGLE = torch.arange(6) * torch.pi / 3
-RING = torch.stack([ANGLE.cos(), ANGLE.sin(), torch.zeros(6)], -1)
-BENZENE = [("C", *(2.636 * r).tolist()) for r in RING] + [("H", *(4.693 * r).tolist()) for r in RING]
-SYSTEMS: dict[str, Callable[[], Molecule]] = {
-    **{f"H{n}": lambda n=n: Molecule.chain("H", n, 1.8, "bohr") for n in range(4, 21, 4)},
-    "LiH": lambda: Molecule.diatomic("Li", "H", 3.015, "bohr"),
-    "N2": lambda: Molecule.diatomic("N", "N", 2.068, "bohr"),
-    "benzene": lambda: Molecule.from_atoms(BENZENE, units="bohr"),
-}
+SYSTEMS = ("H4", "H8", "H12", "H16", "H20", "LiH", "N2", "C6H6")
 TRAINED, BATCH_SIZE = "N2", 64
 
 
@@ -87,14 +79,14 @@ def prepare(name: str, walkers: int, training: bool) -> Callable[[], object]:
     """Prepare the computation of one row.
 
     Args:
-        name: key of SYSTEMS.
+        name: a system of `common.py`.
         walkers: walkers at once, or of the run.
         training: a training iteration instead of the local energy of a chunk.
 
     Returns:
         The computation.
     """
-    molecule = SYSTEMS[name]()
+    molecule = system(name)
     return iteration(molecule, walkers) if training else local_energy(molecule, walkers)[1]
 
 
@@ -102,7 +94,7 @@ def measure_resident(name: str, walkers: int, training: bool) -> dict[str, int]:
     """Run one row in this process, which must be fresh.
 
     Args:
-        name: key of SYSTEMS.
+        name: a system of `common.py`.
         walkers: walkers at once, or of the run.
         training: a training iteration instead of the local energy of a chunk.
 
@@ -123,14 +115,14 @@ def row(name: str, walkers: int, training: bool = False) -> dict[str, Any]:
     """Predict and measure one row.
 
     Args:
-        name: key of SYSTEMS.
+        name: a system of `common.py`.
         walkers: walkers at once, or of the run.
         training: a training iteration instead of the local energy of a chunk.
 
     Returns:
         The row, in bytes.
     """
-    molecule = SYSTEMS[name]()
+    molecule = system(name)
     predicted = None
     if not training:
         network = local_energy(molecule, walkers)[0]
@@ -164,22 +156,16 @@ def show(rows: list[dict[str, Any]]) -> None:
         print(f"{each['system']:9}{each['electrons']:9}{each['walkers']:9}{sizes}{note}")
 
 
-def processor() -> str:
-    """Name the processor, where Linux tells."""
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return found[1] if found else platform.machine()
-
-
 def automatic(name: str) -> int:
     """Walkers that the package differentiates at once on a CPU.
 
     Args:
-        name: key of SYSTEMS.
+        name: a system of `common.py`.
 
     Returns:
         Walkers in a chunk.
     """
-    molecule = SYSTEMS[name]()
+    molecule = system(name)
     network = FermiNet(molecule)
     return automatic_chunk_size(lambda r: network(r)[1], torch.randn(1, molecule.n_electrons, 3))
 
@@ -200,10 +186,9 @@ def main() -> None:
     rows = [row(name, n) for name in arguments.systems for n in sorted({*arguments.walkers, automatic(name)})]
     if TRAINED in arguments.systems:
         rows.append(row(TRAINED, BATCH_SIZE, training=True))
-    machine = {"processor": processor(), "threads": arguments.threads, "torch": torch.__version__}
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    print(machine())
     show(rows)
-    arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    store(arguments.json, rows=rows)
 
 
 if __name__ == "__main__":
