@@ -1,6 +1,6 @@
 """The two interchangeable Laplacian back ends, and the chunking that bounds their memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 from weakref import WeakKeyDictionary, ref
@@ -67,19 +67,6 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
     return Derivatives(value, gradient_of(positions).detach(), laplacian.detach())
 
 
-def joined(parts: Sequence[Derivatives]) -> Derivatives:
-    """Join the derivatives of chunks of walkers, as tensors that autograd may save.
-
-    Args:
-        parts: derivatives of consecutive walkers.
-
-    Returns:
-        Value, gradient and Laplacian at each walker.
-    """
-    values, gradients = [part.value for part in parts], [part.gradient for part in parts]
-    return Derivatives(torch.cat(values), torch.cat(gradients), torch.cat([part.laplacian for part in parts]))
-
-
 def chunked(differentiate: Differentiate, size: int, function: Function, positions: Tensor) -> Derivatives:
     """Differentiate slices of the walkers, of equal lengths up to one, and join the results.
 
@@ -93,11 +80,14 @@ def chunked(differentiate: Differentiate, size: int, function: Function, positio
         Value, gradient and Laplacian at each walker.
     """
     n_chunks = -(-len(positions) // size)
-    return joined([differentiate(function, part) for part in positions.tensor_split(n_chunks)])
+    parts = [differentiate(function, part) for part in positions.tensor_split(n_chunks)]
+    # Out of inference mode, so that autograd may save the results.
+    values, gradients = [part.value for part in parts], [part.gradient for part in parts]
+    return Derivatives(torch.cat(values), torch.cat(gradients), torch.cat([part.laplacian for part in parts]))
 
 
 def padded(differentiate: Differentiate, size: int, function: Function, positions: Tensor) -> Derivatives:
-    """Differentiate slices of one length, as compiled code wants them, the last filled up with its first walker.
+    """Differentiate slices of one length, as compiled code wants them, the last filled up with copies.
 
     Args:
         differentiate: differentiates a function at positions.
@@ -112,7 +102,7 @@ def padded(differentiate: Differentiate, size: int, function: Function, position
     n_chunks = -(-n_walkers // size)
     size = -(-n_walkers // n_chunks)
     filling = positions[:1].expand(n_chunks * size - n_walkers, -1, -1)
-    whole = joined([differentiate(function, part) for part in torch.cat([positions, filling]).split(size)])
+    whole = chunked(differentiate, size, function, torch.cat([positions, filling]))
     return Derivatives(whole.value[:n_walkers], whole.gradient[:n_walkers], whole.laplacian[:n_walkers])
 
 
