@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from qmcnet.config import config_directory
+from qmcnet.elements import SYMBOLS
 from qmcnet.molecule import Molecule
 
 
@@ -34,7 +35,7 @@ def system(name: str) -> Molecule:
     """Build a system of the benchmarks.
 
     Args:
-        name: LiH, N2, CH4, C6H6, or H followed by a number for a chain of hydrogen atoms 1.8 bohr apart.
+        name: LiH, N2, CH4, C6H6, an atom, or H followed by a number for a chain of hydrogen atoms 1.8 bohr apart.
 
     Returns:
         The molecule.
@@ -45,6 +46,8 @@ def system(name: str) -> Molecule:
         return Molecule.diatomic("N", "N", 2.068, "bohr")
     if name.startswith("H") and name[1:].isdigit():
         return Molecule.chain("H", int(name[1:]), 1.8, "bohr")
+    if name in SYMBOLS:
+        return Molecule.atom(name)
     return preset({"C6H6": "benzene"}.get(name, name))
 
 

@@ -5,8 +5,9 @@ from qmcnet.config import build, load
 from qmcnet.hamiltonian import LocalEnergy, MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.molecule import Molecule
-from qmcnet.optimizers import FirstOrder, Spring
+from qmcnet.optimizers import Clipping, FirstOrder, Kfac, Schedule, Spring
 from qmcnet.sampling import Metropolis
+from qmcnet.training.averaging import AveragingSettings
 from qmcnet.training.evaluation import EvaluationSettings
 from qmcnet.training.pretraining import PretrainingSettings
 from qmcnet.training.result import Result
@@ -14,16 +15,20 @@ from qmcnet.training.vmc import VMC
 
 __all__ = [
     "VMC",
+    "AveragingSettings",
+    "Clipping",
     "EvaluationSettings",
     "FermiNet",
     "FirstOrder",
     "ForwardLaplacian",
+    "Kfac",
     "LocalEnergy",
     "Metropolis",
     "MolecularHamiltonian",
     "Molecule",
     "PretrainingSettings",
     "Result",
+    "Schedule",
     "Spring",
     "TorchFuncLaplacian",
     "build",

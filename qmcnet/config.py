@@ -14,20 +14,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from qmcnet.training.description import PARTS, SCALARS
 from qmcnet.training.directory import RunDirectoryError, flatten, in_identity
 from qmcnet.training.vmc import VMC
 
-PARTS = (
-    "laplacian",
-    "sampler",
-    "optimizer",
-    "pretraining",
-    "burn_in",
-    "evaluation",
-    "logging",
-    "checkpoints",
-)
-SCALARS = ("steps", "batch_size", "seed", "device", "compile", "wall_time", "resume", "overwrite")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 WORDS = {
     int: "a whole number",
@@ -157,17 +147,20 @@ def check_keys(cfg: DictConfig) -> None:
         )
 
 
-def check_group(name: str, group: Any) -> None:
+def check_group(name: str, group: Any) -> Callable[..., Any]:
     """Check the values of a group, such as `optimizer`, against the constructor that its `_target_` names.
 
     Args:
         name: name of the group.
         group: its part of the configuration.
 
+    Returns:
+        The constructor.
+
     Raises:
         ConfigError: if it names no constructor, or has a key or value that the constructor does not take.
     """
-    values = OmegaConf.to_container(group, resolve=True) if isinstance(group, DictConfig) else None
+    values = OmegaConf.to_container(group, resolve=True) if isinstance(group, DictConfig) else group
     if not isinstance(values, dict) or "_target_" not in values:
         raise ConfigError(f"{name}={group} is not a group with a _target_: choose one of conf/{name}")
     try:
@@ -175,7 +168,11 @@ def check_group(name: str, group: Any) -> None:
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{name}._target_={values['_target_']!r} cannot be imported: {error}") from error
     arguments = {str(key): value for key, value in values.items() if key not in ("_target_", "_partial_")}
+    for key, value in arguments.items():
+        if isinstance(value, dict) and "_target_" in value:
+            arguments[key] = check_group(f"{name}.{key}", value)
     check_arguments(constructor, arguments, f"{name}.")
+    return constructor
 
 
 def check_arguments(constructor: Callable[..., Any], arguments: Mapping[str, Any], prefix: str = "") -> None:

@@ -102,7 +102,7 @@ def test_a_run_described_by_its_own_configuration_is_the_same_run(tmp_path):
     run = built(tmp_path, "optimizer=adam", "dtype=float64", "sampler=single_electron", "ansatz.cusp=true")
     again = build(OmegaConf.create(run.config), tmp_path)
     assert again.config == run.config
-    assert run.config["optimizer"]["name"] == "Adam"
+    assert run.config["optimizer"]["method"] == {"_target_": "torch.optim.adam.Adam", "_partial_": True}
     assert run.config["sampler"]["n_blocks"] is None
     for old, new in zip(run.ansatz.parameters(), again.ansatz.parameters(), strict=True):
         assert torch.equal(old, new)
@@ -155,10 +155,16 @@ def test_building_writes_nothing(tmp_path):
         (["~steps"], "steps is missing"),
         (["optimizer.learning_rate=abc"], "optimizer.learning_rate='abc' must be a number"),
         (["optimizer.chunk_size=0"], "chunk_size=0 must be positive"),
-        (["optimizer=adam", "optimizer.options=3"], "optimizer.options=3 must be {name: value, ...} or null"),
-        (["optimizer=adam", "+optimizer.options.foo=3"], "options={'foo': 3} do not suit Adam: .*'foo'"),
-        (["optimizer=adam", "optimizer.name=LBFGS"], "'LBFGS' must be a class of torch.optim: ASGD"),
-        (["optimizer=adam", "optimizer.name=Nope"], "'Nope' must be a class of torch.optim"),
+        (["optimizer=adam", "optimizer.method=3"], "optimizer.method=3 must be"),
+        (["optimizer=adam", "+optimizer.method.foo=3"], "unknown key optimizer.method.foo: choose among params, lr"),
+        (["optimizer=adam", "+optimizer.method.betas=3"], "optimizer.method.betas=3 must be a list"),
+        (["optimizer=adam", "+optimizer.method.lr=3"], "lr=3: give the rate as learning_rate"),
+        (["optimizer=adam", "optimizer.method._target_=torch.optim.LBFGS"], "LBFGS must be a torch optimiser that"),
+        (["optimizer=adam", "optimizer.method._target_=torch.optim.Nope"], "torch.optim.Nope' cannot be imported"),
+        (["clipping.width=0"], "width=0 must be positive"),
+        (["clipping.shape=soft"], "shape='soft' must be one of hard, tanh"),
+        (["schedule.decay=linear"], "decay='linear' must be one of constant, cosine, inverse"),
+        (["averaging.weights=some"], "weights='some' must be none, exponential or equal"),
         (["ansatz.hidden_one=1.5"], "ansatz.hidden_one=1.5 must be a whole number"),
         (["ansatz.full_determinants=abc"], "ansatz.full_determinants='abc' must be true or false"),
         (["ansatz.envelope=nope"], r"envelope='nope' must be one of \['diagonal', 'isotropic'\]"),

@@ -31,12 +31,14 @@ def evaluate(cfg: DictConfig) -> Result:
     arguments = {str(key): value for key, value in cfg.items()}
     directory = str(arguments.pop("run"))
     placed = {name: arguments.pop(name) for name in ("device", "wall_time")}
+    averaged = arguments.pop("averaged")
     check_arguments(VMC, placed)
+    check_arguments(VMC.evaluate, {"averaged": averaged})
     check_arguments(EvaluationSettings, arguments)
     settings = EvaluationSettings(**arguments)
     run = load(directory, placed["device"])
     run.wall_time = placed["wall_time"]
-    return run.evaluate(settings)
+    return run.evaluate(settings, averaged=averaged)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="evaluate")

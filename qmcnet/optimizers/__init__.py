@@ -1,6 +1,9 @@
 """Optimisers of the variational energy."""
 
+from qmcnet.optimizers.clipping import Clipping
 from qmcnet.optimizers.first_order import FirstOrder
+from qmcnet.optimizers.kfac import Kfac
+from qmcnet.optimizers.schedules import Schedule
 from qmcnet.optimizers.spring import Spring
 
-__all__ = ["FirstOrder", "Spring"]
+__all__ = ["Clipping", "FirstOrder", "Kfac", "Schedule", "Spring"]

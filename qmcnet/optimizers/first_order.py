@@ -1,90 +1,89 @@
-"""First-order optimisers: any of torch.optim on the score-based energy gradient."""
+"""First-order optimisers: any of torch.optim's kind on the score-based energy gradient."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qmcnet.optimizers.gradient import centred_energies, check_positive, without_lost_walkers
-from qmcnet.optimizers.schedules import inverse_decay
-
-NOT_FIRST_ORDER = ("LBFGS", "Optimizer", "SparseAdam")
-"""Classes of torch.optim that one dense gradient a step does not serve."""
+from qmcnet.optimizers.gradient import centred, check_positive, without_lost_walkers
 
 
 class FirstOrder:
-    """An optimiser of torch.optim fed with grad E = 2 <(E_L - <E_L>) grad log|psi|>."""
+    """A torch optimiser fed with grad E = 2 <(E_L - <E_L>) grad log|psi|>."""
 
     def __init__(
         self,
         ansatz: nn.Module,
         *,
-        name: str = "Adam",
+        method: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
         learning_rate: float = 1e-3,
-        decay_steps: float | None = 10_000,
-        clip: float = 5.0,
+        max_grad_norm: float | None = None,
         chunk_size: int = 1024,
-        options: dict[str, Any] | None = None,
     ) -> None:
         """Create the torch optimiser.
 
         Args:
             ansatz: the wavefunction to optimise.
-            name: class in torch.optim, such as 'Adam', 'AdamW' or 'SGD'.
-            learning_rate: initial learning rate.
-            decay_steps: steps after which the rate has halved; None keeps it constant.
-            clip: clipping window of the local energies, in mean absolute deviations; 0 is off.
+            method: a torch optimiser that needs one dense gradient a step, with further arguments by
+                `functools.partial` if need be, such as `partial(torch.optim.SGD, momentum=0.9)`.
+            learning_rate: learning rate, which a schedule scales.
+            max_grad_norm: longest gradient, in hartree; a longer one is shortened to it. None is off.
             chunk_size: walkers differentiated at once.
-            options: further keyword arguments of the torch optimiser.
 
         Raises:
-            ValueError: for an unknown name or a setting out of range.
+            ValueError: for a method that is no such optimiser or a setting out of range.
         """
-        known = sorted(key for key, value in vars(torch.optim).items() if isinstance(value, type))
-        known = [key for key in known if key not in NOT_FIRST_ORDER]
-        if name not in known:
-            raise ValueError(f"optimizer name={name!r} must be a class of torch.optim: {', '.join(known)}")
         check_positive(learning_rate=learning_rate, chunk_size=chunk_size)
-        self.settings = {"name": name, "learning_rate": learning_rate, "decay_steps": decay_steps}
-        self.settings |= {"clip": clip, "chunk_size": chunk_size, "options": options or {}}
-        self.ansatz, self.rate, self.decay_steps = ansatz, learning_rate, decay_steps
-        self.clip, self.chunk_size, self.step = clip, chunk_size, 0
-        kind = getattr(torch.optim, name)
+        if max_grad_norm is not None:
+            check_positive(max_grad_norm=max_grad_norm)
+        name, arguments = described(method)
+        if "lr" in arguments:
+            raise ValueError(f"method lr={arguments['lr']}: give the rate as learning_rate")
+        self.settings = {"method": {"_target_": name, "_partial_": True, **arguments}, "learning_rate": learning_rate}
+        self.settings |= {"max_grad_norm": max_grad_norm, "chunk_size": chunk_size}
+        self.ansatz, self.learning_rate = ansatz, learning_rate
+        self.max_grad_norm, self.chunk_size = max_grad_norm, chunk_size
         try:
-            self.optimizer = kind(ansatz.parameters(), lr=learning_rate, **(options or {}))
+            self.optimizer = method(ansatz.parameters(), lr=learning_rate)
         except TypeError as error:
-            raise ValueError(f"optimizer options={options} do not suit {name}: {error}") from error
+            raise ValueError(f"method={name} does not take these arguments: {error}") from error
+        if not isinstance(self.optimizer, torch.optim.Optimizer) or isinstance(self.optimizer, NOT_FIRST_ORDER):
+            raise ValueError(f"method={name} must be a torch optimiser that needs one dense gradient a step")
 
-    def update(self, positions: Tensor, local_energy: Tensor) -> dict[str, Tensor | float]:
+    def update(self, positions: Tensor, local_energy: Tensor, scale: float = 1.0) -> dict[str, Tensor | float]:
         """Change the parameters of the ansatz once.
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
-            local_energy: shape (B,), in hartree.
+            local_energy: shape (B,), in hartree; walkers where it is not finite are left out.
+            scale: multiplies the learning rate.
 
         Returns:
             Statistics of the update.
         """
-        weights, clipped = centred_energies(local_energy, self.clip)
+        finite = torch.isfinite(local_energy)
         positions = without_lost_walkers(positions, local_energy)
-        count = torch.isfinite(local_energy).sum().clamp(min=1)
-        weights = (2 * weights / count).to(positions.dtype)
+        weights = (2 * centred(local_energy, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
         self.optimizer.zero_grad()
         for part, weight in zip(positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True):
             _, log_abs_psi = self.ansatz(part)
             (weight * log_abs_psi).sum().backward()
-        rate = inverse_decay(self.rate, self.step, self.decay_steps)
+        for parameter in self.ansatz.parameters():
+            if parameter.grad is not None:  # without a single finite walker there is nothing to learn
+                parameter.grad = torch.where(finite.any(), parameter.grad, 0)
+        rate = self.learning_rate * scale
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        gradients = [p.grad for p in self.ansatz.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(self.ansatz.parameters(), limit)
         self.optimizer.step()
-        self.step += 1
-        return {"grad_norm": norm, "clipped_share": clipped, "learning_rate": rate}
+        return {"grad_norm": norm, "learning_rate": rate}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"step": self.step, "optimizer": self.optimizer.state_dict()}
+        return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -92,5 +91,25 @@ class FirstOrder:
         Args:
             state: what `state_dict` returned.
         """
-        self.step = state["step"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state)
+
+
+NOT_FIRST_ORDER = (torch.optim.LBFGS, torch.optim.SparseAdam)
+
+
+def described(method: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
+    """Name a class, and the arguments that a partial call gives it.
+
+    Args:
+        method: a class, or `functools.partial` of one with arguments by name.
+
+    Returns:
+        Where it can be imported from, and its arguments.
+
+    Raises:
+        ValueError: for what is no class.
+    """
+    if not callable(method):
+        raise ValueError(f"method={method!r} must be a class of torch optimisers")
+    target, arguments = (method.func, method.keywords) if isinstance(method, partial) else (method, {})
+    return f"{target.__module__}.{target.__qualname__}", dict(arguments)

@@ -1,40 +1,27 @@
-"""The energy gradient from scores: grad E = 2 <(E_L - <E_L>) grad log|psi|>.
-
-References:
-    Pfau, Spencer, Matthews, Foulkes, Phys. Rev. Research 2, 033429 (2020), doi:10.1103/PhysRevResearch.2.033429
-    (clipping of local energies).
+"""What every optimiser does to energies and walkers before it differentiates: grad E = 2 <(E_L - <E_L>) grad log|psi|>.
 
 Letters: B walkers.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
-def centred_energies(local_energy: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """Clip local energies about their median and subtract the mean of what is left.
-
-    Walkers whose local energy is not finite get weight zero. The median, unlike the mean, is not moved by the
-    outliers that the clipping is there to remove.
+def centred(values: Tensor, finite: Tensor) -> Tensor:
+    """Subtract the mean over walkers that are not lost, and put zero at those that are.
 
     Args:
-        local_energy: shape (B,), in hartree.
-        clip: half-width of the window, in mean absolute deviations; 0 turns clipping off.
+        values: shape (B, ...).
+        finite: which walkers are not lost, shape (B,).
 
     Returns:
-        Centred energies (B,), zero where not finite, and the share of walkers that were clipped.
+        Centred values, shape (B, ...).
     """
-    finite = torch.isfinite(local_energy)
-    energy = torch.where(finite, local_energy, torch.nan)
-    median = energy.nanmedian()
-    energy = torch.where(finite, energy, median)
-    if clip > 0:
-        window = clip * (energy - median).abs().mean()
-        clipped = energy.clamp(median - window, median + window)
-    else:
-        clipped = energy
-    mean = torch.where(finite, clipped, 0).sum() / finite.sum()
-    return torch.where(finite, clipped - mean, 0), (clipped != energy).double().mean()
+    finite = finite.view(-1, *[1] * (values.dim() - 1))
+    mean = torch.where(finite, values, 0).sum(0) / finite.sum().clamp(min=1)
+    return torch.where(finite, values - mean, 0)
 
 
 def without_lost_walkers(positions: Tensor, local_energy: Tensor) -> Tensor:
@@ -66,3 +53,32 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{name}={value} must be positive")
+
+
+def check_share(**values: float) -> None:
+    """Refuse settings that must be at least zero and less than one.
+
+    Args:
+        **values: settings by name.
+
+    Raises:
+        ValueError: naming the first out of range.
+    """
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name}={value} must be in [0, 1)")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a setting that is none of the allowed words.
+
+    Args:
+        name: name of the setting.
+        value: its value.
+        choices: allowed values.
+
+    Raises:
+        ValueError: naming the setting, its value and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}")

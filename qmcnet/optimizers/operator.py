@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qmcnet.laplacian.kernels import linear
 from qmcnet.optimizers.gram import layer_gram
@@ -65,17 +65,18 @@ class LayerScores:
         n_rows, n_in, n_out = *self.inputs.shape[1:], self.signals.shape[-1]
         return n_rows * (n_in + n_out) < n_in * n_out
 
-    def split(self, columns: Tensor) -> list[tuple[Slot, Tensor]]:
-        """Divide columns among the parameters.
 
-        Args:
-            columns: shape (..., F_in).
+def split_columns(slots: Sequence[Slot], columns: Tensor) -> list[tuple[Slot, Tensor]]:
+    """Divide the columns of a layer among its parameters.
 
-        Returns:
-            Each parameter with its share, shape (..., columns).
-        """
-        parts = columns.split([slot.columns for slot in self.slots], -1)
-        return list(zip(self.slots, parts, strict=True))
+    Args:
+        slots: the parameters, in the order of their columns.
+        columns: shape (..., F_in).
+
+    Returns:
+        Each parameter with its share, shape (..., columns).
+    """
+    return list(zip(slots, columns.split([slot.columns for slot in slots], -1), strict=True))
 
 
 class ScoreOperator:
@@ -89,6 +90,7 @@ class ScoreOperator:
             n_parameters: their number P.
         """
         self.layers, self.n_parameters = list(layers), n_parameters
+        self.dtype = self.layers[0].inputs.dtype
 
     def kernel(self) -> Tensor:
         """Multiply the scores of every two walkers: K = O O^T.
@@ -130,7 +132,7 @@ class ScoreOperator:
         for layer in self.layers:
             weighted = (layer.signals * weights[:, None, None]).flatten(0, 1)  # (B M, F_out)
             total = linear(weighted.mT, layer.inputs.flatten(0, 1).mT)  # (F_out, F_in)
-            for slot, part in layer.split(total):
+            for slot, part in split_columns(layer.slots, total):
                 slot.matrix(result).copy_(part)
         return result
 
@@ -143,9 +145,21 @@ class ScoreOperator:
         inputs = self.layers[0].inputs
         result = inputs.new_empty(len(inputs), self.n_parameters)
         for layer in self.layers:
-            for slot, part in layer.split(layer.signals.mT @ layer.inputs):
+            for slot, part in split_columns(layer.slots, layer.signals.mT @ layer.inputs):
                 slot.matrix(result).copy_(part)
         return result
+
+
+def add_to_parameters(ansatz: nn.Module, change: Tensor) -> None:
+    """Add a vector to the parameters in place, so that whoever holds them sees the change.
+
+    Args:
+        ansatz: the wavefunction; changed.
+        change: one number per parameter, shape (P,).
+    """
+    parameters = list(ansatz.parameters())
+    for parameter, part in zip(parameters, change.split([p.numel() for p in parameters]), strict=True):
+        parameter.add_(part.view_as(parameter))
 
 
 def joined(chunks: Sequence[Sequence[LayerScores]]) -> list[LayerScores]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qmcnet.optimizers.operator import LayerScores, ScoreOperator, Slot, joined
+from qmcnet.optimizers.operator import LayerScores, ScoreOperator, Slot, joined, split_columns
 
 Call = tuple[tuple[Tensor, ...], Tensor]
 
@@ -36,7 +36,9 @@ def recorded_calls(ansatz: nn.Module) -> Generator[list[tuple[nn.Module, tuple[T
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append((module, tuple(tensor.detach() for tensor in inputs), output))
 
-    owners = [module for module in ansatz.modules() if next(module.parameters(recurse=False), None) is not None]
+    # What the ansatz itself returns is no tensor, and cannot give the signals of parameters that it owns itself.
+    parts = [module for module in ansatz.modules() if module is not ansatz]
+    owners = [module for module in parts if next(module.parameters(recurse=False), None) is not None]
     handles = [module.register_forward_hook(keep) for module in owners]
     try:
         yield calls
@@ -133,8 +135,27 @@ def single_layer(scores: dict[int, Tensor]) -> LayerScores:
     return LayerScores(inputs, inputs.new_ones(len(inputs), 1, 1), slots)
 
 
-def chunk_scores(ansatz: nn.Module, positions: Tensor, starts: dict[Tensor, int]) -> list[LayerScores]:
-    """Scores of a few walkers.
+def parameter_starts(ansatz: nn.Module) -> tuple[dict[Tensor, int], int]:
+    """Place the parameters one after the other.
+
+    Args:
+        ansatz: the wavefunction.
+
+    Returns:
+        Where each parameter starts in the vector of all, and the length P of that vector.
+    """
+    starts: dict[Tensor, int] = {}
+    total = 0
+    for parameter in ansatz.parameters():
+        starts[parameter] = total
+        total += parameter.numel()
+    return starts, total
+
+
+def chunk_layers(
+    ansatz: nn.Module, positions: Tensor, starts: dict[Tensor, int]
+) -> tuple[list[LayerScores], dict[int, Tensor]]:
+    """Scores of a few walkers, each in the form in which it arises.
 
     Args:
         ansatz: the wavefunction.
@@ -142,7 +163,7 @@ def chunk_scores(ansatz: nn.Module, positions: Tensor, starts: dict[Tensor, int]
         starts: where each parameter starts in the vector of all.
 
     Returns:
-        Scores of linear layers that are smaller as inputs and signals, and last of all other parameters.
+        Scores of linear layers as inputs and signals, and of every other parameter (B, *shape), by its start.
 
     Raises:
         ValueError: for a parameter that belongs to no module that was called.
@@ -155,18 +176,32 @@ def chunk_scores(ansatz: nn.Module, positions: Tensor, starts: dict[Tensor, int]
     others: dict[int, Tensor] = {}
     for module, calls in modules.items():
         if isinstance(module, nn.Linear) and all(users[parameter] == 1 for parameter in module.parameters()):
-            layer = layer_scores(module, calls, starts)
-            if layer.is_smaller_than_scores():
-                layers.append(layer)
-            else:
-                others |= {slot.start: part for slot, part in layer.split(layer.signals.mT @ layer.inputs)}
+            layers.append(layer_scores(module, calls, starts))
             continue
         for inputs, signal in calls:
             scores = module_scores(module, inputs, signal)
             for name, parameter in module.named_parameters(recurse=False):
                 start = starts[parameter]
                 others[start] = others[start] + scores[name] if start in others else scores[name]
-    return [*layers, single_layer(others)] if others else layers
+    return layers, others
+
+
+def smallest_form(layers: Sequence[LayerScores], others: dict[int, Tensor]) -> list[LayerScores]:
+    """Form the scores of linear layers where these take less memory than inputs and signals.
+
+    Args:
+        layers: linear layers.
+        others: scores of every other parameter, (B, *shape), by its start.
+
+    Returns:
+        Linear layers left as they are, and last of all everything else as one layer.
+    """
+    kept = [layer for layer in layers if layer.is_smaller_than_scores()]
+    for layer in layers:
+        if not layer.is_smaller_than_scores():
+            scores = layer.signals.mT @ layer.inputs  # (B, F_out, F_in)
+            others = others | {slot.start: part for slot, part in split_columns(layer.slots, scores)}
+    return [*kept, single_layer(others)] if others else kept
 
 
 @torch.no_grad()
@@ -181,12 +216,8 @@ def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Sco
     Returns:
         Scores (B, P), parameters in the order of `ansatz.parameters()`.
     """
-    starts: dict[Tensor, int] = {}
-    n_parameters = 0
-    for parameter in ansatz.parameters():
-        starts[parameter] = n_parameters
-        n_parameters += parameter.numel()
-    chunks = [chunk_scores(ansatz, part, starts) for part in positions.split(chunk_size)]
+    starts, n_parameters = parameter_starts(ansatz)
+    chunks = [smallest_form(*chunk_layers(ansatz, part, starts)) for part in positions.split(chunk_size)]
     return ScoreOperator(joined(chunks), n_parameters)
 
 

@@ -2,9 +2,27 @@
 
 import re
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+
+PARTS = (
+    "optimizer",
+    "clipping",
+    "schedule",
+    "averaging",
+    "laplacian",
+    "sampler",
+    "pretraining",
+    "burn_in",
+    "evaluation",
+    "logging",
+    "checkpoints",
+)
+SCALARS = ("steps", "batch_size", "seed", "device", "compile", "wall_time", "resume", "overwrite")
+"""Names of the settings of a run besides the wavefunction: groups, and single values."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -46,3 +64,29 @@ def describe(part: Any, partial: bool = False) -> dict[str, Any]:
     settings = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part.settings
     target = {"_target_": f"{type(part).__module__}.{type(part).__qualname__}"}
     return target | ({"_partial_": True} if partial else {}) | settings
+
+
+def summary(ansatz: nn.Module, batch_size: int, device: torch.device, directory: Path) -> str:
+    """Say with what a run computes.
+
+    Args:
+        ansatz: the wavefunction.
+        batch_size: number of walkers.
+        device: where it computes.
+        directory: the run directory.
+
+    Returns:
+        A few lines.
+    """
+    n_parameters = sum(parameter.numel() for parameter in ansatz.parameters())
+    on_gpu = device.type == "cuda"
+    where = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
+    return "\n".join(
+        [
+            f"ansatz           {type(ansatz).__name__}, {n_parameters} parameters",
+            f"walkers          {batch_size}",
+            f"device           {device} ({where}), {next(ansatz.parameters()).dtype}, torch {torch.__version__}, "
+            f"matmul precision {torch.get_float32_matmul_precision()}",
+            f"directory        {directory}",
+        ]
+    )

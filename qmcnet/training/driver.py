@@ -164,7 +164,7 @@ class _Session:
         self.writer = Writer(folder, stage.name, stage.step)
         self.progress = StageProgress(stage.name, driver.logging.seconds)
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
-        self.stopwatch, self.status = Stopwatch(), ""
+        self.stopwatch, self.status, self.lifted = Stopwatch(), "", 0
         self.save()
 
     def step(self) -> None:
@@ -201,11 +201,22 @@ class _Session:
         if self.stage.name == "optimization":
             self.driver.trained = self.stage.step
         self.writer.write(list(zip(steps, rows, strict=True)))
+        self._report_lifted_kernels(rows)
         self.writer.scalar("timing/seconds_per_step", self.stopwatch.seconds_per_step, steps[-1])
         done, total = self.stage.progress()
         self.status = _status(rows[-1])
         self.progress.show(done, total, self.status)
         return True
+
+    def _report_lifted_kernels(self, rows: list[dict[str, float]]) -> None:
+        lifted = sum(int(row.get("kernel_lifted", 0)) for row in rows)
+        if lifted and not self.lifted:
+            logger.warning(
+                "%s up to step %d: rounding made %d kernels of the optimiser indefinite; they were damped at the level "
+                "of rounding. Further ones are counted as kernel_lifted; raise optimizer.damping if they are many",
+                *(self.stage.name, self.stage.step, lifted),
+            )
+        self.lifted += lifted
 
     def _roll_back(self, step: int) -> None:
         report = write_postmortem(self.driver.directory, self.stage.name, step, self.driver.simulation)

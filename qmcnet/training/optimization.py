@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from qmcnet.optimizers import Clipping, Schedule
+from qmcnet.training.averaging import AveragingSettings, ParameterAverage
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Row, summarize
 
@@ -11,8 +13,8 @@ from qmcnet.training.stages import Row, summarize
 class Optimizer(Protocol):
     """Changes the parameters of an ansatz to lower its energy."""
 
-    def update(self, positions: Tensor, local_energy: Tensor) -> Row:
-        """Make one change from the positions (B, N, 3) and local energies (B,) of the walkers."""
+    def update(self, positions: Tensor, local_energy: Tensor, scale: float = 1.0) -> Row:
+        """Make one change from the positions (B, N, 3) and energies (B,) of the walkers, with a scaled rate."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -27,15 +29,28 @@ class Optimization:
     name = "optimization"
     order = 2
 
-    def __init__(self, simulation: Simulation, optimizer: Optimizer, steps: int) -> None:
+    def __init__(
+        self,
+        simulation: Simulation,
+        optimizer: Optimizer,
+        steps: int,
+        clipping: Clipping = Clipping(),
+        schedule: Schedule = Schedule(),
+        averaging: AveragingSettings = AveragingSettings(),
+    ) -> None:
         """Prepare the first step.
 
         Args:
             simulation: wavefunction and walkers.
             optimizer: changes the parameters of the same wavefunction.
             steps: parameter updates to make.
+            clipping: of the local energies that the optimiser sees.
+            schedule: share of its learning rate at each step.
+            averaging: which average of the parameters is kept.
         """
         self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
+        self.clipping, self.schedule = clipping, schedule
+        self.average = ParameterAverage(simulation.ansatz, averaging)
 
     def finished(self) -> bool:
         """Whether all updates have been made."""
@@ -50,13 +65,15 @@ class Optimization:
         run = self.simulation
         run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
         energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
-        update = self.optimizer.update(run.walkers.positions, energy.total)
+        clipped, outliers = self.clipping(energy.total)
+        update = self.optimizer.update(run.walkers.positions, clipped, self.schedule(self.step))
         self.step += 1
-        return {**summarize(energy), **sampling, **update}
+        self.average.update(self.step)
+        return {**summarize(energy), **sampling, **outliers, **update}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the step and the state of the optimiser."""
-        return {"step": self.step, "optimizer": self.optimizer.state_dict()}
+        """Return the step, the state of the optimiser and the average of the parameters."""
+        return {"step": self.step, "optimizer": self.optimizer.state_dict(), "average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -66,3 +83,4 @@ class Optimization:
         """
         self.step = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])

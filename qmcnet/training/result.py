@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,7 @@ from qmcnet.molecule import Molecule
 from qmcnet.observables.reference import lookup
 from qmcnet.observables.statistics import outlier_share
 from qmcnet.training.checkpoint import atomic_write
+from qmcnet.training.directory import config_hash
 from qmcnet.training.evaluation import Evaluation
 from qmcnet.units import BOHR_PER_ANGSTROM
 
@@ -119,6 +121,30 @@ class Result:
         if self.nonfinite:
             lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
         return "\n".join(lines)
+
+
+def origin(molecule: Molecule, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Say where a result comes from.
+
+    Args:
+        molecule: the system.
+        config: the configuration of the run.
+
+    Returns:
+        System, geometry, seed, device, precision, versions, and the hash of the configuration.
+    """
+    return {
+        "formula": molecule.formula,
+        "charge": molecule.charge,
+        "spin": molecule.spin,
+        "geometry": geometry(molecule),
+        "seed": config["seed"],
+        "device": config["device"],
+        "precision": config["dtype"],
+        "batch_size": config["batch_size"],
+        "versions": versions(),
+        "config_hash": config_hash(config),
+    }
 
 
 def make_result(

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from qmcnet.hamiltonian import MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.molecule import Molecule
-from qmcnet.optimizers import Spring
+from qmcnet.optimizers import Clipping, Schedule, Spring
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis
 from qmcnet.scf import hartree_fock
+from qmcnet.training.averaging import AveragingSettings
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
 from qmcnet.training.checkpoint import Checkpoints, Milestone
-from qmcnet.training.description import choose_device, describe
+from qmcnet.training.description import PARTS, SCALARS, choose_device, describe, summary
 from qmcnet.training.directory import RunDirectoryError, claim, config_hash, identity, lock, unused, write_config
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
@@ -26,7 +26,7 @@ from qmcnet.training.interruption import Interruption
 from qmcnet.training.optimization import Optimization, Optimizer
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings
 from qmcnet.training.process import prepare_process
-from qmcnet.training.result import Result, geometry, make_result, versions
+from qmcnet.training.result import Result, make_result, origin
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Stage
 from qmcnet.training.writers import write_hparams
@@ -35,7 +35,31 @@ logger = logging.getLogger(__name__)
 
 
 class VMC:
-    """A run that can be trained, interrupted, continued and evaluated."""
+    """A run that can be trained, interrupted, continued and evaluated; making it computes and writes nothing.
+
+    Attributes:
+        ansatz: the wavefunction, with a `molecule` and `settings`; its precision is that of the run.
+        directory: run directory; a directory that holds this run continues it.
+        optimizer: changes the parameters; given as what makes the optimiser of an ansatz.
+        clipping: of the local energies that the optimiser sees.
+        schedule: share of its learning rate at each step.
+        averaging: which average of the parameters is evaluated.
+        sampler: moves the walkers.
+        laplacian: back end that differentiates log|psi|.
+        pretraining: how to pretrain.
+        burn_in: how to relax the walkers.
+        evaluation: how to evaluate.
+        logging: how often statistics are fetched.
+        checkpoints: when checkpoints are written.
+        steps: optimisation steps.
+        batch_size: number of walkers.
+        seed: seed of the random numbers.
+        device: given as 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        compile: compile the wavefunction for sampling and, unless `laplacian` is given, for the local energy.
+        wall_time: seconds after which the run saves and stops; None for no limit.
+        resume: continue a run found in the directory.
+        overwrite: with `resume=False`, move a run found in the directory aside.
+    """
 
     def __init__(
         self,
@@ -43,13 +67,16 @@ class VMC:
         directory: str | Path,
         *,
         optimizer: Callable[[nn.Module], Optimizer] = Spring,
+        clipping: Clipping = Clipping(),
+        schedule: Schedule = Schedule(),
+        averaging: AveragingSettings = AveragingSettings(),
         sampler: Metropolis | None = None,
         laplacian: LaplacianBackend | None = None,
-        pretraining: PretrainingSettings | None = None,
-        burn_in: BurnInSettings | None = None,
-        evaluation: EvaluationSettings | None = None,
-        logging: LoggingSettings | None = None,
-        checkpoints: CheckpointSettings | None = None,
+        pretraining: PretrainingSettings = PretrainingSettings(),
+        burn_in: BurnInSettings = BurnInSettings(),
+        evaluation: EvaluationSettings = EvaluationSettings(),
+        logging: LoggingSettings = LoggingSettings(),
+        checkpoints: CheckpointSettings = CheckpointSettings(),
         steps: int = 1000,
         batch_size: int = 1024,
         seed: int = 0,
@@ -59,27 +86,7 @@ class VMC:
         resume: bool = True,
         overwrite: bool = False,
     ) -> None:
-        """Assemble a run; nothing is computed or written yet.
-
-        Args:
-            ansatz: the wavefunction, with a `molecule` and `settings`; its precision is that of the run.
-            directory: run directory; a directory that holds this run continues it.
-            optimizer: makes the optimiser of an ansatz.
-            sampler: moves the walkers.
-            laplacian: back end that differentiates log|psi|.
-            pretraining: how to pretrain.
-            burn_in: how to relax the walkers.
-            evaluation: how to evaluate.
-            logging: how often statistics are fetched.
-            checkpoints: when checkpoints are written.
-            steps: optimisation steps.
-            batch_size: number of walkers.
-            seed: seed of the random numbers.
-            device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-            compile: compile the wavefunction for sampling and, unless `laplacian` is given, for the local energy.
-            wall_time: seconds after which the run saves and stops; None for no limit.
-            resume: continue a run found in the directory.
-            overwrite: with `resume=False`, move a run found in the directory aside.
+        """Assemble a run.
 
         Raises:
             ValueError: for a setting out of range.
@@ -87,13 +94,13 @@ class VMC:
         if batch_size < 2 or steps < 0:
             raise ValueError(f"a run needs batch_size >= 2 and steps >= 0, got batch_size={batch_size}, steps={steps}")
         self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
-        self.ansatz = ansatz.to(self.device)
-        self.optimizer, self.directory = optimizer(self.ansatz), Path(directory)
+        self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
-        self.pretraining, self.burn_in = pretraining or PretrainingSettings(), burn_in or BurnInSettings()
-        self.evaluation, self.logging = evaluation or EvaluationSettings(), logging or LoggingSettings()
-        self.checkpoints, self.steps, self.batch_size = checkpoints or CheckpointSettings(), steps, batch_size
-        self.seed, self.wall_time, self.resume, self.overwrite = seed, wall_time, resume, overwrite
+        self.optimizer, self.clipping, self.schedule = optimizer(self.ansatz), clipping, schedule
+        self.averaging, self.pretraining, self.burn_in = averaging, pretraining, burn_in
+        self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
+        self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
+        self.resume, self.overwrite = resume, overwrite
         hamiltonian = MolecularHamiltonian(self.molecule, self.laplacian)
         self.simulation = Simulation.start(self.ansatz, hamiltonian, self.sampler, batch_size, seed, self.device)
         self.compile = self.simulation.compile = compile
@@ -101,35 +108,18 @@ class VMC:
     @property
     def config(self) -> dict[str, Any]:
         """The configuration that builds this run again."""
-        parts = ("laplacian", "sampler", "pretraining", "burn_in", "evaluation", "logging", "checkpoints")
-        scalars = ("steps", "batch_size", "seed", "compile", "wall_time", "resume", "overwrite")
-        config = {"system": describe(self.molecule), "ansatz": describe(self.ansatz, partial=True)}
-        config |= {name: describe(getattr(self, name)) for name in parts}
-        config["optimizer"] = describe(self.optimizer, partial=True)
-        dtype = str(next(self.ansatz.parameters()).dtype).removeprefix("torch.")
-        values = {name: getattr(self, name) for name in scalars}
-        whole: dict[str, Any] = json.loads(json.dumps({**config, **values, "dtype": dtype, "device": self.device.type}))
-        return whole
+        config: dict[str, Any] = {"system": describe(self.molecule), "ansatz": describe(self.ansatz, partial=True)}
+        config |= {name: describe(getattr(self, name), partial=name == "optimizer") for name in PARTS}
+        config |= {name: getattr(self, name) for name in SCALARS}
+        config |= {
+            "dtype": str(next(self.ansatz.parameters()).dtype).removeprefix("torch."),
+            "device": self.device.type,
+        }
+        return dict(json.loads(json.dumps(config)))
 
     def summary(self) -> str:
         """Say what is about to be computed: system, network, device and precision."""
-        n_parameters = sum(parameter.numel() for parameter in self.ansatz.parameters())
-        dtype = next(self.ansatz.parameters()).dtype
-        where = (
-            torch.cuda.get_device_name(self.device)
-            if self.device.type == "cuda"
-            else f"{torch.get_num_threads()} threads"
-        )
-        return "\n".join(
-            [
-                self.molecule.summary(),
-                f"ansatz           {type(self.ansatz).__name__}, {n_parameters} parameters",
-                f"walkers          {self.batch_size}",
-                f"device           {self.device} ({where}), {dtype}, torch {torch.__version__}, "
-                f"matmul precision {torch.get_float32_matmul_precision()}",
-                f"directory        {self.directory}",
-            ]
-        )
+        return self.molecule.summary() + "\n" + summary(self.ansatz, self.batch_size, self.device, self.directory)
 
     def train(self, on_claim: Callable[[], None] = lambda: None) -> Result:
         """Run all stages, or what is left of them, and write `result.json`.
@@ -161,17 +151,20 @@ class VMC:
                     driver.restore(found[1], stage)
                     logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found[0].name)
                 driver.run(stage, folder)
+                if isinstance(stage, Optimization):
+                    stage.average.apply()
                 if isinstance(stage, BurnIn) and not stage.equilibrated:
                     logger.warning("burn-in stopped after %d sweeps without reaching equilibrium", stage.step)
             assert isinstance(stage, Evaluation)
             return self._conclude(stage, driver, self.directory)
 
-    def evaluate(self, settings: EvaluationSettings, directory: Path | None = None) -> Result:
+    def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:
         """Evaluate the trained wavefunction further, from the trained walkers, with frozen parameters.
 
         Args:
             settings: how long to evaluate.
             directory: where the evaluation keeps its state and result; by default inside the run directory.
+            averaged: of a run that averages its parameters, evaluate the average and not the last ones.
 
         Returns:
             The energy with its error bar.
@@ -180,15 +173,18 @@ class VMC:
             RunDirectoryError: if the run has not been trained.
         """
         prepare_process()
-        trained = Checkpoints(self.directory / "checkpoints", 1).load_newest()
+        before = None if averaged else Evaluation.order
+        trained = Checkpoints(self.directory / "checkpoints", 1).load_newest(before)
         if trained is None or Milestone.parse(trained[0]).order < Optimization.order:
             raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
         # Larger `steps` and smaller errors continue the same series, which only its burn-in sets apart.
-        folder = directory or self.directory / "evaluation" / f"burn_in={settings.burn_in}"
+        name = f"burn_in={settings.burn_in}" + ("" if averaged else ",averaged=false")
+        folder = directory or self.directory / "evaluation" / name
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder), Interruption(self.wall_time) as interruption:
             driver = self._driver(folder, interruption)
             driver.restore(trained[1], None)
+            self._adopt(*trained, averaged)
             driver.earlier_seconds = trained[1]["wall_seconds"]
             if driver.trained < self.steps:
                 logger.warning(
@@ -216,8 +212,16 @@ class VMC:
         found = Checkpoints(self.directory / "checkpoints", 1).load_newest()
         if found is None:
             raise RunDirectoryError(f"{self.directory} holds no usable checkpoint")
-        self.simulation.load_state_dict(found[1]["simulation"])
+        self._adopt(*found)
         return self
+
+    def _adopt(self, path: Path, state: dict[str, Any], averaged: bool = True) -> None:
+        """Take over wavefunction and walkers of a checkpoint; of an optimisation, with averaged parameters."""
+        self.simulation.load_state_dict(state["simulation"])
+        if averaged and Milestone.parse(path).order == Optimization.order:
+            stage = self._make_optimization()
+            stage.load_state_dict(state["stage_state"])
+            stage.average.apply()
 
     def _stages(self) -> list[tuple[int, Callable[[], Stage], Path]]:
         """Order, maker and folder of each stage; a stage is made when its turn comes."""
@@ -225,7 +229,7 @@ class VMC:
             (BurnIn.order, lambda: BurnIn(self.simulation, self.burn_in), self.directory / "burn_in"),
             (
                 Optimization.order,
-                lambda: Optimization(self.simulation, self.optimizer, self.steps),
+                self._make_optimization,
                 self.directory,
             ),
             (
@@ -248,6 +252,9 @@ class VMC:
         note = "" if mean_field.converged else " (not converged)"
         logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
         return Pretraining(self.simulation, mean_field.orbitals, settings)
+
+    def _make_optimization(self) -> Optimization:
+        return Optimization(self.simulation, self.optimizer, self.steps, self.clipping, self.schedule, self.averaging)
 
     def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
         found = driver.checkpoints.load_newest()
@@ -276,19 +283,7 @@ class VMC:
 
     def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
         config = self.config
-        metadata = {
-            "formula": self.molecule.formula,
-            "charge": self.molecule.charge,
-            "spin": self.molecule.spin,
-            "geometry": geometry(self.molecule),
-            "seed": self.seed,
-            "device": self.device.type,
-            "precision": config["dtype"],
-            "batch_size": self.batch_size,
-            "versions": versions(),
-            "config_hash": config_hash(config),
-        }
-        result = make_result(stage, self.molecule, driver.trained, driver.wall_seconds, metadata)
+        result = make_result(stage, self.molecule, driver.trained, driver.wall_seconds, origin(self.molecule, config))
         result.store(folder)
         write_hparams(folder, identity(config), {"energy": result.energy, "standard_error": result.standard_error})
         return result

@@ -7,6 +7,7 @@ from qmcnet.cli.evaluate import evaluate
 from qmcnet.config import ConfigError, quote_run
 
 DEFAULTS = {
+    "averaged": True,
     "run": "missing",
     "steps": 100,
     "target_error": None,
@@ -91,6 +92,7 @@ def test_help(command_line):
         ({"target_error": -1}, "target_error=-1 must be positive"),
         ({"wall_time": "abc"}, "wall_time='abc' must be a number or null"),
         ({"device": None}, "device=null must be text"),
+        ({"averaged": 1}, "averaged=1 must be true or false"),
         ({"foo": 1}, "unknown key foo: choose among steps, target_error, min_steps, burn_in"),
         ({"run": 3}, "3 holds no run"),
     ],

@@ -1,42 +1,136 @@
+from functools import partial
+
 import pytest
 import torch
+from pytorch_optimizer import Lamb
+from torch import nn
 
 from qmcnet import FermiNet, FirstOrder, ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule, Spring
+from qmcnet.hamiltonian.coulomb import electron_electron
+from qmcnet.hamiltonian.kinetic import kinetic_energy
+from qmcnet.optimizers import Clipping, Kfac, Schedule
 from qmcnet.sampling import initial_positions
 
 OPTIMIZERS = {
-    "spring": lambda ansatz: Spring(ansatz, learning_rate=0.05, decay_steps=200),
-    "adam": lambda ansatz: FirstOrder(ansatz, name="Adam", learning_rate=5e-3, decay_steps=None),
+    "spring": partial(Spring, learning_rate=0.05, momentum=0.9, norm_constraint=1e-2),
+    "minsr": partial(Spring, learning_rate=0.05, momentum=0.0, norm_constraint=1e-2),
+    "kfac": partial(Kfac, learning_rate=0.05),
+    "adam": partial(FirstOrder, learning_rate=5e-3),
+    "lamb": partial(FirstOrder, method=Lamb, learning_rate=5e-3),
 }
 EXACT = {"H": -0.5, "He": -2.903724}
+
+
+class Run:
+    """Walkers that follow a wavefunction."""
+
+    def __init__(self, ansatz, local_energy, positions, generator):
+        self.ansatz, self.local_energy, self.generator = ansatz, local_energy, generator
+        self.sampler = Metropolis(steps=5)
+        self.state = self.sampler.start(positions)
+
+    def sweep(self, count):
+        for _ in range(count):
+            self.state, _ = self.sampler.sweep(lambda r: 2 * self.ansatz(r)[1], self.state, self.generator)
+        return self.local_energy(self.state.positions)
+
+    def measure(self):
+        """Energy, its standard error, and the variance of the local energy; the walkers are independent."""
+        samples = torch.stack([self.sweep(4) for _ in range(25)])  # (T, B)
+        error = samples.mean(0).std() / len(samples[0]) ** 0.5
+        return samples.mean().item(), error.item(), samples.var().item()
+
+    def optimize(self, optimizer, steps, schedule):
+        for step in range(steps):
+            energies, _ = Clipping()(self.sweep(1))
+            optimizer.update(self.state.positions, energies, schedule(step))
+
+
+class Hooke(nn.Module):
+    """Two electrons in a harmonic trap: (1 + b r12) exp(w (r1^2 + r2^2, r12^2))."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.pair = nn.Linear(2, 1, bias=False, dtype=torch.float64), Pair()
+        with torch.no_grad():
+            self.weight.weight.copy_(torch.tensor([[-0.4, -0.05]]))
+
+    def forward(self, positions):
+        distance = torch.linalg.vector_norm(positions[:, 0] - positions[:, 1], dim=-1)
+        features = torch.stack([positions.square().sum((-2, -1)), distance.square()], -1)
+        log_abs_psi = self.weight(features)[:, 0] + self.pair(distance)
+        return torch.ones_like(distance), log_abs_psi
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(0.2, dtype=torch.float64))
+
+    def forward(self, distance):
+        return torch.log(1 + self.slope * distance)
+
+
+def hooke_energy(ansatz):
+    """Local energy in a trap of frequency 1/2, whose ground state is (1 + r12 / 2) exp(-(r1^2 + r2^2) / 4) at 2."""
+    laplacian = ForwardLaplacian()
+
+    def local_energy(positions):
+        with torch.no_grad():
+            kinetic = kinetic_energy(laplacian(lambda r: ansatz(r)[1], positions))
+        return kinetic + positions.square().sum((-2, -1)) / 8 + electron_electron(positions)
+
+    return local_energy
+
+
+HOOKE = {
+    "spring": (partial(Spring, learning_rate=0.1, momentum=0.9), 150),
+    "minsr": (partial(Spring, learning_rate=0.1, momentum=0.0), 150),
+    "kfac": (partial(Kfac, learning_rate=0.2), 200),
+    "adam": (partial(FirstOrder, learning_rate=5e-2), 300),
+    "lamb": (partial(FirstOrder, method=Lamb, learning_rate=2e-2), 300),
+}
+
+
+@pytest.mark.parametrize("optimizer", HOOKE)
+def test_two_electrons_in_a_trap_reach_their_exact_state(optimizer):
+    ansatz, generator = Hooke(), torch.Generator().manual_seed(4)
+    positions = torch.randn(256, 2, 3, generator=generator, dtype=torch.float64)
+    run = Run(ansatz, hooke_energy(ansatz), positions, generator)
+    build, steps = HOOKE[optimizer]
+    run.sweep(20)
+    before, error_before, variance_before = run.measure()
+    run.optimize(build(ansatz), steps, Schedule("cosine", steps))
+    run.sweep(10)
+    after, error, variance = run.measure()
+    assert before > 2.3 + 4 * error_before
+    assert after == pytest.approx(2.0, abs=3e-4)
+    assert after > 2.0 - 4 * error - 1e-8
+    assert variance < variance_before / 100
+
+
+def test_the_trap_has_its_exact_state_in_reach():
+    ansatz = Hooke()
+    with torch.no_grad():
+        ansatz.weight.weight.copy_(torch.tensor([[-0.25, 0.0]]))
+        ansatz.pair.slope.fill_(0.5)
+    positions = torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    energies = hooke_energy(ansatz)(positions)
+    torch.testing.assert_close(energies, torch.full((20,), 2.0, dtype=torch.float64), rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("symbol", EXACT)
 def test_a_hundred_updates_lower_the_energy_but_not_below_the_exact_one(symbol, optimizer):
-    molecule = Molecule.atom(symbol)
+    molecule, generator = Molecule.atom(symbol), torch.Generator().manual_seed(2)
     ansatz = FermiNet(molecule, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=1, dtype=torch.float64)
     hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
-    optimize, sampler = OPTIMIZERS[optimizer](ansatz), Metropolis(steps=5)
-    generator = torch.Generator().manual_seed(2)
-    state = sampler.start(initial_positions(molecule, 128, generator, torch.float64, "cpu"))
-
-    def sweep(count):
-        nonlocal state
-        for _ in range(count):
-            state, _ = sampler.sweep(lambda r: 2 * ansatz(r)[1], state, generator)
-        return hamiltonian.local_energy(ansatz, state.positions).total
-
-    def measure():
-        samples = torch.stack([sweep(4) for _ in range(25)])  # (T, B); the walkers are independent
-        return samples.mean().item(), (samples.mean(0).std() / len(samples[0]) ** 0.5).item()
-
-    sweep(20)
-    before, error_before = measure()
-    for _ in range(100):
-        energies = sweep(1)
-        optimize.update(state.positions, energies)
-    sweep(10)
-    after, error_after = measure()
+    positions = initial_positions(molecule, 128, generator, torch.float64, "cpu")
+    run = Run(ansatz, lambda r: hamiltonian.local_energy(ansatz, r).total, positions, generator)
+    run.sweep(20)
+    before, error_before, _ = run.measure()
+    run.optimize(OPTIMIZERS[optimizer](ansatz), 100, Schedule())
+    run.sweep(10)
+    after, error_after, _ = run.measure()
     assert after < before - 4 * (error_before + error_after)
     assert after > EXACT[symbol] - 4 * error_after

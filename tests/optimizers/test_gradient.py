@@ -3,54 +3,48 @@ import math
 import pytest
 import torch
 
-from qmcnet.optimizers.gradient import centred_energies, check_positive, without_lost_walkers
+from qmcnet.optimizers.gradient import centred, check_choice, check_positive, check_share, without_lost_walkers
 
 
 def energies(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-def test_without_clipping_the_mean_is_subtracted():
-    centred, clipped = centred_energies(energies(-1.0, 0.0, 4.0), 0)
-    assert torch.equal(centred, energies(-2.0, -1.0, 3.0))
-    assert clipped == 0
+def draw(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_the_window_is_clip_mean_absolute_deviations_about_the_median(sign):
-    # median 0, mean absolute deviation (1 + 1 + 0 + 2 + 16) / 5 = 4, window 2 * 4
-    centred, clipped = centred_energies(sign * energies(-1.0, 1.0, 0.0, -2.0, 16.0), 2)
-    mean = (-1 + 1 + 0 - 2 + 8) / 5
-    torch.testing.assert_close(centred, sign * (energies(-1.0, 1.0, 0.0, -2.0, 8.0) - mean))
-    assert clipped == pytest.approx(1 / 5)
+def test_the_mean_is_subtracted():
+    values = energies(-1.0, 0.0, 4.0)
+    assert torch.equal(centred(values, values.isfinite()), energies(-2.0, -1.0, 3.0))
 
 
-def test_a_wide_window_clips_nothing():
-    values = torch.randn(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    centred, clipped = centred_energies(values, 100)
-    torch.testing.assert_close(centred, values - values.mean())
-    assert clipped == 0
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300])
+def test_lost_walkers_weigh_nothing(bad):
+    finite = torch.tensor([True, True, False, True, True])
+    values = centred(energies(-1.0, 0.5, bad, 2.0, -0.5), finite)
+    assert values[2] == 0
+    torch.testing.assert_close(values[finite], energies(-1.25, 0.25, 1.75, -0.75), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("clip", [0, 5])
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_walkers_that_are_not_finite_weigh_nothing(bad, clip):
-    good = energies(-1.0, 0.5, 2.0, -0.5)
-    with_bad = torch.cat([good[:2], energies(bad), good[2:]])
-    centred, _ = centred_energies(with_bad, clip)
-    expected, _ = centred_energies(good, 0)
-    assert centred[2] == 0
-    torch.testing.assert_close(centred[[0, 1, 3, 4]], expected)
+def test_further_axes_are_centred_each_for_itself():
+    finite, values = torch.tensor([True, False, True, True]), draw(4, 3, 2)
+    result = centred(values, finite)
+    for row in range(3):
+        for column in range(2):
+            assert torch.equal(result[:, row, column], centred(values[:, row, column], finite))
 
 
-@pytest.mark.parametrize("clip", [0, 1, 5])
-def test_the_result_sums_to_zero_and_ignores_a_constant_shift(clip):
-    values = torch.randn(33, generator=torch.Generator().manual_seed(1), dtype=torch.float64).exp()
-    centred, clipped = centred_energies(values, clip)
-    shifted, also_clipped = centred_energies(values - 75.0, clip)
-    assert abs(centred.sum()) < 1e-12
-    torch.testing.assert_close(shifted, centred, rtol=0, atol=1e-12)
-    assert clipped == also_clipped
+def test_the_result_sums_to_zero_and_ignores_a_constant_shift():
+    values = draw(33).exp()
+    result = centred(values, values.isfinite())
+    assert abs(result.sum()) < 1e-12
+    torch.testing.assert_close(centred(values - 75.0, values.isfinite()), result, rtol=0, atol=1e-12)
+
+
+def test_without_any_walker_nothing_is_left():
+    values = energies(math.nan, math.inf, 3.0)
+    assert torch.equal(centred(values, torch.zeros(3, dtype=torch.bool)), torch.zeros(3, dtype=torch.float64))
 
 
 def test_lost_walkers_are_put_onto_one_that_is_not():
@@ -66,3 +60,16 @@ def test_settings_that_must_be_positive():
         check_positive(rate=1.0, count=0)
     with pytest.raises(ValueError, match="rate=nan"):
         check_positive(rate=math.nan)
+
+
+@pytest.mark.parametrize("share", [-1e-9, 1.0, 2.0, math.nan])
+def test_settings_that_must_be_shares(share):
+    check_share(first=0.0, second=0.999)
+    with pytest.raises(ValueError, match=rf"second={share} must be in \[0, 1\)"):
+        check_share(first=0.5, second=share)
+
+
+def test_settings_that_must_be_one_of_a_few_words():
+    check_choice("shape", "round", ("round", "square"))
+    with pytest.raises(ValueError, match="shape='flat' must be one of round, square"):
+        check_choice("shape", "flat", ("round", "square"))

@@ -140,6 +140,13 @@ def test_a_parameter_used_outside_its_module_is_named(walkers):
         per_walker_scores(Forgotten().double(), walkers(2, 3), 2)
 
 
+def test_a_parameter_of_the_wavefunction_itself_is_named(walkers):
+    ansatz = Flat().double()
+    ansatz.factor = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"\['factor'\] must each belong to a module that is called"):
+        per_walker_scores(ansatz, walkers(2, 3), 2)
+
+
 def test_scores_do_not_see_a_constant_factor_of_psi(network, walkers):
     class Scaled(nn.Module):
         def __init__(self, inner):

@@ -8,6 +8,7 @@ import torch
 
 from qmcnet import FirstOrder, MolecularHamiltonian
 from qmcnet.hamiltonian import LocalEnergy
+from qmcnet.optimizers import least_squares
 from qmcnet.training.driver import CheckpointSettings, LoggingSettings
 from qmcnet.training.evaluation import Evaluation
 from qmcnet.training.optimization import Optimization
@@ -148,10 +149,23 @@ def test_retries_are_counted_anew_after_progress(tmp_path, make_run, poison_ener
 
 
 def test_an_optimizer_that_overflows_leaves_a_good_checkpoint(tmp_path, make_run, newest):
-    wild = {"optimizer": lambda ansatz: FirstOrder(ansatz, name="SGD", learning_rate=1e308, decay_steps=None)}
+    wild = {"optimizer": lambda ansatz: FirstOrder(ansatz, method=torch.optim.SGD, learning_rate=1e308)}
     with pytest.raises(Diverged):
         make_run(tmp_path, logging=LoggingSettings(every=1), **wild).train()
     assert finite(newest(tmp_path))
+
+
+def test_kernels_that_rounding_made_indefinite_are_reported_once_and_counted(tmp_path, make_run, monkeypatch, caplog):
+    calls, factorize = iter(range(1, 10**6)), least_squares.robust_cholesky
+
+    def lifted_now_and_then(matrix, rounding):
+        return factorize(matrix, rounding)._replace(lifted=torch.tensor(next(calls) in (2, 5)))
+
+    monkeypatch.setattr(least_squares, "robust_cholesky", lifted_now_and_then)
+    make_run(tmp_path).train()
+    assert [row["kernel_lifted"] for row in table(tmp_path)] == [0, 1, 0, 0, 1]
+    assert caplog.text.count("optimization up to step 2: rounding made 1 kernels of the optimiser indefinite") == 1
+    assert caplog.text.count("indefinite") == 1
 
 
 @pytest.mark.parametrize("counts", [{2}, range(1000)])

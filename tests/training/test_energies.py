@@ -5,39 +5,67 @@ Phys. Rev. A 82, 032509 (2010), doi:10.1103/PhysRevA.82.032509.
 """
 
 import time
+from functools import partial
 
 import pytest
 import torch
+from pytorch_optimizer import Lamb
 
-from qmcnet import VMC, EvaluationSettings, FermiNet, Metropolis, Molecule, PretrainingSettings, Spring
+from qmcnet import (
+    VMC,
+    Clipping,
+    EvaluationSettings,
+    FermiNet,
+    FirstOrder,
+    Kfac,
+    Metropolis,
+    Molecule,
+    PretrainingSettings,
+    Schedule,
+    Spring,
+)
 
 SYSTEMS = {
     # molecule, exact energy and tolerance in hartree, updates
-    "H": (Molecule.atom("H"), -0.5, 1e-3, 300),
-    "He": (Molecule.atom("He"), -2.903724377, 2e-3, 300),
+    "H": (Molecule.atom("H"), -0.5, 1e-4, 300),
+    "He": (Molecule.atom("He"), -2.903724377, 1e-3, 500),
     "H2": (Molecule.from_atoms([["H", 0, 0, 0], ["H", 0, 0, 1.4]]), -1.174475714, 2e-3, 300),
+}
+SPRING = partial(Spring, learning_rate=0.1, momentum=0.9, norm_constraint=1e-2)
+OPTIMIZERS = {
+    "spring": SPRING,
+    "minsr": partial(SPRING, momentum=0.0),
+    "kfac": Kfac,
+    "adam": partial(FirstOrder, learning_rate=1e-2),
+    "lamb": partial(FirstOrder, method=Lamb, learning_rate=1e-2),
 }
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_a_short_run_reaches_the_exact_energy_from_above(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [*((name, optimizer) for name in ("H", "He") for optimizer in OPTIMIZERS), ("H2", "spring")],
+)
+def test_a_short_run_reaches_the_exact_energy_from_above(name, optimizer, tmp_path):
     molecule, exact, tolerance, steps = SYSTEMS[name]
+    sizes = {"n_layers": 2, "hidden_one": 16, "hidden_two": 8, "n_determinants": 2, "cusp": name != "H"}
     run = VMC(
-        FermiNet(molecule, n_layers=2, hidden_one=16, hidden_two=8, n_determinants=2, seed=2, dtype=torch.float64),
+        FermiNet(molecule, **sizes, seed=2, dtype=torch.float64),
         tmp_path,
-        optimizer=lambda ansatz: Spring(ansatz, learning_rate=0.1, decay_steps=1000, norm_constraint=1e-2),
-        sampler=Metropolis(steps=12),
+        optimizer=OPTIMIZERS[optimizer],
+        clipping=Clipping(10.0),
+        schedule=Schedule(decay_steps=200),
+        sampler=Metropolis(steps=10),
         pretraining=PretrainingSettings(steps=100, basis="sto-3g", learning_rate=3e-3),
-        evaluation=EvaluationSettings(steps=300, burn_in=20),
+        evaluation=EvaluationSettings(steps=1000, target_error=tolerance / 4, burn_in=20),
         steps=steps,
-        batch_size=160,
+        batch_size=200,
         seed=2,
         device="cpu",
     )
     start = time.monotonic()
     result = run.train()
     minutes = (time.monotonic() - start) / 60
-    print(f"\n{name}: {result.energy} +- {result.standard_error} hartree, exact {exact}, {minutes:.2f} minutes")
+    print(f"\n{name} {optimizer}: {result.energy} +- {result.standard_error} hartree, exact {exact}, {minutes:.2f} min")
     assert result.stationary, result.reason
     assert result.standard_error < tolerance / 2
     assert result.energy < exact + tolerance

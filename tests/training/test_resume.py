@@ -8,8 +8,18 @@ import sys
 import pytest
 import torch
 import yaml
+from pytorch_optimizer import Lamb
 
-from qmcnet import EvaluationSettings, FirstOrder, PretrainingSettings
+from qmcnet import (
+    AveragingSettings,
+    Clipping,
+    EvaluationSettings,
+    FirstOrder,
+    Kfac,
+    PretrainingSettings,
+    Schedule,
+    Spring,
+)
 from qmcnet.training.burn_in import BurnIn
 from qmcnet.training.evaluation import Evaluation
 from qmcnet.training.interruption import Interrupted
@@ -118,7 +128,11 @@ def test_stopped_after_every_step(tmp_path, make_run, newest, uninterrupted):
 
 
 SETTINGS = {
-    "adam": {"optimizer": lambda ansatz: FirstOrder(ansatz, learning_rate=1e-2, decay_steps=3)},
+    "adam": {"optimizer": lambda ansatz: FirstOrder(ansatz, learning_rate=1e-2), "schedule": Schedule(decay_steps=3)},
+    "lamb": {"optimizer": lambda ansatz: FirstOrder(ansatz, method=Lamb), "schedule": Schedule("cosine", 9, 2)},
+    "minsr": {"optimizer": lambda ansatz: Spring(ansatz, momentum=0.0), "clipping": Clipping(3.0, "mean", "tanh")},
+    "kfac": {"optimizer": lambda ansatz: Kfac(ansatz, inverse_every=2), "averaging": AveragingSettings("exponential")},
+    "equal weights": {"averaging": AveragingSettings("equal", start=1)},
     "no pretraining": {"pretraining": PretrainingSettings(steps=0)},
     "float32, odd sizes": {
         "network": {

@@ -1,5 +1,6 @@
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -7,11 +8,14 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qmcnet import (
+    AveragingSettings,
+    Clipping,
     EvaluationSettings,
     FermiNet,
     FirstOrder,
     Metropolis,
     Molecule,
+    Schedule,
     Spring,
     TorchFuncLaplacian,
     build,
@@ -130,7 +134,10 @@ def test_fewer_steps_than_trained_evaluates_what_there_is(tmp_path, make_run, st
         {},
         {
             "network": {"full_determinants": False, "envelope": "diagonal", "cusp": True, "dtype": torch.float32},
-            "optimizer": lambda ansatz: FirstOrder(ansatz, name="AdamW", options={"weight_decay": 0.1}),
+            "optimizer": lambda ansatz: FirstOrder(ansatz, method=partial(torch.optim.AdamW, weight_decay=0.1)),
+            "clipping": Clipping(7.0, "mean", "tanh"),
+            "schedule": Schedule("cosine", 30, 2),
+            "averaging": AveragingSettings("exponential", 0.8, 1),
             "sampler": Metropolis(steps=3, n_blocks=None),
             "laplacian": TorchFuncLaplacian(),
             "seed": 5,

@@ -1,0 +1,176 @@
+"""KFAC: natural-gradient descent with Kronecker-factored curvature.
+
+Inputs and signals of every layer come from hooks that are active in the scoring pass alone. What differs from kfac-jax
+as FermiNet uses it: the curvature is that of centred scores (a term of rank one in each block, exact for a linear
+layer that is called once), the gradient is that of half the energy, the inverses come from eigen-decompositions that
+serve several updates, every parameter outside of linear layers has a full or, where it is large, a diagonal block of
+its own, and there is neither momentum nor an adapted damping.
+
+References:
+    Martens, Grosse, ICML 2015, arXiv:1503.05671;
+    Pfau, Spencer, Matthews, Foulkes, Phys. Rev. Research 2, 033429 (2020), doi:10.1103/PhysRevResearch.2.033429.
+
+Letters: B walkers, P parameters.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock
+from qmcnet.optimizers.gradient import centred, check_positive, check_share, without_lost_walkers
+from qmcnet.optimizers.operator import LayerScores, Slot, add_to_parameters, split_columns
+from qmcnet.optimizers.scores import chunk_layers, parameter_starts, single_layer
+
+
+@dataclass
+class Measurement:
+    """What one batch says about the parameters of a block.
+
+    Attributes:
+        block: how their curvature is averaged.
+        slots: where they stand in the vector of all parameters.
+        gradient: of half the energy, shape (F_out, F_in).
+        averages: of the curvature.
+    """
+
+    block: Block
+    slots: tuple[Slot, ...]
+    gradient: Tensor
+    averages: Averages
+
+    def __add__(self, other: "Measurement") -> "Measurement":
+        """Add the share of another chunk of walkers."""
+        averages = {name: value + other.averages[name] for name, value in self.averages.items()}
+        return Measurement(self.block, self.slots, self.gradient + other.gradient, averages)
+
+
+class Kfac:
+    """Divides the gradient by running averages of block-diagonal curvature, within a norm constraint.
+
+    The step is -rate F^-1 g with g = <(E_L - <E_L>) O>, shortened where rate^2 g^T F^-1 g exceeds the constraint.
+    """
+
+    def __init__(
+        self,
+        ansatz: nn.Module,
+        *,
+        learning_rate: float = 0.05,
+        damping: float = 1e-3,
+        norm_constraint: float = 1e-3,
+        covariance_decay: float = 0.95,
+        inverse_every: int = 10,
+        largest_full_block: int = 512,
+        chunk_size: int = 1024,
+    ) -> None:
+        """Start without averages.
+
+        Args:
+            ansatz: the wavefunction to optimise.
+            learning_rate: learning rate, which a schedule scales.
+            damping: added to the curvature, dimensionless.
+            norm_constraint: largest squared length of a change in the metric of the curvature.
+            covariance_decay: share of the averages that is kept at an update, in [0, 1).
+            inverse_every: updates from one decomposition of the averages to the next; the first ones all decompose.
+            largest_full_block: entries of a parameter outside of linear layers above which its block is diagonal.
+            chunk_size: walkers differentiated at once.
+
+        Raises:
+            ValueError: for a setting out of range.
+        """
+        check_positive(learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint)
+        check_positive(inverse_every=inverse_every, largest_full_block=largest_full_block, chunk_size=chunk_size)
+        check_share(covariance_decay=covariance_decay)
+        self.settings = {"learning_rate": learning_rate, "damping": damping, "norm_constraint": norm_constraint}
+        self.settings |= {"covariance_decay": covariance_decay, "inverse_every": inverse_every}
+        self.settings |= {"largest_full_block": largest_full_block, "chunk_size": chunk_size}
+        self.ansatz, self.learning_rate, self.damping = ansatz, learning_rate, damping
+        self.norm_constraint, self.decay, self.inverse_every = norm_constraint, covariance_decay, inverse_every
+        self.largest_full_block, self.chunk_size, self.step = largest_full_block, chunk_size, 0
+        self.weight = torch.zeros(())  # of all batches in the averages, which approaches one
+        self.averages: dict[int, Averages] = {}
+        self.parts: dict[int, Averages] = {}
+
+    @torch.no_grad()
+    def update(self, positions: Tensor, local_energy: Tensor, scale: float = 1.0) -> dict[str, Tensor | float]:
+        """Change the parameters of the ansatz once.
+
+        Args:
+            positions: electron positions, shape (B, N, 3), in bohr.
+            local_energy: shape (B,), in hartree; walkers where it is not finite are left out.
+            scale: multiplies the learning rate.
+
+        Returns:
+            Statistics of the update.
+        """
+        finite = torch.isfinite(local_energy)
+        measured = self._measure(without_lost_walkers(positions, local_energy), centred(local_energy, finite), finite)
+        self._remember(measured, finite.any())
+        gradient = positions.new_zeros(sum(parameter.numel() for parameter in self.ansatz.parameters()))
+        direction = gradient.clone()
+        for start, part in measured.items():
+            step = part.block.divide(part.gradient, self.parts[start], self.damping)
+            for vector, value in ((gradient, part.gradient), (direction, step)):
+                for slot, share in split_columns(part.slots, value):
+                    slot.matrix(vector).copy_(share)
+        rate = self.learning_rate * scale
+        length = rate**2 * (gradient @ direction)
+        change = -rate * direction * (self.norm_constraint / length).sqrt().clamp(max=1)
+        change = torch.where(finite.any(), change, 0)
+        add_to_parameters(self.ansatz, change)
+        return {"grad_norm": 2 * gradient.norm(), "update_norm": change.norm(), "learning_rate": rate}
+
+    def _measure(self, positions: Tensor, energies: Tensor, finite: Tensor) -> dict[int, Measurement]:
+        """Gradient and curvature of this batch, by where the first parameter of a block starts."""
+        starts, _ = parameter_starts(self.ansatz)
+        weights = (finite.double() / finite.sum().clamp(min=1)).to(positions.dtype)
+        tensors = (positions, weights, weights * energies.to(positions.dtype))
+        total: dict[int, Measurement] = {}
+        for chunk, weight, pull in zip(*(tensor.split(self.chunk_size) for tensor in tensors), strict=True):
+            layers, others = chunk_layers(self.ansatz, chunk, starts)
+            blocks: list[tuple[LayerScores, Block]] = [(layer, KroneckerBlock()) for layer in layers]
+            for start, scores in others.items():
+                small = scores[0].numel() <= self.largest_full_block
+                blocks.append((single_layer({start: scores}), FullBlock() if small else DiagonalBlock()))
+            for layer, block in blocks:
+                with torch.inference_mode():  # products are faster there
+                    gradient = (layer.signals * pull[:, None, None]).flatten(0, 1).mT @ layer.inputs.flatten(0, 1)
+                    part = Measurement(block, layer.slots, gradient, block.measure(layer, weight))
+                start = layer.slots[0].start
+                total[start] = total[start] + part if start in total else part
+        return total
+
+    def _remember(self, measured: dict[int, Measurement], any_finite: Tensor) -> None:
+        """Update the running averages and, when it is time, their decompositions."""
+        self.step += 1
+        decompose = self.step <= self.inverse_every or self.step % self.inverse_every == 0
+        # A batch without a finite walker says nothing: it must neither poison the averages nor shrink them.
+        share = (1 - self.decay) * any_finite.double()
+        self.weight = self.weight.to(share) * (1 - share) + share
+        for start, part in measured.items():
+            new = {name: torch.where(any_finite, share * value, 0) for name, value in part.averages.items()}
+            if start in self.averages:
+                new = {name: value + (1 - share) * self.averages[start][name] for name, value in new.items()}
+            self.averages[start] = new
+            if decompose:
+                scale = 1 / self.weight.clamp(min=1 - self.decay)
+                self.parts[start] = part.block.decompose({name: value * scale for name, value in new.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"step": self.step, "weight": self.weight, "averages": self.averages, "parts": self.parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        device = next(self.ansatz.parameters()).device
+        self.step, self.weight = state["step"], state["weight"]
+        self.averages, self.parts = (
+            {start: {name: value.to(device) for name, value in part.items()} for start, part in state[key].items()}
+            for key in ("averages", "parts")
+        )

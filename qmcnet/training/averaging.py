@@ -1,0 +1,91 @@
+"""Averages of the parameters over optimisation steps, which are evaluated instead of the last ones.
+
+Single updates scatter the parameters about where the optimiser is heading; their average scatters less.
+
+References:
+    Izmailov et al., UAI 2018, arXiv:1803.05407 (equal weights).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class AveragingSettings:
+    """Which average of the parameters is evaluated.
+
+    Attributes:
+        weights: 'exponential', 'equal', or 'none' to evaluate the parameters of the last step.
+        decay: share of an exponential average that is kept at a step; 1 / (1 - decay) steps count.
+        start: optimisation steps made before the average begins.
+    """
+
+    weights: str = "none"
+    decay: float = 0.99
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: for unknown weights or a number out of range.
+        """
+        if self.weights not in ("none", "exponential", "equal"):
+            raise ValueError(f"averaging weights={self.weights!r} must be none, exponential or equal")
+        if not 0 < self.decay < 1:
+            raise ValueError(f"averaging decay={self.decay} must be between 0 and 1")
+        if self.start < 0:
+            raise ValueError(f"averaging start={self.start} must not be negative")
+
+
+class ParameterAverage:
+    """Running average of the parameters of a wavefunction."""
+
+    def __init__(self, ansatz: nn.Module, settings: AveragingSettings) -> None:
+        """Prepare an empty average.
+
+        Args:
+            ansatz: the wavefunction.
+            settings: which average.
+        """
+        self.ansatz, self.settings = ansatz, settings
+        self.count, self.values = 0, list[Tensor]()
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the parameters of the wavefunction.
+
+        Args:
+            step: optimisation steps made.
+        """
+        if self.settings.weights == "none" or step <= self.settings.start:
+            return
+        self.count += 1
+        if self.count == 1:
+            self.values = [parameter.detach().clone() for parameter in self.ansatz.parameters()]
+            return
+        share = 1 / self.count if self.settings.weights == "equal" else 1 - self.settings.decay
+        torch._foreach_lerp_(self.values, list(self.ansatz.parameters()), share)
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Give the wavefunction its average parameters, if there are any."""
+        if self.count:
+            for parameter, value in zip(self.ansatz.parameters(), self.values, strict=True):
+                parameter.copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"count": self.count, "values": self.values}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        device = next(self.ansatz.parameters()).device
+        self.count, self.values = state["count"], [value.to(device, copy=True) for value in state["values"]]

@@ -1,0 +1,145 @@
+import math
+
+import pytest
+import torch
+
+from qmcnet.optimizers import Clipping
+
+SHAPES = ["hard", "tanh"]
+CENTERS = ["median", "mean"]
+
+
+def energies(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+BATCH = energies(-1.0, 1.0, 0.0, -2.0, 16.0)
+# Median 0 and mean absolute deviation (1 + 1 + 0 + 2 + 16) / 5; mean 14 / 5 and (3.8 + 1.8 + 2.8 + 4.8 + 13.2) / 5.
+WINDOWS = {"median": (0.0, 4.0), "mean": (2.8, 5.28)}
+
+
+def draw(count, seed=0):
+    return torch.randn(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("center", "edge"), [("median", 8.0), ("mean", 13.36)])
+def test_a_hard_window_cuts_at_its_edges(center, edge, sign):
+    clipped, stats = Clipping(width=2.0, center=center)(sign * BATCH)
+    torch.testing.assert_close(clipped, sign * energies(-1.0, 1.0, 0.0, -2.0, edge), rtol=1e-14, atol=1e-14)
+    assert stats["outliers"] == 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("center", CENTERS)
+def test_a_soft_window_bends_energies_by_tanh(center, sign):
+    middle, deviation = WINDOWS[center]
+    clipped, stats = Clipping(width=2.0, center=center, shape="tanh")(sign * BATCH)
+    window = 2 * deviation
+    bent = [sign * (middle + window * math.tanh((value - middle) / window)) for value in BATCH.tolist()]
+    torch.testing.assert_close(clipped, energies(*bent), rtol=1e-13, atol=1e-13)
+    assert stats["outliers"] == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("center", "width", "count"),
+    [("median", 4.01, 0), ("median", 0.26, 2), ("median", 0.24, 4), ("mean", 2.51, 0), ("mean", 0.9, 2)],
+)
+def test_outliers_are_the_energies_outside_of_the_window(center, width, count, shape):
+    _, stats = Clipping(width=width, center=center, shape=shape)(BATCH)
+    assert stats["outliers"] == count
+
+
+def test_the_default_is_five_deviations_about_the_median():
+    values = draw(99)
+    values[3] = 1e6
+    deviation = (values - values.median()).abs().mean()
+    clipped, _ = Clipping()(values)
+    expected = values.clone()
+    expected[3] = values.median() + 5 * deviation
+    torch.testing.assert_close(clipped, expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("center", CENTERS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_energies_that_are_not_finite_pass_and_move_nothing(bad, center, shape):
+    clip = Clipping(width=1.5, center=center, shape=shape)
+    expected, stats = clip(BATCH)
+    clipped, with_bad = clip(torch.cat([BATCH[:2], energies(bad), BATCH[2:], energies(bad)]))
+    torch.testing.assert_close(clipped[[0, 1, 3, 4, 5]], expected, rtol=0, atol=0)
+    assert with_bad["outliers"] == stats["outliers"] == 1
+    for value in clipped[[2, 6]].tolist():
+        assert value == bad or (math.isnan(value) and math.isnan(bad))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_a_batch_without_a_finite_energy_stays_as_it_is(center, shape):
+    clipped, stats = Clipping(center=center, shape=shape)(energies(math.nan, math.inf))
+    assert math.isnan(clipped[0])
+    assert clipped[1] == math.inf
+    assert stats["outliers"] == 0
+
+
+def test_without_a_width_energies_are_left_alone():
+    values = energies(-1.0, math.nan, 1e9, -math.inf)
+    clipped, stats = Clipping(width=None)(values)
+    torch.testing.assert_close(clipped, values, rtol=0, atol=0, equal_nan=True)
+    assert stats["outliers"] == 0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("center", CENTERS)
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_equal_energies_have_no_window_and_stay(count, center, shape):
+    values = torch.full((count,), -75.3, dtype=torch.float64)
+    clipped, stats = Clipping(center=center, shape=shape)(values)
+    torch.testing.assert_close(clipped, values, rtol=1e-15, atol=0)
+    assert stats["outliers"] == 0
+
+
+@pytest.mark.parametrize("center", CENTERS)
+def test_a_window_that_is_wide_enough_changes_nothing(center):
+    values = draw(50)
+    clipped, stats = Clipping(width=100.0, center=center)(values)
+    torch.testing.assert_close(clipped, values, rtol=0, atol=1e-14)
+    assert stats["outliers"] == 0
+    bent, _ = Clipping(width=1e6, center=center, shape="tanh")(values)
+    torch.testing.assert_close(bent, values, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("center", CENTERS)
+def test_a_soft_window_keeps_the_order_and_stays_inside(center):
+    values = draw(41, seed=1).exp()
+    clipped, _ = Clipping(width=1.0, center=center, shape="tanh")(values)
+    middle = values.median() if center == "median" else values.mean()
+    assert ((clipped - middle).abs() < (values - middle).abs().mean()).all()
+    assert torch.equal(clipped.argsort(), values.argsort())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_a_constant_shift_passes_through(center, shape):
+    values, clip = draw(33, seed=2).exp(), Clipping(width=2.0, center=center, shape=shape)
+    clipped, stats = clip(values)
+    shifted, also = clip(values - 75.0)
+    torch.testing.assert_close(shifted, clipped - 75.0, rtol=0, atol=1e-12)
+    assert stats["outliers"] == also["outliers"] > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 0.0}, "width=0.0 must be positive"),
+        ({"width": -1.0}, "width=-1.0 must be positive"),
+        ({"width": math.nan}, "width=nan must be positive"),
+        ({"width": math.inf}, "width=inf must be positive and finite"),
+        ({"center": "mode"}, "center='mode' must be one of mean, median"),
+        ({"shape": "soft"}, "shape='soft' must be one of hard, tanh"),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Clipping(**settings)

@@ -1,0 +1,150 @@
+import pytest
+import torch
+
+from qmcnet.optimizers.curvature import DiagonalBlock, FullBlock, KroneckerBlock, eigh
+from qmcnet.optimizers.operator import LayerScores, Slot
+
+N_IN, N_OUT = 5, 3
+
+
+def draw(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def shares(count):
+    """Weights of walkers, one of which is lost."""
+    weights = draw(count, seed=2).exp()
+    weights[count // 2] = 0
+    return weights / weights.sum()
+
+
+def linear_layer(n_walkers=8, n_rows=4, bias=True):
+    """Inputs and signals with means, and a column of ones as a bias has it."""
+    inputs = draw(n_walkers, n_rows, N_IN) + 0.7
+    if bias:
+        inputs[..., -1] = 1
+    return LayerScores(inputs, draw(n_walkers, n_rows, N_OUT, seed=3) - 0.4, (Slot(0, N_OUT, N_IN),))
+
+
+def single_row(n_walkers=20, width=6):
+    inputs = (draw(n_walkers, width) @ draw(width, width, seed=4) + 0.5)[:, None]
+    return LayerScores(inputs, torch.ones(n_walkers, 1, 1, dtype=torch.float64), (Slot(0, 1, width),))
+
+
+def total(parts):
+    first, *others = parts
+    return {name: first[name] + sum(other[name] for other in others) for name in first}
+
+
+def halves(layer, weights):
+    """The same walkers in two chunks."""
+    for part in (slice(0, 3), slice(3, None)):
+        yield LayerScores(layer.inputs[part], layer.signals[part], layer.slots), weights[part]
+
+
+def test_covariances_of_a_linear_layer_are_averages_over_walkers_and_rows():
+    layer, weights = linear_layer(), shares(8)
+    averages = KroneckerBlock().measure(layer, weights)
+    inputs, signals = torch.zeros(N_IN, N_IN).double(), torch.zeros(N_OUT, N_OUT).double()
+    input_mean, signal_mean = torch.zeros(N_IN).double(), torch.zeros(N_OUT).double()
+    for walker in range(8):
+        for row in range(4):
+            x, s = layer.inputs[walker, row], layer.signals[walker, row]
+            inputs += weights[walker] * torch.outer(x, x) / 4
+            signals += weights[walker] * torch.outer(s, s)
+            input_mean += weights[walker] * x / 4
+            signal_mean += weights[walker] * s / 4
+    expected = {"inputs": inputs, "signals": signals, "input_mean": input_mean, "signal_mean": 2 * signal_mean}
+    assert averages.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(averages[name], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("damping", [1e-6, 1e-3, 0.3])
+def test_kronecker_division_is_the_dense_solve(damping, bias):
+    layer, weights, gradient = linear_layer(bias=bias), shares(8), draw(N_OUT, N_IN, seed=5)
+    block = KroneckerBlock()
+    averages = block.measure(layer, weights)
+    pi = ((averages["inputs"].trace() / N_IN) / (averages["signals"].trace() / N_OUT)).sqrt()
+    damped_inputs = averages["inputs"] + pi * damping**0.5 * torch.eye(N_IN).double()
+    damped_signals = averages["signals"] + damping**0.5 / pi * torch.eye(N_OUT).double()
+    mean = torch.outer(averages["signal_mean"], averages["input_mean"]).flatten()
+    curvature = torch.kron(damped_signals, damped_inputs) - torch.outer(mean, mean)
+    expected = torch.linalg.solve(curvature, gradient.flatten()).view(N_OUT, N_IN)
+    step = block.divide(gradient, block.decompose(averages), damping)
+    assert (step - expected).norm() < 1e-8 * expected.norm()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_split_of_the_damping_does_not_depend_on_how_a_layer_is_scaled(scale):
+    layer, weights, gradient = linear_layer(), shares(8), draw(N_OUT, N_IN, seed=5)
+    scaled = LayerScores(layer.inputs * scale, layer.signals / scale, layer.slots)
+    block = KroneckerBlock()
+    step, again = (block.divide(gradient, block.decompose(block.measure(x, weights)), 0.1) for x in (layer, scaled))
+    torch.testing.assert_close(again, step, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [KroneckerBlock(), FullBlock(), DiagonalBlock()])
+def test_much_damping_divides_by_the_damping_alone(block):
+    layer = linear_layer() if isinstance(block, KroneckerBlock) else single_row(8)
+    gradient = draw(layer.signals.shape[-1], layer.inputs.shape[-1], seed=5)
+    step = block.divide(gradient, block.decompose(block.measure(layer, shares(8))), 1e16)
+    torch.testing.assert_close(step * 1e16, gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_a_layer_that_is_called_once_has_its_exact_covariance():
+    inputs = draw(30, 1, N_IN) + 2.0
+    layer = LayerScores(inputs, torch.ones(30, 1, 1, dtype=torch.float64), (Slot(0, 1, N_IN),))
+    weights, gradient, block = shares(30), draw(1, N_IN, seed=5), KroneckerBlock()
+    flat = inputs[:, 0] - weights @ inputs[:, 0]
+    covariance = (flat * weights[:, None]).T @ flat
+    expected = torch.linalg.solve(covariance, gradient[0])
+    step = block.divide(gradient, block.decompose(block.measure(layer, weights)), 1e-20)[0]
+    assert (step - expected).norm() < 1e-8 * expected.norm()
+
+
+@pytest.mark.parametrize("damping", [1e-6, 1e-3, 0.3])
+def test_full_division_is_the_dense_solve_with_the_covariance(damping):
+    layer, weights, gradient, block = single_row(), shares(20), draw(1, 6, seed=5), FullBlock()
+    flat = layer.inputs[:, 0] - weights @ layer.inputs[:, 0]
+    covariance = (flat * weights[:, None]).T @ flat
+    expected = torch.linalg.solve(covariance + damping * torch.eye(6).double(), gradient[0])
+    step = block.divide(gradient, block.decompose(block.measure(layer, weights)), damping)[0]
+    assert (step - expected).norm() < 1e-9 * expected.norm()
+
+
+@pytest.mark.parametrize("damping", [1e-6, 1e-3, 0.3])
+def test_diagonal_division_is_by_damped_variances(damping):
+    layer, weights, gradient, block = single_row(), shares(20), draw(1, 6, seed=5), DiagonalBlock()
+    flat = layer.inputs[:, 0] - weights @ layer.inputs[:, 0]
+    expected = gradient[0] / (weights @ flat.square() + damping)
+    step = block.divide(gradient, block.decompose(block.measure(layer, weights)), damping)[0]
+    torch.testing.assert_close(step, expected, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("block", [KroneckerBlock(), FullBlock(), DiagonalBlock()])
+def test_chunks_of_walkers_add_up(block):
+    layer = linear_layer() if isinstance(block, KroneckerBlock) else single_row(8)
+    weights = shares(8)
+    whole, parts = block.measure(layer, weights), total([block.measure(*part) for part in halves(layer, weights)])
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [KroneckerBlock(), FullBlock(), DiagonalBlock()])
+def test_a_score_that_never_varies_is_divided_by_the_damping(block):
+    inputs, signals = torch.ones(4, 1, 1, dtype=torch.float64), torch.ones(4, 1, 1, dtype=torch.float64)
+    averages = block.measure(LayerScores(inputs, signals, (Slot(0, 1, 1),)), torch.full((4,), 0.25).double())
+    step = block.divide(torch.ones(1, 1, dtype=torch.float64), block.decompose(averages), 1e-2)
+    expected = 1 / (1.1**2 - 1) if isinstance(block, KroneckerBlock) else 100  # (1 + 0.1) (1 + 0.1) - 1
+    assert step.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_eigenvalues_below_zero_are_rounding_and_a_lost_matrix_says_so():
+    matrix = torch.diag(torch.tensor([2.0, -1e-9, 0.5], dtype=torch.float64))
+    values, basis = eigh(matrix)
+    assert values.tolist() == pytest.approx([0, 0.5, 2])
+    torch.testing.assert_close(basis * values @ basis.mT, matrix.clamp(min=0), rtol=1e-12, atol=1e-12)
+    matrix[0, 1] = torch.nan
+    assert eigh(matrix)[0].isnan().all()

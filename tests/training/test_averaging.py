@@ -1,0 +1,144 @@
+import pytest
+import torch
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from qmcnet import AveragingSettings, EvaluationSettings, FermiNet, Molecule, load
+from qmcnet.training.averaging import ParameterAverage
+from qmcnet.training.checkpoint import Checkpoints
+from qmcnet.training.evaluation import Evaluation
+from qmcnet.training.interruption import Interrupted
+from qmcnet.training.optimization import Optimization
+
+SIZES = {"n_layers": 1, "hidden_one": 4, "hidden_two": 2, "n_determinants": 1, "dtype": torch.float64}
+EXPONENTIAL = AveragingSettings("exponential", decay=0.6)
+
+
+def vector(ansatz):
+    return parameters_to_vector(ansatz.parameters()).detach().clone()
+
+
+def visited(settings, count=7):
+    """Random parameter sets that an average has seen, and the wavefunction and average after them."""
+    ansatz = FermiNet(Molecule.atom("He"), **SIZES)
+    average = ParameterAverage(ansatz, settings)
+    generator = torch.Generator().manual_seed(0)
+    sets = [torch.randn(len(vector(ansatz)), generator=generator, dtype=torch.float64) for _ in range(count)]
+    for step, values in enumerate(sets, 1):
+        vector_to_parameters(values.clone(), ansatz.parameters())
+        average.update(step)
+    return sets, ansatz, average
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_equal_weights_give_the_mean_of_the_sets_after_the_start(start):
+    sets, ansatz, average = visited(AveragingSettings("equal", start=start))
+    assert average.count == 7 - start
+    average.apply()
+    torch.testing.assert_close(vector(ansatz), torch.stack(sets[start:]).mean(0), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_exponential_weights_follow_the_recursion(start):
+    sets, ansatz, average = visited(AveragingSettings("exponential", decay=0.8, start=start))
+    expected = sets[start]
+    for values in sets[start + 1 :]:
+        expected = 0.8 * expected + 0.2 * values
+    average.apply()
+    torch.testing.assert_close(vector(ansatz), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [AveragingSettings(), AveragingSettings("equal", start=7)])
+def test_without_an_average_the_last_parameters_stay(settings):
+    sets, ansatz, average = visited(settings)
+    average.apply()
+    assert average.count == 0
+    assert torch.equal(vector(ansatz), sets[-1])
+
+
+def test_a_restored_average_continues_exactly():
+    _, ansatz, average = visited(EXPONENTIAL)
+    other = ParameterAverage(FermiNet(Molecule.atom("He"), **SIZES), EXPONENTIAL)
+    other.load_state_dict(average.state_dict())
+    for one in (average, other):
+        vector_to_parameters(torch.linspace(0, 1, len(vector(ansatz)), dtype=torch.float64), one.ansatz.parameters())
+        one.update(8)
+        one.apply()
+    assert torch.equal(vector(ansatz), vector(other.ansatz))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": "ema"}, "weights='ema' must be none, exponential or equal"),
+        ({"decay": 1.0}, "decay=1.0 must be between 0 and 1"),
+        ({"decay": 0.0}, "decay=0.0 must be between 0 and 1"),
+        ({"start": -1}, "start=-1 must not be negative"),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AveragingSettings(**settings)
+
+
+@pytest.fixture
+def parameters_by_step(monkeypatch):
+    """Parameters after every optimisation step of this process."""
+    seen, advance = [], Optimization.advance
+
+    def record(self):
+        row = advance(self)
+        seen.append(vector(self.simulation.ansatz))
+        return row
+
+    monkeypatch.setattr(Optimization, "advance", record)
+    return seen
+
+
+def test_a_run_evaluates_the_average_and_keeps_the_last_parameters(tmp_path, make_run, parameters_by_step):
+    run = make_run(tmp_path, averaging=EXPONENTIAL)
+    result = run.train()
+    expected = parameters_by_step[0]
+    for values in parameters_by_step[1:]:
+        expected = 0.6 * expected + 0.4 * values
+    torch.testing.assert_close(vector(run.ansatz), expected, rtol=1e-12, atol=1e-12)
+    assert torch.equal(vector(load(tmp_path, device="cpu").ansatz), vector(run.ansatz))
+    trained = Checkpoints(tmp_path / "checkpoints", 1).load_newest(Evaluation.order)[1]["simulation"]["ansatz"]
+    plain = make_run(tmp_path / "plain")
+    assert plain.train().energy != result.energy
+    assert all(torch.equal(value, trained[name]) for name, value in plain.ansatz.state_dict().items())
+
+
+def test_the_last_parameters_can_be_evaluated_too(tmp_path, make_run, parameters_by_step):
+    make_run(tmp_path, averaging=EXPONENTIAL).train()
+    settings = EvaluationSettings(steps=20, min_steps=10, burn_in=3)
+    run = load(tmp_path, device="cpu")
+    average = run.evaluate(settings)
+    last = run.evaluate(settings, averaged=False)
+    assert torch.equal(vector(run.ansatz), parameters_by_step[-1])
+    assert average.energy != last.energy
+    assert (tmp_path / "evaluation" / "burn_in=3,averaged=false" / "result.json").exists()
+
+
+def test_an_unevaluated_run_is_loaded_with_its_average(tmp_path, make_run, stop_at):
+    run = make_run(tmp_path, averaging=EXPONENTIAL)
+    stop_at(Optimization, 4)
+    with pytest.raises(Interrupted):
+        run.train()
+    last = vector(run.ansatz)
+    loaded = vector(load(tmp_path, device="cpu").ansatz)
+    assert not torch.equal(loaded, last)
+    assert (loaded - last).norm() < 0.5 * last.norm()
+
+
+def test_stopped_in_the_evaluation_of_an_average(tmp_path, make_run, stop_at):
+    whole = make_run(tmp_path / "whole", averaging=EXPONENTIAL).train()
+    stop_at(Evaluation, 9)
+    with pytest.raises(Interrupted):
+        make_run(tmp_path / "stopped", averaging=EXPONENTIAL).train()
+    assert make_run(tmp_path / "stopped", averaging=EXPONENTIAL).train().energy == whole.energy
+
+
+def test_extended_from_the_last_parameters_and_not_from_the_average(tmp_path, make_run):
+    make_run(tmp_path / "extended", averaging=EXPONENTIAL, steps=3).train()
+    extended = make_run(tmp_path / "extended", averaging=EXPONENTIAL, steps=6).train()
+    assert extended.energy == make_run(tmp_path / "at once", averaging=EXPONENTIAL, steps=6).train().energy
