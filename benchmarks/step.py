@@ -1,8 +1,9 @@
 """Where does the time of a training iteration go, and how long does a user wait for the first one?
 
-One iteration is ten all-electron moves, the local energy and an update by one of the optimisers. `standard` is FermiNet with 4 layers
-of 256 and 32 features and 16 full determinants, `quick` the network and walkers of preset=quick; float32. The first
-step is the wall time of a cold `qmcnet-train` with one step and no pretraining, with the default burn-in and without.
+One iteration is ten all-electron moves, the local energy and an update by one of the optimisers. `standard` is FermiNet
+with 4 layers of 256 and 32 features and 16 full determinants, `quick` the network and walkers of preset=quick; float32.
+The first step is the wall time of a cold `qmcnet-train` with one step and no pretraining, with the default burn-in and
+without.
 
     python benchmarks/step.py [--threads 1] [--repeats 7] [--compile] [--first-steps 3] [--json FILE]
 """

@@ -27,17 +27,17 @@ from qmcnet import (
 
 SYSTEMS = {
     # molecule, exact energy and tolerance in hartree, updates
-    "H": (Molecule.atom("H"), -0.5, 1e-4, 300),
-    "He": (Molecule.atom("He"), -2.903724377, 1e-3, 500),
+    "H": (Molecule.atom("H"), -0.5, 1e-4, 500),
+    "He": (Molecule.atom("He"), -2.903724377, 1e-3, 900),
     "H2": (Molecule.from_atoms([["H", 0, 0, 0], ["H", 0, 0, 1.4]]), -1.174475714, 2e-3, 300),
 }
 SPRING = partial(Spring, learning_rate=0.1, momentum=0.9, norm_constraint=1e-2)
 OPTIMIZERS = {
     "spring": SPRING,
     "minsr": partial(SPRING, momentum=0.0),
-    "kfac": Kfac,
+    "kfac": partial(Kfac, learning_rate=0.1),
     "adam": partial(FirstOrder, learning_rate=1e-2),
-    "lamb": partial(FirstOrder, method=Lamb, learning_rate=1e-2),
+    "lamb": partial(FirstOrder, method=partial(Lamb, adam_debias=True), learning_rate=3e-2),
 }
 
 
@@ -53,10 +53,10 @@ def test_a_short_run_reaches_the_exact_energy_from_above(name, optimizer, tmp_pa
         tmp_path,
         optimizer=OPTIMIZERS[optimizer],
         clipping=Clipping(10.0),
-        schedule=Schedule(decay_steps=200),
+        schedule=Schedule(decay_steps=150),
         sampler=Metropolis(steps=10),
         pretraining=PretrainingSettings(steps=100, basis="sto-3g", learning_rate=3e-3),
-        evaluation=EvaluationSettings(steps=1000, target_error=tolerance / 4, burn_in=20),
+        evaluation=EvaluationSettings(steps=1500, target_error=tolerance / 4, burn_in=20),
         steps=steps,
         batch_size=200,
         seed=2,
