@@ -15,6 +15,9 @@ from qmcnet.laplacian.kernels import linear
 # Numbers in a block of products: a CPU keeps them in its cache, a GPU wants few large pieces.
 BLOCK = {"cpu": 2**18, "cuda": 2**25}
 
+# Numbers of a score that are multiplied at once: enough for a product to outweigh the addition of its result.
+PIECE = 2**13
+
 
 def layer_gram(inputs: Tensor, signals: Tensor) -> Tensor:
     """Kernel of a layer, by whichever way multiplies less: row by row, or through the scores.
@@ -58,7 +61,7 @@ def rows_gram(inputs: Tensor, signals: Tensor) -> Tensor:
 
 
 def scores_gram(inputs: Tensor, signals: Tensor) -> Tensor:
-    """Kernel of a layer through its scores, a few output features at once.
+    """Kernel of a layer through its scores, a few output features at once, which bounds the memory.
 
     Args:
         inputs: shape (B, M, F_in).
@@ -68,9 +71,11 @@ def scores_gram(inputs: Tensor, signals: Tensor) -> Tensor:
         Kernel in float64, shape (B, B).
     """
     n_walkers, _, n_in = inputs.shape
-    size = max(1, block_numbers(inputs) // (n_walkers * n_in))
-    scores = (part.mT @ inputs for part in signals.split(size, -1))  # (B, part of F_out, F_in)
-    return torch.stack([folded_gram([part.flatten(1)[None]]) for part in scores]).sum(0)
+    kernel = inputs.new_zeros(n_walkers, n_walkers, dtype=torch.float64)
+    for part in signals.split(max(1, PIECE // n_in), -1):
+        scores = part.mT @ inputs  # (B, part of F_out, F_in)
+        kernel += folded_gram([scores.flatten(1)[None]])
+    return kernel
 
 
 def folded_gram(factors: Sequence[Tensor]) -> Tensor:
