@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from common import machine, print_table, store, system
 from figures import averaged, plot, read_csv, summary, write_csv
-from prime_sr import PrimeSR
 from pytorch_optimizer import Lamb
 
 from qmcnet import FermiNet, ForwardLaplacian, Metropolis, MolecularHamiltonian, PretrainingSettings
@@ -80,7 +79,7 @@ def contestants(constraint: float) -> dict[str, tuple[Maker, tuple[float, ...]]]
         "SPRING 0.95": (partial(spring, momentum=0.95), (0.02, 0.05, 0.1, 0.2, 0.4)),
         "SPRING 0.9": (partial(spring, momentum=0.9), (0.02, 0.05, 0.1, 0.2, 0.4)),
         "MinSR": (partial(spring, momentum=0.0), (0.02, 0.05, 0.1, 0.2, 0.4)),
-        "PRIME-SR": (partial(PrimeSR, norm_constraint=constraint), (0.02, 0.05, 0.1, 0.2, 0.4)),
+        "PRIME-SR": (partial(spring, momentum=None), (0.02, 0.05, 0.1, 0.2, 0.4)),
         "KFAC": (Kfac, (0.01, 0.02, 0.05, 0.1, 0.2)),
         "Adam": (FirstOrder, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
         "LAMB": (partial(FirstOrder, method=Lamb), (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),

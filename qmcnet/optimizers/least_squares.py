@@ -52,7 +52,15 @@ def robust_cholesky(matrix: Tensor, rounding: float) -> Factor:
 
 
 class System(Protocol):
-    """The normal equations of one batch."""
+    """The normal equations of one batch.
+
+    Attributes:
+        matrix: O O^T or O^T O.
+        rank: the largest that it can have.
+    """
+
+    matrix: Tensor
+    rank: Tensor
 
     def gradient_norm(self, target: Tensor) -> Tensor:
         """Length of O^T e for the energies e (B,)."""
@@ -73,7 +81,8 @@ class WalkerSystem:
         """
         self.scores, self.finite = scores, finite
         self.count = finite.sum().clamp(min=1).double()
-        self.kernel = centred(centred(scores.kernel(), finite).mT, finite) / self.count
+        self.matrix = centred(centred(scores.kernel(), finite).mT, finite).mT / self.count
+        self.rank = (self.count - 1).clamp(max=scores.n_parameters)
 
     def gradient_norm(self, target: Tensor) -> Tensor:
         """Measure the gradient of half the energy.
@@ -84,7 +93,7 @@ class WalkerSystem:
         Returns:
             |O^T e|, in hartree.
         """
-        return (target @ self.kernel @ target).clamp(min=0).sqrt()
+        return (target @ self.matrix @ target).clamp(min=0).sqrt()
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
         """Solve for a direction.
@@ -97,7 +106,7 @@ class WalkerSystem:
             The direction (P,), and whether the kernel had to be damped further.
         """
         # Centring makes the constant vector an exact null direction: lift it, as the authors of SPRING do.
-        kernel = self.kernel + 1 / len(self.kernel)
+        kernel = self.matrix + 1 / len(self.matrix)
         kernel.diagonal().add_(damping)
         factor = robust_cholesky(kernel, 10 * torch.finfo(self.scores.dtype).eps)
         solution = centred(torch.cholesky_solve(residual[:, None], factor.lower), self.finite)[:, 0]
@@ -117,6 +126,8 @@ class ParameterSystem:
         """
         dense = scores.dense()
         self.scores = centred(dense.double(), finite) / finite.sum().clamp(min=1).double().sqrt()  # (B, P)
+        self.matrix = self.scores.mT @ self.scores
+        self.rank = (finite.sum() - 1).clamp(max=scores.n_parameters)
         self.rounding, self.dtype = 10 * torch.finfo(dense.dtype).eps, dense.dtype
 
     def gradient_norm(self, target: Tensor) -> Tensor:
@@ -140,7 +151,7 @@ class ParameterSystem:
         Returns:
             The direction (P,), and whether the matrix had to be damped further.
         """
-        matrix = self.scores.mT @ self.scores
+        matrix = self.matrix.clone()
         matrix.diagonal().add_(damping)
         factor = robust_cholesky(matrix, self.rounding)
         solution = torch.cholesky_solve((residual @ self.scores)[:, None], factor.lower)[:, 0]

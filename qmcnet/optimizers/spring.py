@@ -1,6 +1,7 @@
 """SPRING: subsampled projected-increment natural gradient.
 
-Without momentum it is MinSR, stochastic reconfiguration solved in the space of walkers.
+Without momentum it is MinSR, stochastic reconfiguration solved in the space of walkers; with a momentum that follows
+from the kernel it is PRIME-SR.
 
 References:
     Goldshlager, Abrahamsen, Lin, J. Comput. Phys. 516, 113351 (2024), doi:10.1016/j.jcp.2024.113351,
@@ -18,6 +19,7 @@ from torch.nn.utils import parameters_to_vector
 from qmcnet.optimizers.gradient import centred, check_positive, check_share, without_lost_walkers
 from qmcnet.optimizers.least_squares import normal_equations
 from qmcnet.optimizers.operator import ScoreOperator, add_to_parameters
+from qmcnet.optimizers.prime_sr import PrincipalMomentum
 from qmcnet.optimizers.scores import score_operator
 
 
@@ -34,7 +36,7 @@ class Spring:
         ansatz: nn.Module,
         *,
         learning_rate: float = 0.02,
-        momentum: float = 0.99,
+        momentum: float | None = 0.99,
         damping: float = 1e-3,
         norm_constraint: float = 1e-3,
         chunk_size: int = 1024,
@@ -44,7 +46,7 @@ class Spring:
         Args:
             ansatz: the wavefunction to optimise.
             learning_rate: learning rate, which a schedule scales.
-            momentum: share mu of the previous direction that is kept, in [0, 1); 0 is MinSR.
+            momentum: share mu of the previous direction that is kept, in [0, 1); 0 is MinSR, None is PRIME-SR.
             damping: regularisation of the kernel, dimensionless.
             norm_constraint: largest squared Euclidean length of a parameter change.
             chunk_size: walkers differentiated at once.
@@ -55,11 +57,13 @@ class Spring:
         check_positive(
             learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint, chunk_size=chunk_size
         )
-        check_share(momentum=momentum)
+        if momentum is not None:
+            check_share(momentum=momentum)
         self.settings = {"learning_rate": learning_rate, "momentum": momentum, "damping": damping}
         self.settings |= {"norm_constraint": norm_constraint, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.momentum, self.damping = ansatz, learning_rate, momentum, damping
         self.norm_constraint, self.chunk_size = norm_constraint, chunk_size
+        self.principal = PrincipalMomentum()
         self.direction = torch.zeros_like(parameters_to_vector(ansatz.parameters())).detach()
 
     @torch.no_grad()
@@ -90,14 +94,16 @@ class Spring:
         """New direction, and statistics; scores are centred through the vectors they act on."""
         root = finite.sum().clamp(min=1).double().sqrt()
         system, target = normal_equations(scores, finite), energies / root
-        residual = target - self.momentum * centred(scores.times(self.direction), finite) / root
+        momentum = self.principal(system.matrix, system.rank) if self.momentum is None else self.momentum
+        residual = target - momentum * centred(scores.times(self.direction), finite) / root
         step, lifted = system.solve(residual, self.damping)
         grad_norm = 2 * system.gradient_norm(target)
-        return step + self.momentum * self.direction, {"grad_norm": grad_norm, "kernel_lifted": lifted}
+        stats = {"grad_norm": grad_norm, "momentum": torch.as_tensor(momentum), "kernel_lifted": lifted}
+        return step + momentum * self.direction, stats
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"direction": self.direction}
+        return {"direction": self.direction, "principal": self.principal.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -106,3 +112,4 @@ class Spring:
             state: what `state_dict` returned.
         """
         self.direction = state["direction"].to(self.direction)
+        self.principal.load_state_dict(state["principal"], self.direction.device)

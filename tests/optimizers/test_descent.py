@@ -14,6 +14,7 @@ from qmcnet.sampling import initial_positions
 OPTIMIZERS = {
     "spring": partial(Spring, learning_rate=0.05, momentum=0.9, norm_constraint=1e-2),
     "minsr": partial(Spring, learning_rate=0.05, momentum=0.0, norm_constraint=1e-2),
+    "prime_sr": partial(Spring, learning_rate=0.05, momentum=None, norm_constraint=1e-2),
     "kfac": partial(Kfac, learning_rate=0.05),
     "adam": partial(FirstOrder, learning_rate=5e-3),
     "lamb": partial(FirstOrder, method=Lamb, learning_rate=5e-3),
@@ -86,6 +87,7 @@ def hooke_energy(ansatz):
 HOOKE = {
     "spring": (partial(Spring, learning_rate=0.1, momentum=0.9), 150),
     "minsr": (partial(Spring, learning_rate=0.1, momentum=0.0), 150),
+    "prime_sr": (partial(Spring, learning_rate=0.1, momentum=None), 150),
     "kfac": (partial(Kfac, learning_rate=0.2), 200),
     "adam": (partial(FirstOrder, learning_rate=5e-2), 300),
     "lamb": (partial(FirstOrder, method=Lamb, learning_rate=2e-2), 300),

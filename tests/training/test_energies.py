@@ -35,6 +35,7 @@ SPRING = partial(Spring, learning_rate=0.1, momentum=0.9, norm_constraint=1e-2)
 OPTIMIZERS = {
     "spring": SPRING,
     "minsr": partial(SPRING, momentum=0.0),
+    "prime_sr": partial(SPRING, momentum=None),
     "kfac": partial(Kfac, learning_rate=0.1),
     "adam": partial(FirstOrder, learning_rate=1e-2),
     "lamb": partial(FirstOrder, method=partial(Lamb, adam_debias=True), learning_rate=3e-2),

@@ -130,6 +130,7 @@ def test_stopped_after_every_step(tmp_path, make_run, newest, uninterrupted):
 SETTINGS = {
     "adam": {"optimizer": lambda ansatz: FirstOrder(ansatz, learning_rate=1e-2), "schedule": Schedule(decay_steps=3)},
     "lamb": {"optimizer": lambda ansatz: FirstOrder(ansatz, method=Lamb), "schedule": Schedule("cosine", 9, 2)},
+    "prime_sr": {"optimizer": lambda ansatz: Spring(ansatz, momentum=None)},
     "minsr": {"optimizer": lambda ansatz: Spring(ansatz, momentum=0.0), "clipping": Clipping(3.0, "mean", "tanh")},
     "kfac": {"optimizer": lambda ansatz: Kfac(ansatz, inverse_every=2), "averaging": AveragingSettings("exponential")},
     "equal weights": {"averaging": AveragingSettings("equal", start=1)},

@@ -66,6 +66,7 @@ def test_tensorboard_groups_of_a_run(uninterrupted):
     found = tags(uninterrupted)
     assert {tag.split("/")[0] for tag in found} == {"energy", "local_energy", "sampling", "opt", "timing"}
     assert found >= {"energy/mean", "energy/ewmean", "local_energy/variance", "sampling/pmove", "opt/learning_rate"}
+    assert found >= {"opt/momentum", "opt/outliers", "opt/kernel_lifted", "opt/update_norm"}
     assert tags(uninterrupted / "pretraining") >= {"pretraining/mse", "pretraining/pmove"}
     assert tags(uninterrupted / "evaluation") >= {"evaluation/energy", "evaluation/pmove"}
     assert "hparam/energy" in tags(uninterrupted / "hparams")
