@@ -7,7 +7,7 @@ the energy is evaluated with frozen parameters. Learning rates found earlier in 
 finds them. On a CPU a small FermiNet on LiH and Be, with CUDA the 4-layer FermiNet
 on C, O and N2. Writes the trials and the curves as CSV and a PNG for each system.
 
-    python benchmarks/convergence.py [--systems LiH Be] [--steps 800] [--seeds 3] [--threads 1] [--output DIR]
+    python benchmarks/convergence.py [--systems LiH Be] [--optimizers KFAC Adam] [--steps 600] [--output DIR]
 """
 
 import argparse
@@ -254,8 +254,10 @@ def race(
         Points of all curves.
     """
     state = prepared(name, seed, protocol, device)
-    racers = []
+    racers: list[Contestant] = []
     for label, (maker, _) in contestants(protocol.constraint).items():
+        if label not in rates:
+            continue
         simulation = fresh(name, seed, protocol, device)
         simulation.load_state_dict(state)
         racers.append(enter(label, rates[label], maker, simulation, protocol))
@@ -275,6 +277,7 @@ def main() -> None:
     """Read the arguments, tune, race, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", nargs="+")
+    parser.add_argument("--optimizers", nargs="+", help="only these race, such as 'SPRING 0.9'")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--tuning-steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=2)
@@ -293,6 +296,8 @@ def main() -> None:
             state = prepared(name, 0, protocol, device)
             write_csv(tuning, tune(name, state, protocol, device, arguments.tuning_steps))
         rates, points = best_rates(read_csv(tuning)), []
+        if arguments.optimizers:
+            rates = {label: rates[label] for label in arguments.optimizers}
         for seed in range(1, arguments.seeds + 1):
             points += race(name, seed, rates, protocol, device, arguments.steps)
             write_csv(folder.with_suffix(".csv"), points)
