@@ -40,7 +40,7 @@ def test_every_command_composes_and_builds(command, tmp_path, monkeypatch):
     sweep = "-m" in arguments
     arguments = [argument for argument in arguments if argument != "-m"]
     if sweep:
-        arguments = [re.sub(r"^(bond_length=[^,]+),.*", r"\1", argument) for argument in arguments]
+        arguments = [re.sub(r"^((?:bond_length|optimizer)=[^,]+),.*", r"\1", argument) for argument in arguments]
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
         if program == "qmcnet-evaluate":
             cfg = compose("evaluate", overrides=[quote_run(argument) for argument in arguments])
