@@ -151,7 +151,8 @@ class VMC:
                     driver.restore(found[1], stage)
                     logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found[0].name)
                 driver.run(stage, folder)
-                if isinstance(stage, Optimization):
+                if isinstance(stage, Optimization) and stage.average.count:
+                    logger.info("evaluating the average of the parameters after %d steps", stage.average.count)
                     stage.average.apply()
                 if isinstance(stage, BurnIn) and not stage.equilibrated:
                     logger.warning("burn-in stopped after %d sweeps without reaching equilibrium", stage.step)
