@@ -56,7 +56,7 @@ class Protocol:
     constraint: float
 
 
-SMALL = {"n_layers": 2, "hidden_one": 48, "hidden_two": 12, "n_determinants": 4, "cusp": True}
+SMALL = {"n_layers": 2, "hidden_one": 48, "hidden_two": 12, "n_determinants": 4, "jastrow": "cusp"}
 PROTOCOLS = {
     "cpu": Protocol(("LiH", "Be"), SMALL, 512, 1000, 10.0, 1e-2),
     "cuda": Protocol(("C", "O", "N2"), {}, 1000, 10_000, 5.0, 1e-3),

@@ -1,6 +1,6 @@
 """Neural-network quantum Monte Carlo in PyTorch."""
 
-from qmcnet.ansatz import FermiNet
+from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.config import build, load
 from qmcnet.hamiltonian import LocalEnergy, MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
@@ -22,11 +22,13 @@ __all__ = [
     "FirstOrder",
     "ForwardLaplacian",
     "Kfac",
+    "LapNet",
     "LocalEnergy",
     "Metropolis",
     "MolecularHamiltonian",
     "Molecule",
     "PretrainingSettings",
+    "Psiformer",
     "Result",
     "Schedule",
     "Spring",

@@ -99,7 +99,7 @@ def test_yaml_shows_every_setting_of_its_constructor(group):
 
 
 def test_a_run_described_by_its_own_configuration_is_the_same_run(tmp_path):
-    run = built(tmp_path, "optimizer=adam", "dtype=float64", "sampler=single_electron", "ansatz.cusp=true")
+    run = built(tmp_path, "optimizer=adam", "dtype=float64", "sampler=single_electron", "ansatz.jastrow=cusp")
     again = build(OmegaConf.create(run.config), tmp_path)
     assert again.config == run.config
     assert run.config["optimizer"]["method"] == {"_target_": "torch.optim.adam.Adam", "_partial_": True}
@@ -167,7 +167,7 @@ def test_building_writes_nothing(tmp_path):
         (["averaging.weights=some"], "weights='some' must be none, exponential or equal"),
         (["ansatz.hidden_one=1.5"], "ansatz.hidden_one=1.5 must be a whole number"),
         (["ansatz.full_determinants=abc"], "ansatz.full_determinants='abc' must be true or false"),
-        (["ansatz.envelope=nope"], r"envelope='nope' must be one of \['diagonal', 'isotropic'\]"),
+        (["ansatz.envelope=nope"], r"envelope='nope' must be one of \['bottleneck', 'diagonal', 'full', 'iso"),
         (["ansatz.n_layers=0"], "n_layers=0 must be at least 1"),
         (["ansatz._target_=qmcnet.nothing.here"], "ansatz._target_='qmcnet.nothing.here' cannot be imported"),
         (["~ansatz._target_"], "ansatz=.* is not a group with a _target_"),

@@ -8,8 +8,6 @@ from qmcnet.units import BOHR_PER_ANGSTROM
 
 TINY = [
     "ansatz.n_layers=1",
-    "ansatz.hidden_one=8",
-    "ansatz.hidden_two=4",
     "ansatz.n_determinants=1",
     "batch_size=4",
     "sampler.steps=2",
@@ -17,6 +15,7 @@ TINY = [
     "dtype=float64",
     "device=cpu",
 ]
+NARROW = ["ansatz.hidden_one=8", "ansatz.hidden_two=4"]
 XYZ = "3\nwater\nO 0 0 0\nH 0 0.757 0.586\nH 0 -0.757 0.586\n"
 INPUT = {
     "atom": ["symbol=C"],
@@ -26,9 +25,9 @@ INPUT = {
 DIATOMIC = ["H2", "H2+", "HeH+", "LiH", "Li2", "Be2", "B2", "C2", "N2", "O2", "F2", "CO", "HF", "BH", "NO"]
 
 
-def built(directory, system, *overrides):
+def built(directory, system, *overrides, sizes=(*TINY, *NARROW)):
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        return build(compose("config", overrides=[f"+system={system}", *TINY, *overrides]), directory)
+        return build(compose("config", overrides=[f"+system={system}", *sizes, *overrides]), directory)
 
 
 @pytest.mark.parametrize("system", systems())
@@ -46,6 +45,25 @@ def test_every_system_is_built_and_optimised_for_a_step(system, tmp_path, monkey
     assert after.isfinite().all()
     assert not torch.equal(before, after)
     assert molecule.nearest_neighbour is None or 1.0 < molecule.nearest_neighbour < 5.5
+
+
+@pytest.mark.parametrize("ansatz", sorted(path.stem for path in (config_directory() / "ansatz").glob("*.yaml")))
+def test_every_ansatz_is_built_and_optimised_for_a_step(ansatz, tmp_path):
+    run = built(tmp_path, "Li", f"ansatz={ansatz}", sizes=TINY)
+    assert type(run.ansatz).__name__.lower() == ansatz.removesuffix("_small")
+    before = torch.nn.utils.parameters_to_vector(run.ansatz.parameters()).clone()
+    row = Optimization(run.simulation, run.optimizer, 1).advance()
+    after = torch.nn.utils.parameters_to_vector(run.ansatz.parameters())
+    assert torch.as_tensor(row["energy"]).isfinite()
+    assert row["nonfinite"] == 0
+    assert after.isfinite().all()
+    assert not torch.equal(before, after)
+
+
+def test_the_promised_ansatzes_are_there():
+    names = {path.stem for path in (config_directory() / "ansatz").glob("*.yaml")}
+    assert {"ferminet", "psiformer", "lapnet"} <= {name.removesuffix("_small") for name in names}
+    assert {f"{name}_small" for name in names if not name.endswith("_small")} <= names
 
 
 def test_the_promised_systems_are_there():

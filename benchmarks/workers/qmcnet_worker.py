@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from protocol import SEED, Evaluate, Spec, begin, send, serve, walkers
@@ -29,10 +28,9 @@ def molecule(spec: Spec) -> Any:
 def network(spec: Spec) -> Any:
     """Build the network of the order."""
     if spec["work"] == "psiformer":
-        sys.path.append(str(Path(__file__).parents[1]))
-        from networks import attention_network
+        from qmcnet.ansatz import Psiformer
 
-        return attention_network(molecule(spec))
+        return Psiformer(molecule(spec), seed=SEED)
     from qmcnet.ansatz import FermiNet
 
     return FermiNet(molecule(spec), n_layers=4, hidden_one=256, hidden_two=32, n_determinants=16, seed=SEED)

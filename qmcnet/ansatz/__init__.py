@@ -1,5 +1,7 @@
 """Wavefunctions: modules that map electron positions to (sign, log_abs_psi)."""
 
 from qmcnet.ansatz.ferminet import FermiNet
+from qmcnet.ansatz.lapnet import LapNet
+from qmcnet.ansatz.psiformer import Psiformer
 
-__all__ = ["FermiNet"]
+__all__ = ["FermiNet", "LapNet", "Psiformer"]

@@ -7,13 +7,14 @@ Letters: B walkers, N electrons, A nuclei, K determinants, F features.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qmcnet.ansatz.features import features, spin_slices
-from qmcnet.ansatz.jastrow import ElectronCusp
-from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
+from qmcnet.ansatz.embedding import check_sizes
+from qmcnet.ansatz.features import Features, features, spin_slices
+from qmcnet.ansatz.head import DeterminantHead
 from qmcnet.laplacian.kernels import Linear, mean, tanh
 from qmcnet.molecule import Molecule
 
@@ -37,7 +38,7 @@ class FermiNet(nn.Module):
         n_determinants: int = 16,
         full_determinants: bool = True,
         envelope: str = "isotropic",
-        cusp: bool = False,
+        jastrow: str = "none",
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -50,23 +51,20 @@ class FermiNet(nn.Module):
             hidden_two: features of the two-electron stream.
             n_determinants: number of determinants K.
             full_determinants: one determinant over all electrons, instead of one per spin.
-            envelope: 'isotropic' or 'diagonal'.
-            cusp: multiply by an electron-electron cusp Jastrow factor.
+            envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
+            jastrow: 'none' or 'cusp'.
             seed: seed of the initial weights.
             dtype: precision of the weights and of the positions to come.
 
         Raises:
-            ValueError: if a size is not positive.
+            ValueError: if a size is not positive or a name unknown.
         """
         super().__init__()
         sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two}
-        sizes["n_determinants"] = n_determinants
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name}={size} must be at least 1")
-        self.molecule = molecule
-        self.settings = {**sizes, "full_determinants": full_determinants, "envelope": envelope}
-        self.settings |= {"cusp": cusp, "seed": seed}
+        check_sizes(**sizes)
+        head: dict[str, Any] = {"n_determinants": n_determinants, "full_determinants": full_determinants}
+        head |= {"envelope": envelope, "jastrow": jastrow}
+        self.molecule, self.settings = molecule, {**sizes, **head, "seed": seed}
         self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)
@@ -76,10 +74,7 @@ class FermiNet(nn.Module):
                 InteractionLayer(n_up, n_down, one[i], two[i], one[i + 1], two[i + 1] if i + 1 < n_layers else None)
                 for i in range(n_layers)
             )
-            self.orbital_head = Orbitals(
-                n_up, n_down, n_nuclei, hidden_one, n_determinants, full_determinants, envelope
-            )
-        self.jastrow = ElectronCusp(n_up, n_down) if cusp else None
+            self.head = DeterminantHead(molecule, hidden_one, **head)
         self.to(dtype)
         initialize(self, torch.Generator().manual_seed(seed))
 
@@ -92,7 +87,8 @@ class FermiNet(nn.Module):
         Returns:
             One matrix per spin, shape (B, K, n, M).
         """
-        return self._orbitals_and_jastrow(positions)[0]
+        inputs = features(positions, self.nuclei)
+        return self.head.orbitals(self._one_electron_stream(inputs), inputs)
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
@@ -103,18 +99,15 @@ class FermiNet(nn.Module):
         Returns:
             sign (B,) and log_abs_psi (B,).
         """
-        matrices, jastrow = self._orbitals_and_jastrow(positions)
-        sign, log_abs_psi = sum_of_determinants(matrices)
-        return sign, log_abs_psi if jastrow is None else log_abs_psi + jastrow
-
-    def _orbitals_and_jastrow(self, positions: Tensor) -> tuple[list[Tensor], Tensor | None]:
         inputs = features(positions, self.nuclei)
+        return self.head(self._one_electron_stream(inputs), inputs)
+
+    def _one_electron_stream(self, inputs: Features) -> Tensor:
         h_one = torch.cat([inputs.r_en, inputs.d_en[..., None]], -1).flatten(-2)  # (B, N, 4A)
         h_two = torch.cat([inputs.r_ee, inputs.d_ee[..., None]], -1)  # (B, N, N, 4)
         for layer in self.layers:
             h_one, h_two = layer(h_one, h_two)
-        jastrow = None if self.jastrow is None else self.jastrow(inputs.d_ee)
-        return self.orbital_head(h_one, inputs), jastrow
+        return h_one
 
 
 class InteractionLayer(nn.Module):
@@ -189,6 +182,6 @@ def initialize(network: FermiNet, generator: torch.Generator) -> None:
         if layer.pair is not None:
             layer.pair.weight.normal_(0, layer.pair.in_features**-0.5, generator=generator)
             layer.pair.bias.normal_(0, 1, generator=generator)
-    for linear in network.orbital_head.linear:
+    for linear in network.head.orbitals.linear:
         assert isinstance(linear, nn.Linear)
         linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)

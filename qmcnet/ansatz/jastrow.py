@@ -5,6 +5,8 @@ References:
     von Glehn, Spencer, Pfau, ICLR 2023, arXiv:2211.13672 (the functional form).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -43,3 +45,10 @@ class ElectronCusp(nn.Module):
         """
         terms = [a.square() * mask / (d_ee + a.abs()) for a, mask in zip(self.range, self.masks, strict=True)]
         return -(terms[0] + terms[1]).sum((-2, -1))
+
+
+JASTROWS: dict[str, Callable[[int, int], ElectronCusp | None]] = {
+    "none": lambda n_up, n_down: None,
+    "cusp": ElectronCusp,
+}
+"""Makers of Jastrow factors from the numbers of electrons of each spin."""

@@ -36,7 +36,7 @@ class Orbitals(nn.Module):
             n_features: electron features F.
             n_determinants: number of determinants K.
             full: one determinant over all electrons, instead of one per spin.
-            envelope: 'isotropic' or 'diagonal'.
+            envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
 
         Raises:
             ValueError: for an unknown envelope.

@@ -1,7 +1,17 @@
+import itertools
+import math
+
 import pytest
 import torch
 
-from qmcnet.ansatz.envelopes import ENVELOPES, DiagonalEnvelope, IsotropicEnvelope
+from qmcnet.ansatz.envelopes import (
+    ENVELOPES,
+    BottleneckEnvelope,
+    DiagonalEnvelope,
+    FullEnvelope,
+    IsotropicEnvelope,
+    NullEnvelope,
+)
 
 B, N, A, M = 4, 3, 2, 5
 
@@ -46,8 +56,70 @@ def test_equal_exponents_make_the_envelopes_equal(vectors):
     torch.testing.assert_close(isotropic(*vectors), diagonal(*vectors))
 
 
-@pytest.mark.parametrize("name", sorted(ENVELOPES))
+def test_full_envelope_is_a_sum_of_exponentials(vectors):
+    envelope = randomized(FullEnvelope(A, M)).requires_grad_(False)
+    r_en, d_en = vectors
+    expected = torch.zeros(B, N, M, dtype=torch.float64)
+    for b, n, a, m in itertools.product(range(B), range(N), range(A), range(M)):
+        scaled = [sum(envelope.matrix[a, i, j, m] * r_en[b, n, a, j] for j in range(3)) for i in range(3)]
+        expected[b, n, m] += envelope.weight[a, m] * math.exp(-math.sqrt(sum(x * x for x in scaled)))
+    torch.testing.assert_close(envelope(r_en, d_en), expected)
+
+
+def test_full_envelopes_with_diagonal_matrices_are_diagonal_ones(vectors):
+    diagonal, full = randomized(DiagonalEnvelope(A, M)), FullEnvelope(A, M).double()
+    with torch.no_grad():
+        full.weight.copy_(diagonal.weight)
+        full.matrix.copy_(torch.diag_embed(diagonal.exponent.movedim(1, -1)).movedim(1, -1))
+    torch.testing.assert_close(full(*vectors), diagonal(*vectors))
+    with torch.no_grad():
+        full.matrix[:, 0, 1] += 0.5
+    assert not torch.allclose(full(*vectors), diagonal(*vectors), rtol=1e-2)
+
+
+@pytest.mark.parametrize("size", [1, 3, 32])
+def test_bottleneck_envelope_mixes_shared_exponentials(size, vectors):
+    envelope = randomized(BottleneckEnvelope(A, M, size))
+    r_en, d_en = vectors
+    weight, exponent = envelope.shared.weight, envelope.shared.exponent
+    assert weight.shape == exponent.shape == (A, size)
+    for m in range(M):
+        expected = sum(
+            envelope.mixture[k, m] * weight[a, k] * torch.exp(-exponent[a, k] * d_en[..., a])
+            for k in range(size)
+            for a in range(A)
+        )
+        torch.testing.assert_close(envelope(r_en, d_en)[..., m], expected)
+
+
+def test_the_bottleneck_saves_exponents_and_keeps_them_apart():
+    envelope = BottleneckEnvelope(A, 500)
+    assert sum(parameter.numel() for parameter in envelope.parameters()) == 32 * 500 + 2 * 32 * A
+    assert envelope.shared.exponent[0].unique().numel() == 32
+
+
+def test_the_null_envelope_is_one(vectors):
+    envelope = NullEnvelope(A, M)
+    assert envelope(*vectors).item() == 1
+    assert envelope(*vectors).dtype == torch.float64
+    assert not list(envelope.parameters())
+
+
+@pytest.mark.parametrize("name", ["isotropic", "diagonal", "full"])
 def test_envelopes_start_at_unit_exponents(name, vectors):
     r_en, d_en = vectors
     expected = torch.exp(-d_en).sum(-1, keepdim=True).expand(B, N, M)
     torch.testing.assert_close(ENVELOPES[name](A, M).double()(r_en, d_en), expected)
+
+
+def test_bottleneck_envelopes_start_as_the_mean_over_exponents_about_one(vectors):
+    r_en, d_en = vectors
+    exponents = [0.5 + 1.5 * k / 31 for k in range(32)]
+    expected = sum(torch.exp(-exponent * d_en).sum(-1, keepdim=True) for exponent in exponents) / 32
+    torch.testing.assert_close(
+        BottleneckEnvelope(A, M).double()(r_en, d_en), expected.expand(B, N, M), rtol=1e-6, atol=0
+    )
+
+
+def test_every_envelope_can_be_named():
+    assert sorted(ENVELOPES) == ["bottleneck", "diagonal", "full", "isotropic", "null"]

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from qmcnet.ansatz.jastrow import ElectronCusp
+from qmcnet.ansatz.jastrow import JASTROWS, ElectronCusp
 
 
 def jastrow(n_up, n_down, ranges=(0.8, 1.7)):
@@ -55,3 +55,9 @@ def test_only_the_ranges_are_learned():
     factor = ElectronCusp(2, 1)
     assert [name for name, _ in factor.named_parameters()] == ["range"]
     assert list(factor.state_dict()) == ["range"]
+
+
+def test_factors_are_made_by_name():
+    assert sorted(JASTROWS) == ["cusp", "none"]
+    assert JASTROWS["none"](2, 1) is None
+    assert isinstance(JASTROWS["cusp"](2, 1), ElectronCusp)

@@ -48,7 +48,10 @@ def test_orbitals_are_features_times_envelope():
 
 
 def test_unknown_envelopes_are_refused():
-    with pytest.raises(ValueError, match=r"envelope='gaussian' must be one of \['diagonal', 'isotropic'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"envelope='gaussian' must be one of \['bottleneck', 'diagonal', 'full', 'isotropic', 'null'\]",
+    ):
         head(1, 1, True, "gaussian")
 
 

@@ -105,12 +105,12 @@ def test_repulsion_of_the_nuclei(molecule, energy):
     assert local.nucleus_nucleus == pytest.approx(energy, rel=1e-13)
 
 
-@pytest.mark.parametrize("cusp", [True, False])
+@pytest.mark.parametrize("jastrow", ["cusp", "none"])
 @pytest.mark.parametrize(
     "molecule", [Molecule.atom("H"), Molecule.atom("He", spin=2), LIH], ids=["H", "He triplet", "LiH"]
 )
-def test_back_ends_give_equal_energies(molecule, cusp):
-    psi, positions = network(molecule, cusp=cusp), walkers(molecule, 5)
+def test_back_ends_give_equal_energies(molecule, jastrow):
+    psi, positions = network(molecule, jastrow=jastrow), walkers(molecule, 5)
     forward, reference = (MolecularHamiltonian(molecule, b).local_energy(psi, positions) for b in BACKENDS.values())
     for term in ("kinetic", "electron_nucleus", "electron_electron", "total"):
         torch.testing.assert_close(getattr(forward, term), getattr(reference, term), rtol=1e-9, atol=1e-9)
@@ -149,7 +149,7 @@ def test_energies_carry_no_graph(backend):
     ],
 )
 def test_coincidence_is_reported_for_that_walker_alone(backend, place):
-    psi, positions = network(LIH, cusp=True), walkers(LIH, 3)
+    psi, positions = network(LIH, jastrow="cusp"), walkers(LIH, 3)
     hamiltonian = MolecularHamiltonian(LIH, BACKENDS[backend])
     expected = hamiltonian.local_energy(psi, positions).total
     positions[1, 0] = {"nucleus": LIH.nuclei[1], "equal spin": positions[1, 1], "opposite spin": positions[1, 2]}[place]
@@ -174,13 +174,13 @@ def test_the_cusp_factor_removes_the_divergence_where_electrons_meet(spin):
     positions = torch.tensor([0.6, -0.3, 0.5], dtype=DOUBLE).expand(2, 2, 3).clone()
     positions[:, 1] += gaps[:, None] * torch.tensor([0.36, 0.48, 0.8], dtype=DOUBLE)
 
-    def divergence(cusp):
+    def divergence(jastrow):
         """Return a in E_L = a / r_12 + b."""
-        total = hamiltonian.local_energy(without_distances(network(molecule, cusp=cusp)), positions).total
+        total = hamiltonian.local_energy(without_distances(network(molecule, jastrow=jastrow)), positions).total
         return ((total[1] - total[0]) / (1 / gaps[1] - 1 / gaps[0])).item()
 
-    assert divergence(cusp=False) == pytest.approx(1, abs=1e-3)
-    assert divergence(cusp=True) == pytest.approx(0, abs=1e-3)
+    assert divergence(jastrow="none") == pytest.approx(1, abs=1e-3)
+    assert divergence(jastrow="cusp") == pytest.approx(0, abs=1e-3)
 
 
 def test_local_energy_is_a_value():

@@ -1,16 +1,11 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from qmcnet.laplacian import forward_laplacian, pair_differences, torch_func_laplacian, track
+from qmcnet.laplacian import pair_differences, track
 from qmcnet.laplacian.supports import Kind
-from qmcnet.molecule import Molecule
 
 DOUBLE = torch.float64
 
@@ -166,40 +161,3 @@ MISUSES = {
 def test_walkers_cannot_be_mixed(misuse, positions):
     with pytest.raises(ValueError, match="batch axis"):
         misuse(track(positions))
-
-
-@pytest.fixture(scope="module")
-def networks():
-    path = Path(__file__).parents[2] / "benchmarks" / "networks.py"
-    spec = importlib.util.spec_from_file_location("benchmark_networks", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-SMALL = {"n_layers": 2, "n_heads": 2, "head_size": 4, "n_determinants": 2}
-
-
-@pytest.mark.parametrize("name", ["He", "Li", "LiH"])
-def test_the_attention_network_of_the_benchmarks(name, networks):
-    molecule = Molecule.diatomic("Li", "H", 3.015, "bohr") if name == "LiH" else Molecule.atom(name)
-    psi = networks.attention_network(molecule, seed=1, dtype=DOUBLE, **SMALL).requires_grad_(False)
-    generator = torch.Generator().manual_seed(5)
-    positions = torch.randn(3, molecule.n_electrons, 3, dtype=DOUBLE, generator=generator)
-    result = forward_laplacian(lambda x: psi(x)[1], positions)
-    expected = torch_func_laplacian(lambda x: psi(x)[1], positions)
-    torch.testing.assert_close(result.value, psi(positions)[1], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(result.gradient, expected.gradient, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(result.laplacian, expected.laplacian, rtol=1e-10, atol=1e-10)
-
-
-def test_the_attention_network_is_antisymmetric_and_of_published_size(networks):
-    nitrogen = networks.attention_network(Molecule.diatomic("N", "N", 2.068, "bohr"))
-    assert 1.69e6 < sum(parameter.numel() for parameter in nitrogen.parameters()) < 1.71e6
-    psi = networks.attention_network(Molecule.atom("Li"), dtype=DOUBLE, **SMALL)
-    positions = torch.randn(3, 3, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(5))
-    (sign, log_abs), (swapped_sign, swapped) = psi(positions), psi(positions[:, [1, 0, 2]])
-    torch.testing.assert_close(log_abs, swapped, rtol=1e-10, atol=1e-10)
-    assert torch.equal(sign, -swapped_sign)
-    assert not torch.allclose(log_abs, psi(positions[:, [0, 2, 1]])[1])

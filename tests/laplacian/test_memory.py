@@ -82,7 +82,7 @@ def test_tensors_in_the_layout_of_onednn_count():
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"cusp": True}, {"full_determinants": False, "envelope": "diagonal"}],
+    [{}, {"jastrow": "cusp"}, {"full_determinants": False, "envelope": "diagonal"}],
     ids=["full", "cusp", "split"],
 )
 def test_prediction_equals_what_a_cpu_allocates(settings):

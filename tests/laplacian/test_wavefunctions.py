@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from qmcnet.ansatz import FermiNet
+from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz.envelopes import ENVELOPES
+from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.laplacian import forward_laplacian, torch_func_laplacian
 from qmcnet.molecule import Molecule
 
@@ -20,19 +22,21 @@ MOLECULES = {
 }
 
 
-def network(molecule, full, envelope, cusp):
-    return FermiNet(
-        molecule,
-        n_layers=3,
-        hidden_one=8,
-        hidden_two=4,
-        n_determinants=2,
-        full_determinants=full,
-        envelope=envelope,
-        cusp=cusp,
-        seed=4,
-        dtype=DOUBLE,
-    ).requires_grad_(False)
+SIZES = {
+    FermiNet: {"n_layers": 3, "hidden_one": 8, "hidden_two": 4},
+    Psiformer: {"n_layers": 2, "n_heads": 2, "head_size": 4, "perceptron_size": 6},
+    LapNet: {"n_layers": 3, "n_heads": 2, "head_size": 4, "n_single": 2},
+}
+each_ansatz = pytest.mark.parametrize("ansatz", list(SIZES))
+
+
+def network(ansatz, molecule, **options):
+    """Build a small network and move its parameters away from values that some share."""
+    psi = ansatz(molecule, **SIZES[ansatz], n_determinants=2, seed=4, dtype=DOUBLE, **options).requires_grad_(False)
+    generator = torch.Generator().manual_seed(5)
+    for parameter in psi.parameters():
+        parameter.add_(0.1 * torch.randn(parameter.shape, dtype=DOUBLE, generator=generator))
+    return psi
 
 
 def walkers(molecule, n_walkers):
@@ -41,8 +45,8 @@ def walkers(molecule, n_walkers):
     return points + molecule.nuclei.mean(0)
 
 
-def log_abs(ansatz):
-    return lambda r: ansatz(r)[1]
+def log_abs(psi):
+    return lambda r: psi(r)[1]
 
 
 def central_differences(function, positions, step=2e-3):
@@ -58,43 +62,66 @@ def central_differences(function, positions, step=2e-3):
     return gradient.reshape(positions.shape), laplacian
 
 
-def assert_all_equal(molecule, full, envelope, cusp, n_walkers=3):
-    psi = log_abs(network(molecule, full, envelope, cusp))
+def assert_all_equal(ansatz, molecule, n_walkers=6, **options):
+    psi = log_abs(network(ansatz, molecule, **options))
     positions = walkers(molecule, n_walkers)
     result, reference = forward_laplacian(psi, positions), torch_func_laplacian(psi, positions)
     torch.testing.assert_close(result.value, psi(positions), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(result.gradient, reference.gradient, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(result.laplacian, reference.laplacian, rtol=1e-9, atol=1e-9)
-    gradient, laplacian = central_differences(psi, positions)
-    torch.testing.assert_close(result.gradient, gradient, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(result.laplacian, laplacian, rtol=1e-4, atol=1e-4)
+    # Differences fail near nodes, where log|psi| is singular: take the walkers that are farthest from them.
+    far = reference.gradient.flatten(1).norm(dim=-1).argsort()[:2]
+    gradient, laplacian = central_differences(psi, positions[far])
+    torch.testing.assert_close(result.gradient[far], gradient, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(result.laplacian[far], laplacian, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["H", "H2+", "He triplet", "Li", "LiH"])
+@each_ansatz
 @pytest.mark.parametrize("full", [True, False], ids=["full", "blocks"])
-@pytest.mark.parametrize("envelope", ["isotropic", "diagonal"])
-@pytest.mark.parametrize("cusp", [True, False], ids=["cusp", "plain"])
-def test_small_systems(name, full, envelope, cusp):
-    assert_all_equal(MOLECULES[name], full, envelope, cusp)
+@pytest.mark.parametrize("envelope", sorted(ENVELOPES))
+@pytest.mark.parametrize("jastrow", sorted(JASTROWS))
+def test_every_combination(ansatz, full, envelope, jastrow):
+    assert_all_equal(ansatz, MOLECULES["LiH"], full_determinants=full, envelope=envelope, jastrow=jastrow)
 
 
+@each_ansatz
+@pytest.mark.parametrize("name", ["H", "H2+", "He triplet", "Li"])
+@pytest.mark.parametrize("full", [True, False], ids=["full", "blocks"])
+@pytest.mark.parametrize("envelope", ["isotropic", "full"])
+def test_other_numbers_of_electrons(ansatz, name, full, envelope):
+    assert_all_equal(ansatz, MOLECULES[name], full_determinants=full, envelope=envelope, jastrow="cusp")
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+@pytest.mark.parametrize("n_layers", [1, 4])
+def test_psiformers_with_and_without_normalisation(layer_norm, n_layers):
+    options = {"n_determinants": 2, "n_heads": 2, "head_size": 4, "perceptron_size": 6, "dtype": DOUBLE}
+    psi = Psiformer(MOLECULES["LiH"], n_layers=n_layers, layer_norm=layer_norm, **options).requires_grad_(False)
+    positions = walkers(MOLECULES["LiH"], 2)
+    result, reference = (lap(log_abs(psi), positions) for lap in (forward_laplacian, torch_func_laplacian))
+    torch.testing.assert_close(result.laplacian, reference.laplacian, rtol=1e-9, atol=1e-9)
+
+
+@each_ansatz
 @pytest.mark.parametrize(("name", "full", "envelope"), [("N2", True, "isotropic"), ("N", False, "diagonal")])
-def test_larger_systems(name, full, envelope):
-    assert_all_equal(MOLECULES[name], full, envelope, cusp=True, n_walkers=2)
+def test_larger_systems(ansatz, name, full, envelope):
+    assert_all_equal(ansatz, MOLECULES[name], full_determinants=full, envelope=envelope, jastrow="cusp")
 
 
+@each_ansatz
 @pytest.mark.parametrize("name", ["He", "He triplet", "LiH"])
-def test_walkers_do_not_see_one_another(name):
+def test_walkers_do_not_see_one_another(ansatz, name):
     molecule = MOLECULES[name]
-    psi, positions = log_abs(network(molecule, True, "isotropic", True)), walkers(molecule, 4)
+    psi, positions = log_abs(network(ansatz, molecule, jastrow="cusp")), walkers(molecule, 4)
     whole, part = forward_laplacian(psi, positions), forward_laplacian(psi, positions[2:3])
-    torch.testing.assert_close(whole.laplacian[2:3], part.laplacian, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(whole.gradient[2:3], part.gradient, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(whole.laplacian[2:3], part.laplacian, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(whole.gradient[2:3], part.gradient, rtol=1e-11, atol=1e-11)
 
 
-def test_single_precision_is_close_to_double():
+@each_ansatz
+def test_single_precision_is_close_to_double(ansatz):
     molecule = MOLECULES["LiH"]
-    double = network(molecule, True, "isotropic", True)
+    double = network(ansatz, molecule, jastrow="cusp")
     positions = walkers(molecule, 20)
     expected = forward_laplacian(log_abs(double), positions)
     result = forward_laplacian(log_abs(double.float()), positions.float())

@@ -81,7 +81,7 @@ def test_gradient_is_the_finite_difference_of_the_reweighted_energy(step_of_desc
 def test_gradient_is_twice_the_covariance_of_scores_and_energies(
     chunk_size, network, walkers, autograd_scores, step_of_descent
 ):
-    ansatz, positions = network(Molecule.atom("Be"), cusp=True), walkers(8, 4)
+    ansatz, positions = network(Molecule.atom("Be"), jastrow="cusp"), walkers(8, 4)
     energies = walkers(8, 1).sum((1, 2))
     expected = 2 * ((energies - energies.mean())[:, None] * autograd_scores(ansatz, positions)).mean(0)
     gradient, stats = step_of_descent(ansatz, positions, energies, chunk_size=chunk_size)

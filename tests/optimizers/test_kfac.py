@@ -194,7 +194,7 @@ def test_the_rows_of_both_calls_of_a_layer_enter_its_covariances(batches, vector
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 7])
 def test_chunks_give_the_update_of_the_whole(chunk_size, network, batches, vector):
-    one, other = (network(LIH, cusp=True, envelope="diagonal") for _ in range(2))
+    one, other = (network(LIH, jastrow="cusp", envelope="diagonal") for _ in range(2))
     whole, chunked = Kfac(one, chunk_size=100), Kfac(other, chunk_size=chunk_size)
     for batch in batches(3, n_electrons=4):
         whole.update(*batch)
@@ -205,7 +205,7 @@ def test_chunks_give_the_update_of_the_whole(chunk_size, network, batches, vecto
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("chunk_size", [4, 100])
 def test_a_walker_that_is_not_finite_is_left_out(chunk_size, bad, network, batches, vector):
-    with_bad, without = network(Molecule.atom("He"), cusp=True), network(Molecule.atom("He"), cusp=True)
+    with_bad, without = network(Molecule.atom("He"), jastrow="cusp"), network(Molecule.atom("He"), jastrow="cusp")
     one, other = Kfac(with_bad, chunk_size=chunk_size), Kfac(without)
     kept = torch.arange(9) != 4
     for positions, energies in batches(3):
@@ -252,7 +252,7 @@ def test_equal_energies_leave_the_parameters_alone(network, batches, vector):
 
 @pytest.mark.parametrize("stop", [1, 3, 6, 7])
 def test_a_restored_optimizer_continues_exactly(stop, network, batches, vector, through_a_file):
-    ansatz, other = network(Molecule.atom("He"), cusp=True), network(Molecule.atom("He"), cusp=True)
+    ansatz, other = network(Molecule.atom("He"), jastrow="cusp"), network(Molecule.atom("He"), jastrow="cusp")
     optimizer, resumed = Kfac(ansatz, inverse_every=3), Kfac(other, inverse_every=3)
     drawn = list(batches(10))
     for batch in drawn[:stop]:
@@ -269,7 +269,7 @@ def test_a_restored_optimizer_continues_exactly(stop, network, batches, vector, 
 
 @pytest.mark.parametrize("largest_full_block", [1, 512])
 def test_every_parameter_of_a_network_moves(largest_full_block, network, batches):
-    ansatz, ((positions, energies),) = network(LIH, cusp=True, envelope="diagonal"), batches(1, n_electrons=4)
+    ansatz, ((positions, energies),) = network(LIH, jastrow="cusp", envelope="diagonal"), batches(1, n_electrons=4)
     before = {name: parameter.detach().clone() for name, parameter in ansatz.named_parameters()}
     Kfac(ansatz, largest_full_block=largest_full_block).update(positions, energies)
     assert [name for name, parameter in ansatz.named_parameters() if torch.equal(parameter, before[name])] == []

@@ -12,7 +12,7 @@ MOLECULE = Molecule.from_atoms([["Li", 0, 0, 0], ["H", 0, 0, 3.0]])
 def case(request, walkers, autograd_scores):
     """An operator of several chunks with layers of both kinds, and the matrix it stands for."""
     sizes = {"n_layers": 2, "hidden_one": 16, "hidden_two": 4, "n_determinants": 2}
-    ansatz = FermiNet(MOLECULE, **sizes, full_determinants=request.param, cusp=True, dtype=torch.float64)
+    ansatz = FermiNet(MOLECULE, **sizes, full_determinants=request.param, jastrow="cusp", dtype=torch.float64)
     positions = walkers(7, 4)
     return score_operator(ansatz, positions, 3), autograd_scores(ansatz, positions)
 

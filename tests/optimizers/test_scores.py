@@ -7,7 +7,7 @@ from torch import nn
 from qmcnet import Molecule
 from qmcnet.optimizers.scores import per_walker_scores, recorded_calls
 
-VARIANTS = list(itertools.product([True, False], ["isotropic", "diagonal"], [True, False]))
+VARIANTS = list(itertools.product([True, False], ["isotropic", "diagonal"], ["cusp", "none"]))
 
 
 class Reused(nn.Module):
@@ -33,10 +33,10 @@ class Scale(nn.Module):
         return features * self.factor**2
 
 
-@pytest.mark.parametrize(("full", "envelope", "cusp"), VARIANTS)
-def test_scores_are_autograd_walker_by_walker(full, envelope, cusp, network, walkers, autograd_scores):
+@pytest.mark.parametrize(("full", "envelope", "jastrow"), VARIANTS)
+def test_scores_are_autograd_walker_by_walker(full, envelope, jastrow, network, walkers, autograd_scores):
     molecule = Molecule.from_atoms([["Li", 0, 0, 0], ["H", 0, 0, 3.0]])
-    ansatz = network(molecule, full_determinants=full, envelope=envelope, cusp=cusp)
+    ansatz = network(molecule, full_determinants=full, envelope=envelope, jastrow=jastrow)
     positions = walkers(5, 4)
     expected = autograd_scores(ansatz, positions)
     scores = per_walker_scores(ansatz, positions, chunk_size=2)
@@ -47,7 +47,7 @@ def test_scores_are_autograd_walker_by_walker(full, envelope, cusp, network, wal
 
 @pytest.mark.parametrize("molecule", [Molecule.atom("H"), Molecule.atom("N"), Molecule(("Li",), ((0, 0, 0),), 0, 3)])
 def test_scores_with_one_spin_or_one_electron(molecule, network, walkers, autograd_scores):
-    ansatz = network(molecule, cusp=True)
+    ansatz = network(molecule, jastrow="cusp")
     positions = walkers(3, molecule.n_up + molecule.n_down)
     expected = autograd_scores(ansatz, positions)
     torch.testing.assert_close(per_walker_scores(ansatz, positions, 8), expected, rtol=1e-10, atol=1e-10)
@@ -55,7 +55,7 @@ def test_scores_with_one_spin_or_one_electron(molecule, network, walkers, autogr
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
 def test_chunks_give_the_scores_of_the_whole(chunk_size, network, walkers):
-    ansatz = network(Molecule.atom("Be"), cusp=True)
+    ansatz = network(Molecule.atom("Be"), jastrow="cusp")
     positions = walkers(7, 4)
     whole = per_walker_scores(ansatz, positions, 7)
     torch.testing.assert_close(per_walker_scores(ansatz, positions, chunk_size), whole, rtol=1e-12, atol=1e-12)

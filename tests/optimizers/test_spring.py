@@ -86,7 +86,7 @@ def test_without_momentum_it_is_minsr_and_stochastic_reconfiguration(
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 7])
 def test_chunks_give_the_update_of_the_whole(chunk_size, network, perceptron, batches):
-    for build, size in ((lambda: network(Molecule.atom("He"), cusp=True), 9), (perceptron, 40)):
+    for build, size in ((lambda: network(Molecule.atom("He"), jastrow="cusp"), 9), (perceptron, 40)):
         whole, chunked = Spring(build(), chunk_size=100), Spring(build(), chunk_size=chunk_size)
         for batch in batches(3, size):
             whole.update(*batch)

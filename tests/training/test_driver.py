@@ -54,7 +54,7 @@ def poison_energy(monkeypatch):
 
 @torch.no_grad()
 def spoil_parameters(simulation):
-    simulation.ansatz.orbital_head.linear[0].weight[0, 0] = math.nan
+    simulation.ansatz.head.orbitals.linear[0].weight[0, 0] = math.nan
 
 
 def finite(state):
@@ -81,7 +81,7 @@ def test_poisoned_parameters_are_rolled_back_and_the_run_goes_on(
     after_step(stage, {count}, spoil_parameters)
     result = make_run(tmp_path).train()
     assert "with a new random seed (retry 1 of 3)" in caplog.text
-    assert "orbital_head.linear.0.weight" in caplog.text
+    assert "head.orbitals.linear.0.weight" in caplog.text
     assert result.trained_steps == 5
     assert [row["step"] for row in table(tmp_path)] == [1, 2, 3, 4, 5]
     assert all(finite(torch.load(path, weights_only=True)) for path in (tmp_path / "checkpoints").glob("*.pt"))

@@ -48,7 +48,13 @@ OPTIMIZERS = {
 )
 def test_a_short_run_reaches_the_exact_energy_from_above(name, optimizer, tmp_path):
     molecule, exact, tolerance, steps = SYSTEMS[name]
-    sizes = {"n_layers": 2, "hidden_one": 16, "hidden_two": 8, "n_determinants": 2, "cusp": name != "H"}
+    sizes = {
+        "n_layers": 2,
+        "hidden_one": 16,
+        "hidden_two": 8,
+        "n_determinants": 2,
+        "jastrow": "none" if name == "H" else "cusp",
+    }
     run = VMC(
         FermiNet(molecule, **sizes, seed=2, dtype=torch.float64),
         tmp_path,

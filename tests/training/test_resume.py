@@ -141,7 +141,7 @@ SETTINGS = {
             "hidden_one": 37,
             "hidden_two": 11,
             "envelope": "diagonal",
-            "cusp": True,
+            "jastrow": "cusp",
             "dtype": torch.float32,
         },
         "batch_size": 33,

@@ -134,7 +134,7 @@ def test_fewer_steps_than_trained_evaluates_what_there_is(tmp_path, make_run, st
     [
         {},
         {
-            "network": {"full_determinants": False, "envelope": "diagonal", "cusp": True, "dtype": torch.float32},
+            "network": {"full_determinants": False, "envelope": "diagonal", "jastrow": "cusp", "dtype": torch.float32},
             "optimizer": lambda ansatz: FirstOrder(ansatz, method=partial(torch.optim.AdamW, weight_decay=0.1)),
             "clipping": Clipping(7.0, "mean", "tanh"),
             "schedule": Schedule("cosine", 30, 2),

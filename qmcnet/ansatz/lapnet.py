@@ -1,0 +1,166 @@
+"""LapNet: attention whose weights depend on single electrons, so that their derivatives stay sparse.
+
+References:
+    Li et al., Nat. Mach. Intell. 6, 209 (2024), doi:10.1038/s42256-024-00794-x, arXiv:2307.08214.
+
+Letters: B walkers, N electrons, A nuclei, K determinants, F features.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.ansatz.attention import Attention
+from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
+from qmcnet.ansatz.features import Features, features
+from qmcnet.ansatz.head import DeterminantHead
+from qmcnet.laplacian.kernels import Linear, tanh
+from qmcnet.molecule import Molecule
+
+
+class LapNet(nn.Module):
+    """psi = e^J sum_k det[phi^k_i(r_j; {r_/j})] with two streams of electron features.
+
+    The single stream of an electron depends on that electron alone and gives queries and keys; the mixed stream gives
+    values and gathers them.
+    """
+
+    nuclei: Tensor
+
+    def __init__(
+        self,
+        molecule: Molecule,
+        *,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        head_size: int = 64,
+        n_single: int = 2,
+        n_determinants: int = 16,
+        full_determinants: bool = True,
+        envelope: str = "isotropic",
+        jastrow: str = "cusp",
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Build the network with random weights.
+
+        Args:
+            molecule: the system, whose nuclei and spins set the shapes.
+            n_layers: attention layers.
+            n_heads: heads of a layer.
+            head_size: features of a head.
+            n_single: updates of the single stream between two layers.
+            n_determinants: number of determinants K.
+            full_determinants: one determinant over all electrons, instead of one per spin.
+            envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
+            jastrow: 'none' or 'cusp'.
+            seed: seed of the initial weights.
+            dtype: precision of the weights and of the positions to come.
+
+        Raises:
+            ValueError: if a size is not positive or a name unknown.
+        """
+        super().__init__()
+        sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "n_single": n_single}
+        check_sizes(**sizes)
+        head: dict[str, Any] = {"n_determinants": n_determinants, "full_determinants": full_determinants}
+        head |= {"envelope": envelope, "jastrow": jastrow}
+        self.molecule, self.settings = molecule, {**sizes, **head, "seed": seed}
+        self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
+        width = n_heads * head_size
+        # torch draws default weights, which are replaced below: keep them off the global generator.
+        with torch.random.fork_rng(devices=[]):
+            self.embedding = Embedding(molecule, width, bias=True)
+            self.layers = nn.ModuleList(LapNetLayer(n_heads, head_size) for _ in range(n_layers))
+            self.single = nn.ModuleList(SingleStream(width, n_single) for _ in range(n_layers - 1))
+            self.head = DeterminantHead(molecule, width, **head)
+        self.to(dtype)
+        draw_weights(self, torch.Generator().manual_seed(seed))
+
+    def orbitals(self, positions: Tensor) -> list[Tensor]:
+        """Evaluate the orbital matrices.
+
+        Args:
+            positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+
+        Returns:
+            One matrix per spin, shape (B, K, n, M).
+        """
+        inputs = features(positions, self.nuclei)
+        return self.head.orbitals(self._mixed_stream(inputs), inputs)
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the wavefunction.
+
+        Args:
+            positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+
+        Returns:
+            sign (B,) and log_abs_psi (B,).
+        """
+        inputs = features(positions, self.nuclei)
+        return self.head(self._mixed_stream(inputs), inputs)
+
+    def _mixed_stream(self, inputs: Features) -> Tensor:
+        single = mixed = self.embedding(inputs)
+        for i, layer in enumerate(self.layers):
+            if i:
+                single = self.single[i - 1](single)
+            mixed = layer(single, mixed)
+        return mixed
+
+
+class LapNetLayer(nn.Module):
+    """Attention from the single to the mixed stream, then a perceptron, each added to the mixed stream."""
+
+    def __init__(self, n_heads: int, head_size: int) -> None:
+        """Create the parts.
+
+        Args:
+            n_heads: number of heads.
+            head_size: features of a head.
+        """
+        super().__init__()
+        self.attention = Attention(n_heads, head_size, bias=True)
+        self.update = Linear(n_heads * head_size, n_heads * head_size)
+
+    def forward(self, single: Tensor, mixed: Tensor) -> Tensor:
+        """Update the mixed stream.
+
+        Args:
+            single: features of each electron alone, shape (B, N, F).
+            mixed: features that depend on all electrons, shape (B, N, F).
+
+        Returns:
+            New mixed stream, shape (B, N, F).
+        """
+        mixed = mixed + self.attention(single, mixed)
+        return mixed + tanh(self.update(mixed))
+
+
+class SingleStream(nn.Module):
+    """Perceptrons that see one electron each, added to what comes in."""
+
+    def __init__(self, width: int, count: int) -> None:
+        """Create the linear maps.
+
+        Args:
+            width: features F.
+            count: perceptrons in a row.
+        """
+        super().__init__()
+        self.updates = nn.ModuleList(Linear(width, width) for _ in range(count))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Update the single stream.
+
+        Args:
+            h: shape (B, N, F).
+
+        Returns:
+            Shape (B, N, F).
+        """
+        for update in self.updates:
+            h = h + tanh(update(h))
+        return h

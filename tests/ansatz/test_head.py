@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from qmcnet.ansatz.features import features
+from qmcnet.ansatz.head import DeterminantHead
+from qmcnet.ansatz.orbitals import sum_of_determinants
+from qmcnet.molecule import Molecule
+
+LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
+F = 6
+SETTINGS = {"n_determinants": 2, "full_determinants": True, "envelope": "isotropic", "jastrow": "none"}
+
+
+def head(molecule=LIH, **settings):
+    torch.manual_seed(0)
+    return DeterminantHead(molecule, F, **{**SETTINGS, **settings}).double().requires_grad_(False)
+
+
+@pytest.fixture
+def inputs(walkers):
+    positions = walkers(LIH, 5)
+    h_one = torch.randn(5, 4, F, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return h_one, features(positions, LIH.nuclei)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_without_jastrow_psi_is_the_sum_of_determinants(full, inputs):
+    module = head(full_determinants=full)
+    expected = sum_of_determinants(module.orbitals(*inputs))
+    assert all(torch.equal(value, other) for value, other in zip(module(*inputs), expected, strict=True))
+    assert module.jastrow is None
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_jastrow_factor_multiplies_and_keeps_the_sign(full, inputs):
+    plain, module = head(full_determinants=full), head(full_determinants=full, jastrow="cusp")
+    (sign, log_abs), (plain_sign, plain_log) = module(*inputs), plain(*inputs)
+    assert torch.equal(sign, plain_sign)
+    factor = module.jastrow(inputs[1].d_ee)
+    assert (factor < -1e-3).all()
+    torch.testing.assert_close(log_abs, plain_log + factor, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("full", "columns"), [(True, 4), (False, 2)])
+def test_shapes_of_the_orbitals(full, columns, inputs):
+    assert [tuple(matrix.shape) for matrix in head(full_determinants=full).orbitals(*inputs)] == [
+        (5, 2, 2, columns)
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_determinants": 0}, "n_determinants=0 must be at least 1"),
+        ({"envelope": "slater"}, "envelope='slater' must be one of"),
+        ({"jastrow": "slater"}, r"jastrow='slater' must be one of \['cusp', 'none'\]"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        head(**settings)

@@ -1,0 +1,274 @@
+"""What every wavefunction obeys, whatever its network, envelope, Jastrow factor and determinants."""
+
+import inspect
+import itertools
+
+import pytest
+import torch
+
+from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz.envelopes import ENVELOPES
+from qmcnet.ansatz.jastrow import JASTROWS
+from qmcnet.molecule import Molecule
+from qmcnet.optimizers import Kfac, Spring
+from qmcnet.optimizers.scores import per_walker_scores
+from qmcnet.sampling import initial_positions
+
+DOUBLE = torch.float64
+LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
+BORON = Molecule.atom("B")
+TRIPLET = Molecule.atom("He", spin=2)
+SLOWEST = {"isotropic": 1.0, "diagonal": 1.0, "full": 1.0, "bottleneck": 0.5}  # exponents of fresh envelopes
+
+each_ansatz = pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
+each_kind = pytest.mark.parametrize(
+    "options",
+    [
+        {"full_determinants": full, "envelope": envelope, "jastrow": jastrow}
+        for full in (True, False)
+        for envelope in sorted(ENVELOPES)
+        for jastrow in sorted(JASTROWS)
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+
+
+def parity(permutation):
+    return (-1) ** sum(a > b for a, b in itertools.combinations(permutation, 2))
+
+
+@each_ansatz
+@each_kind
+@pytest.mark.parametrize("molecule", [LIH, BORON, TRIPLET], ids=["LiH", "B", "He triplet"])
+def test_swapping_equal_spins_flips_the_sign(ansatz, molecule, options, small, walkers):
+    psi, positions = small(ansatz, molecule, **options), walkers(molecule)
+    sign, log_abs = psi(positions)
+    spins = [range(molecule.n_up), range(molecule.n_up, molecule.n_electrons)]
+    for i, j in itertools.chain.from_iterable(itertools.combinations(spin, 2) for spin in spins):
+        order = list(range(molecule.n_electrons))
+        order[i], order[j] = j, i
+        swapped_sign, swapped_log = psi(positions[:, order])
+        assert torch.equal(swapped_sign, -sign)
+        torch.testing.assert_close(swapped_log, log_abs, rtol=1e-12, atol=1e-11)
+
+
+@each_ansatz
+@pytest.mark.parametrize("full", [True, False])
+def test_permutations_of_equal_spins_give_their_parity(ansatz, full, small, walkers):
+    molecule = Molecule.atom("N")
+    psi, positions = small(ansatz, molecule, full_determinants=full, jastrow="cusp"), walkers(molecule, 3)
+    sign, log_abs = psi(positions)
+    generator = torch.Generator().manual_seed(1)
+    parities = set()
+    for _ in range(20):
+        up = torch.randperm(5, generator=generator).tolist()
+        down = (5 + torch.randperm(2, generator=generator)).tolist()
+        parities.add(expected := parity(up) * parity(down))
+        permuted_sign, permuted_log = psi(positions[:, up + down])
+        assert torch.equal(permuted_sign, expected * sign)
+        torch.testing.assert_close(permuted_log, log_abs, rtol=1e-12, atol=1e-11)
+    assert parities == {1, -1}
+
+
+@each_ansatz
+@each_kind
+def test_opposite_spins_are_distinguishable(ansatz, options, small, walkers):
+    psi, positions = small(ansatz, LIH, **options), walkers(LIH)
+    assert (psi(positions[:, [2, 1, 0, 3]])[1] - psi(positions)[1]).abs().min() > 1e-6
+
+
+@each_ansatz
+@each_kind
+def test_electrons_of_equal_spin_exclude_each_other(ansatz, options, small, walkers):
+    psi, positions = small(ansatz, LIH, **options), walkers(LIH)
+    far = psi(positions)[1]
+    positions[:, 1] = positions[:, 0] + 1e-9
+    assert (psi(positions)[1] < far - 10).all()
+    positions[:, 1] = positions[:, 2] + 1e-9
+    assert (psi(positions)[1] > far - 10).any()
+
+
+@each_ansatz
+@each_kind
+def test_moving_everything_changes_nothing(ansatz, options, small, walkers):
+    shift = torch.tensor([0.7, -1.3, 2.1], dtype=DOUBLE)
+    moved = Molecule(LIH.symbols, (LIH.nuclei + shift).tolist())
+    positions = walkers(LIH)
+    sign, log_abs = small(ansatz, LIH, **options)(positions)
+    moved_sign, moved_log = small(ansatz, moved, **options)(positions + shift)
+    assert torch.equal(moved_sign, sign)
+    torch.testing.assert_close(moved_log, log_abs, rtol=1e-12, atol=1e-11)
+    assert (small(ansatz, LIH, **options)(positions + shift)[1] - log_abs).abs().min() > 1e-3
+
+
+@each_ansatz
+@each_kind
+@pytest.mark.parametrize("molecule", [LIH, TRIPLET], ids=["LiH", "He triplet"])
+def test_the_wavefunction_decays_exponentially(ansatz, molecule, options, small, walkers):
+    psi = small(ansatz, molecule, **options)
+    points = walkers(molecule, 1).repeat(3, 1, 1)
+    direction = torch.tensor([0.36, 0.48, 0.8], dtype=DOUBLE)
+    points[:, 0] = torch.tensor([100.0, 200.0, 300.0], dtype=DOUBLE)[:, None] * direction
+    log_abs = psi(points)[1]
+    rate = SLOWEST.get(options["envelope"], 0.0)
+    # The saturated network and the Jastrow factor vary slowly far away.
+    assert (log_abs[1] - log_abs[0]).item() == pytest.approx(-100 * rate, abs=5)
+    assert (log_abs[2] - log_abs[1]).item() == pytest.approx(-100 * rate, abs=2)
+
+
+def slopes(psi, pair, distance):
+    """Return d log|psi| / dr_ij of a pair at a fixed centre, averaged over opposite directions, one a walker."""
+    i, j = pair
+    generator = torch.Generator().manual_seed(6)
+    positions = torch.randn(6, psi.molecule.n_electrons, 3, dtype=DOUBLE, generator=generator)
+    direction = torch.nn.functional.normalize(positions[:, i] - positions[:, j], dim=-1)
+    centre = (positions[:, i] + positions[:, j]) / 2
+    r = torch.full((6, 1), distance, dtype=DOUBLE, requires_grad=True)
+
+    def log_abs(sign):
+        moved = list(positions.unbind(1))
+        moved[i], moved[j] = centre + sign * r * direction / 2, centre - sign * r * direction / 2
+        return psi(torch.stack(moved, 1))[1]
+
+    (derivative,) = torch.autograd.grad((log_abs(1) + log_abs(-1)).sum() / 2, r)
+    return derivative[:, 0]
+
+
+@pytest.mark.parametrize("ansatz", [Psiformer, LapNet])  # FermiNet holds |r_ij| and makes cusps of its own
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize(("jastrow", "opposite", "equal"), [("cusp", 1 / 2, 1 / 4), ("none", 0, 0)])
+def test_cusps_where_electrons_meet(ansatz, full, jastrow, opposite, equal, small, randomized):
+    """Opposite spins: psi = psi_0 (1 + g.r + c r), and averaging over r and -r leaves the slope c.
+
+    Equal spins: at a fixed centre psi is odd in r without the Jastrow factor, so that psi = (g.r) (1 + c r + O(r^2)) in
+    every direction, and c is the slope of log|psi| - log r.
+    """
+    psi = randomized(small(ansatz, Molecule.atom("Be"), full_determinants=full, jastrow=jastrow), 0.1)
+    for pair, own, cusp in (((0, 2), 0, opposite), ((0, 1), 1, equal), ((2, 3), 1, equal)):
+        near, next_ = (slopes(psi, pair, distance) - own / distance for distance in (1e-4, 2e-4))
+        expected = torch.full((6,), cusp, dtype=DOUBLE)
+        torch.testing.assert_close(2 * near - next_, expected, rtol=0, atol=1e-4)  # linear terms in r drop out
+
+
+@each_ansatz
+@each_kind
+def test_single_precision_is_close_to_double(ansatz, options, small, walkers):
+    double, positions = small(ansatz, LIH, **options), walkers(LIH, 100)
+    single = small(ansatz, LIH, dtype=torch.float32, **options)
+    single.load_state_dict(double.state_dict())
+    sign, log_abs = double(positions)
+    single_sign, single_log = single(positions.float())
+    assert single_log.dtype == torch.float32
+    error = (single_log.double() - log_abs).abs()
+    assert 0 < error.median() < 1e-5
+    assert (single_sign.double() == sign).float().mean() > 0.98
+
+
+@each_ansatz
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize(
+    ("molecule", "n_electrons"),
+    [(Molecule.atom("Ne"), 10), (Molecule.atom("Kr"), 36), (Molecule.chain("C", 10, 2.4, "bohr"), 60)],
+    ids=["Ne", "Kr", "C10"],
+)
+def test_fresh_networks_of_default_size_are_finite_in_single_precision(ansatz, full, molecule, n_electrons):
+    psi, generator = ansatz(molecule, full_determinants=full).requires_grad_(False), torch.Generator().manual_seed(0)
+    positions = initial_positions(molecule, 4, generator, torch.float32, "cpu")
+    assert positions.shape == (4, n_electrons, 3)
+    sign, log_abs = psi(positions)
+    assert log_abs.dtype == torch.float32
+    assert log_abs.isfinite().all()
+    assert sign.abs().tolist() == [1.0] * 4
+    assert (log_abs - psi.double()(positions.double())[1]).abs().median() < 0.05
+
+
+@each_ansatz
+@each_kind
+def test_every_parameter_is_used(ansatz, options, small, walkers):
+    psi = small(ansatz, LIH, **options).requires_grad_(True)
+    psi(walkers(LIH))[1].sum().backward()
+    for name, parameter in psi.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        # A bias of keys adds the same number to all scores of an electron, which the softmax ignores.
+        assert (parameter.grad.abs().max() > 1e-9) is not name.endswith("key.bias"), name
+
+
+@each_ansatz
+def test_seeds_reproduce_and_differ(ansatz, small):
+    def weights(seed):
+        return torch.cat(
+            [p.flatten() for name, p in small(ansatz, LIH, seed=seed).named_parameters() if "norm" not in name]
+        )
+
+    assert torch.equal(weights(3), weights(3))
+    assert (weights(3) != weights(4)).float().mean() > 0.5
+
+
+@each_ansatz
+def test_the_global_generator_is_left_alone(ansatz, small):
+    before = torch.get_rng_state()
+    small(ansatz, LIH, jastrow="cusp")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    first = small(ansatz, LIH).state_dict()
+    torch.manual_seed(2)
+    assert all(torch.equal(value, first[name]) for name, value in small(ansatz, LIH).state_dict().items())
+
+
+@each_ansatz
+def test_orbitals_are_those_of_the_wavefunction(ansatz, small, walkers):
+    psi, positions = small(ansatz, LIH, jastrow="none"), walkers(LIH)
+    up, down = psi.orbitals(positions)
+    sign, log_abs = psi(positions)
+    assert (up.shape, down.shape) == ((8, 3, 2, 4), (8, 3, 2, 4))
+    torch.testing.assert_close(torch.cat([up, down], -2).det().sum(-1), sign * log_abs.exp(), rtol=1e-11, atol=0)
+
+
+@each_ansatz
+@each_kind
+def test_weights_alone_are_saved_and_settings_rebuild_the_network(ansatz, options, small):
+    psi = small(ansatz, LIH, **options)
+    assert set(psi.state_dict()) == {name for name, _ in psi.named_parameters()}
+    assert set(psi.settings) == set(inspect.signature(ansatz).parameters) - {"molecule", "dtype"}
+    assert psi.settings.items() >= options.items()
+    again = ansatz(LIH, **psi.settings, dtype=DOUBLE).state_dict()
+    assert again.keys() == psi.state_dict().keys()
+    assert all(torch.equal(value, again[name]) for name, value in psi.state_dict().items())
+
+
+@each_ansatz
+def test_impossible_settings_are_refused(ansatz):
+    defaults = {name: parameter.default for name, parameter in inspect.signature(ansatz).parameters.items()}
+    sizes = [name for name, default in defaults.items() if type(default) is int and name != "seed"]
+    assert len(sizes) >= 4
+    for name, value in itertools.product(sizes, (0, -3)):
+        with pytest.raises(ValueError, match=f"{name}={value} must be at least 1"):
+            ansatz(LIH, **{name: value})
+    with pytest.raises(ValueError, match=r"envelope='slater' must be one of \['bottleneck', 'diagonal', 'full', 'iso"):
+        ansatz(LIH, envelope="slater")
+    with pytest.raises(ValueError, match=r"jastrow='slater' must be one of \['cusp', 'none'\]"):
+        ansatz(LIH, jastrow="slater")
+
+
+@each_ansatz
+@each_kind
+def test_scores_are_autograd_walker_by_walker(ansatz, options, small, walkers, randomized):
+    psi, positions = randomized(small(ansatz, LIH, **options), 0.1).requires_grad_(True), walkers(LIH, 3)
+    rows = []
+    for walker in positions:
+        gradients = torch.autograd.grad(psi(walker[None])[1].sum(), list(psi.parameters()))
+        rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    torch.testing.assert_close(per_walker_scores(psi, positions, 2), torch.stack(rows), rtol=1e-9, atol=1e-10)
+
+
+@each_ansatz
+@pytest.mark.parametrize("optimizer", [Kfac, Spring])
+@pytest.mark.parametrize("envelope", sorted(ENVELOPES))
+def test_an_update_moves_every_parameter_and_keeps_it_finite(ansatz, optimizer, envelope, small, walkers):
+    psi, positions = small(ansatz, LIH, envelope=envelope, jastrow="cusp").requires_grad_(True), walkers(LIH, 12)
+    before = {name: parameter.detach().clone() for name, parameter in psi.named_parameters()}
+    stats = optimizer(psi).update(positions, walkers(LIH, 12, seed=1).sum((1, 2)))
+    assert 0 < stats["update_norm"] < 1
+    for name, parameter in psi.named_parameters():
+        assert parameter.isfinite().all(), name
+        assert not torch.equal(parameter, before[name]) or name.endswith("key.bias"), name
