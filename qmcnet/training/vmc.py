@@ -228,11 +228,7 @@ class VMC:
         """Order, maker and folder of each stage; a stage is made when its turn comes."""
         stages: list[tuple[int, Callable[[], Stage], Path]] = [
             (BurnIn.order, lambda: BurnIn(self.simulation, self.burn_in), self.directory / "burn_in"),
-            (
-                Optimization.order,
-                self._make_optimization,
-                self.directory,
-            ),
+            (Optimization.order, self._make_optimization, self.directory),
             (
                 Evaluation.order,
                 lambda: Evaluation(self.simulation, self.evaluation),

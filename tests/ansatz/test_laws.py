@@ -111,9 +111,10 @@ def test_the_wavefunction_decays_exponentially(ansatz, molecule, options, small,
     points[:, 0] = torch.tensor([100.0, 200.0, 300.0], dtype=DOUBLE)[:, None] * direction
     log_abs = psi(points)[1]
     rate = SLOWEST.get(options["envelope"], 0.0)
-    # The saturated network and the Jastrow factor vary slowly far away.
-    assert (log_abs[1] - log_abs[0]).item() == pytest.approx(-100 * rate, abs=5)
-    assert (log_abs[2] - log_abs[1]).item() == pytest.approx(-100 * rate, abs=2)
+    # The Jastrow factor and a saturated network vary slowly far away, one with inputs that grow as log r less slowly.
+    near, far = (3, 1) if ansatz is FermiNet else (5, 2)
+    assert (log_abs[1] - log_abs[0]).item() == pytest.approx(-100 * rate, abs=near)
+    assert (log_abs[2] - log_abs[1]).item() == pytest.approx(-100 * rate, abs=far)
 
 
 def slopes(psi, pair, distance):
