@@ -42,12 +42,14 @@ class LocalEnergy:
         electron_nucleus: attraction, shape (B,).
         electron_electron: repulsion, shape (B,).
         nucleus_nucleus: repulsion of the nuclei, the same for every walker.
+        matrix: of several states, the matrix Psi^-1 (H Psi) of which `total` is the trace, shape (B, S, S).
     """
 
     kinetic: Tensor
     electron_nucleus: Tensor
     electron_electron: Tensor
     nucleus_nucleus: float
+    matrix: Tensor | None = None
 
     @property
     def potential(self) -> Tensor:

@@ -23,7 +23,7 @@ def forward_laplacian(function: Function, positions: Tensor) -> Derivatives:
     """Differentiate by one forward pass that carries (value, jacobian, Laplacian).
 
     Args:
-        function: maps positions (B, N, 3) to values (B,), written in functions that have a derivative rule.
+        function: maps positions (B, N, 3) to values (B, ...), written in functions that have a derivative rule.
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -34,7 +34,7 @@ def forward_laplacian(function: Function, positions: Tensor) -> Derivatives:
 
 def _tracked(function: Function, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     result: LapTuple = function(track(positions)).dense()  # type: ignore[arg-type,attr-defined]
-    gradient = result.jacobian.movedim(0, -1).unflatten(-1, positions.shape[-2:])  # (B, N, 3)
+    gradient = result.jacobian.movedim(0, -1).unflatten(-1, positions.shape[-2:])  # (B, ..., N, 3)
     return result.value, gradient, result.laplacian
 
 
@@ -45,13 +45,26 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
     is pinned to finite differences in the tests.
 
     Args:
-        function: maps positions (B, N, 3) to values (B,).
+        function: maps positions (B, N, 3) to values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
         Value, gradient and Laplacian at each walker.
     """
+    with torch.no_grad():
+        value = function(positions)
+    parts = [_reverse_forward(partial(_entry, function, index), positions) for index in range(value[0].numel())]
+    gradient = torch.stack([gradient for gradient, _ in parts], 1)
+    laplacian = torch.stack([laplacian for _, laplacian in parts], 1)
+    return Derivatives(value, gradient.view(*value.shape, *positions.shape[1:]), laplacian.view(value.shape))
 
+
+def _entry(function: Function, index: int, positions: Tensor) -> Tensor:
+    value = function(positions)
+    return value.reshape(len(value), -1)[:, index]
+
+
+def _reverse_forward(function: Function, positions: Tensor) -> tuple[Tensor, Tensor]:
     def gradient_of(x: Tensor) -> Tensor:
         gradient: Tensor = torch.func.grad(lambda y: function(y).sum())(x)
         return gradient
@@ -62,9 +75,7 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
         tangent.flatten(1)[:, direction] = 1
         derivative = torch.func.jvp(gradient_of, (positions,), (tangent,))[1]
         laplacian = laplacian + derivative.flatten(1)[:, direction]
-    with torch.no_grad():
-        value = function(positions)
-    return Derivatives(value, gradient_of(positions).detach(), laplacian.detach())
+    return gradient_of(positions).detach(), laplacian.detach()
 
 
 def chunked(differentiate: Differentiate, size: int, function: Function, positions: Tensor) -> Derivatives:
@@ -73,7 +84,7 @@ def chunked(differentiate: Differentiate, size: int, function: Function, positio
     Args:
         differentiate: differentiates a function at positions.
         size: most walkers in a slice.
-        function: maps positions (B, N, 3) to values (B,).
+        function: maps positions (B, N, 3) to values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -92,7 +103,7 @@ def padded(differentiate: Differentiate, size: int, function: Function, position
     Args:
         differentiate: differentiates a function at positions.
         size: most walkers in a slice.
-        function: maps positions (B, N, 3) to values (B,).
+        function: maps positions (B, N, 3) to values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -120,7 +131,7 @@ def automatic_chunk_size(function: Function, positions: Tensor) -> int:
     one did.
 
     Args:
-        function: maps positions (B, N, 3) to values (B,).
+        function: maps positions (B, N, 3) to values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -156,7 +167,7 @@ class ForwardLaplacian:
         What was found out about a function, such as its chunk size, is kept for as long as the function lives.
 
         Args:
-            function: maps positions (B, N, 3) to values (B,).
+            function: maps positions (B, N, 3) to values (B, ...).
             positions: shape (B, N, 3), in bohr.
 
         Returns:
@@ -178,7 +189,7 @@ class ForwardLaplacian:
         """Tell how many walkers are differentiated at once.
 
         Args:
-            function: maps positions (B, N, 3) to values (B,).
+            function: maps positions (B, N, 3) to values (B, ...).
             positions: shape (B, N, 3), in bohr.
 
         Returns:
@@ -217,7 +228,7 @@ class TorchFuncLaplacian:
         """Differentiate a function of the positions.
 
         Args:
-            function: maps positions (B, N, 3) to values (B,).
+            function: maps positions (B, N, 3) to values (B, ...).
             positions: shape (B, N, 3), in bohr.
 
         Returns:
