@@ -42,7 +42,8 @@ class LocalEnergy:
         electron_nucleus: attraction, shape (B,).
         electron_electron: repulsion, shape (B,).
         nucleus_nucleus: repulsion of the nuclei, the same for every walker.
-        matrix: of several states, the matrix Psi^-1 (H Psi) of which `total` is the trace, shape (B, S, S).
+        matrix: of several states, Psi^-1 (H Psi), whose trace is `total`, shape (B, S, S).
+        kinetic_matrix: of several states, Psi^-1 (T Psi), whose trace is `kinetic`, shape (B, S, S).
     """
 
     kinetic: Tensor
@@ -50,6 +51,7 @@ class LocalEnergy:
     electron_electron: Tensor
     nucleus_nucleus: float
     matrix: Tensor | None = None
+    kinetic_matrix: Tensor | None = None
 
     @property
     def potential(self) -> Tensor:

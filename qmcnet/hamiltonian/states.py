@@ -95,6 +95,7 @@ class StatesHamiltonian(nn.Module):
             electron_electron=repulsion.view(shape).sum(-1),
             nucleus_nucleus=ensemble.n_states * self.nuclear_repulsion,
             matrix=total,
+            kinetic_matrix=kinetic,
         )
 
 
