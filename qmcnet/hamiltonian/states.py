@@ -84,8 +84,7 @@ class StatesHamiltonian(nn.Module):
         points = positions.unflatten(-2, (ensemble.n_states, -1)).flatten(0, 1)  # (B S, N, 3)
         derivatives = self.laplacian(self._states, points)
         psi, kinetic = derivatives.value.double(), -0.5 * derivatives.laplacian.double()  # (B S, S)
-        points = points.double()
-        attraction, repulsion = electron_nucleus(points, self.nuclei, self.charges), electron_electron(points)
+        attraction, repulsion = self.potential(points.double())
         h_psi = kinetic + (attraction + repulsion + self.nuclear_repulsion)[:, None] * psi
         both = torch.cat([h_psi, kinetic], -1).unflatten(0, shape)
         total, kinetic = local_matrix(psi.unflatten(0, shape), both).chunk(2, -1)  # (B, S, S)
@@ -97,6 +96,17 @@ class StatesHamiltonian(nn.Module):
             matrix=total,
             kinetic_matrix=kinetic,
         )
+
+    def potential(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the Coulomb terms of one copy of the molecule.
+
+        Args:
+            points: electron positions, shape (M, N, 3), in bohr.
+
+        Returns:
+            Attraction by the nuclei and repulsion of the electrons, each (M,), in hartree.
+        """
+        return electron_nucleus(points, self.nuclei, self.charges), electron_electron(points)
 
 
 def local_matrix(psi: Tensor, operated: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ autocorrelation of a walker: leaving out one group at a time is a jackknife over
 Letters: B walkers, G groups of walkers, S states, C components of an observable.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,16 @@ class Averages:
         """Start without a sample."""
         self.bins: list[dict[str, Tensor]] = []
         self.steps_per_bin, self.steps_in_last = 1, 0
+
+    @property
+    def n_states(self) -> int:
+        """Number of states S; 1 before the first sample."""
+        return int(self.bins[0]["energy"].shape[-1]) if self.bins else 1
+
+    @property
+    def n_samples(self) -> float:
+        """Number of samples, over all walkers and steps."""
+        return float(sum(part["count"].sum().item() for part in self.bins))
 
     def add(self, local: Mapping[str, Tensor]) -> None:
         """Add the local matrices of one step; a walker with one that is not finite is left out.
@@ -60,10 +70,26 @@ class Averages:
             discarded: share of the time bins to leave out at the start.
 
         Returns:
-            Sums by name, each (G, C, S, S), and the number of samples in them as `count`, (G,).
+            Sums by name, each (G, C, S, S), and the number of samples in them as `count`, (G,), of groups with any.
         """
         kept = self.bins[int(discarded * len(self.bins)) :]
-        return {name: torch.stack([part[name] for part in kept]).sum(0).cpu().numpy() for name in kept[0]}
+        sums = {name: torch.stack([part[name] for part in kept]).sum(0).cpu().numpy() for name in kept[0]}
+        return {name: total[sums["count"] > 0] for name, total in sums.items()}
+
+    def halves(self, discarded: float = 0.0) -> tuple[Means, Means] | None:
+        """Average the first and the second half of the time on their own.
+
+        Args:
+            discarded: share of the time bins to leave out at the start.
+
+        Returns:
+            Averages by name, each (C, S, S); None of a single bin.
+        """
+        kept = self.bins[int(discarded * len(self.bins)) :]
+        middle = len(kept) // 2
+        if not middle:
+            return None
+        return _mean(kept[:middle]), _mean(kept[middle:])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed evaluation needs."""
@@ -78,6 +104,11 @@ class Averages:
         """
         self.bins = [{name: total.to(device) for name, total in part.items()} for part in state["bins"]]
         self.steps_per_bin, self.steps_in_last = state["steps_per_bin"], state["steps_in_last"]
+
+
+def _mean(bins: Sequence[Mapping[str, Tensor]]) -> Means:
+    totals = {name: torch.stack([part[name] for part in bins]).sum((0, 1)) for name in bins[0]}
+    return {name: (total / totals["count"]).cpu().numpy() for name, total in totals.items() if name != "count"}
 
 
 def jackknife(function: Callable[[Means], Means], sums: Mapping[str, NDArray[Any]]) -> tuple[Means, Means]:

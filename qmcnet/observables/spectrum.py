@@ -74,3 +74,26 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     if np.abs(values.imag).max() > COMPLEX * np.abs(values).max():
         found.append("noise made eigenvalues complex; their real parts are given")
     return found
+
+
+def swapped(halves: tuple[Means, Means] | None) -> list[str]:
+    """Tell whether states changed places between the halves of an evaluation.
+
+    The network is the same in both halves, so the eigenvectors should be too, but for signs and noise.
+
+    Args:
+        halves: averages over the first and the second half, with the energy as `energy`; None if there are none.
+
+    Returns:
+        One sentence, or none.
+    """
+    if halves is None:
+        return []
+    first, second = (eigenstates(means["energy"][0])[1] for means in halves)
+    shares = np.linalg.inv(first) @ second
+    # Each column of this product sums to one, whatever the norms of the eigenvectors.
+    partner = np.abs(shares * np.linalg.inv(shares).T).argmax(0)
+    if (partner == np.arange(len(partner))).all():
+        return []
+    order = ", ".join(map(str, partner))
+    return [f"states changed places during the evaluation: those of its second half were {order} in its first"]

@@ -13,6 +13,7 @@ from qmcnet.observables.observable import Observable
 from qmcnet.observables.statistics import Estimate, estimate
 from qmcnet.training.measurement import local_matrices
 from qmcnet.training.simulation import Simulation
+from qmcnet.training.spectrum import Spectrum, spectrum
 from qmcnet.training.stages import Row, summarize
 
 DISCARDED_SHARES = (0.0, 0.25, 0.5)
@@ -24,7 +25,8 @@ class EvaluationSettings:
 
     Attributes:
         steps: largest number of recorded steps; 0 turns evaluation off.
-        target_error: standard error, in hartree, at which to stop; None uses all steps.
+        target_error: standard error, in hartree, at which to stop, of several states that of their mean energy; None
+            uses all steps.
         min_steps: recorded steps before the error may stop the evaluation.
         burn_in: sweeps made before recording.
     """
@@ -113,7 +115,8 @@ class Evaluation:
         if target is None or self.step % interval or self.step < self.settings.min_steps:
             return False
         result = self.estimate()[0]
-        return result.stationary and result.standard_error <= target
+        n_states = self.averages.n_states
+        return result.stationary and result.standard_error <= n_states * target
 
     def local_energies(self) -> np.ndarray:
         """Recorded local energies, shape (steps, B), in hartree; non-finite ones are NaN."""
@@ -142,6 +145,17 @@ class Evaluation:
             if result.stationary:
                 break
         return result, discarded, int(bad.sum())
+
+    def spectrum(self, discarded: int) -> Spectrum:
+        """Say what was measured of each state.
+
+        Args:
+            discarded: steps to leave out at the start.
+
+        Returns:
+            Figures with error bars.
+        """
+        return spectrum(self.averages, self.observables, discarded / max(self.step, 1))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step and the recorded energies."""
