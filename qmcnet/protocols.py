@@ -60,10 +60,12 @@ class StateEnsemble(Protocol):
     Attributes:
         network: evaluates all states.
         n_states: their number S.
+        overlapping: whether the local matrix of the identity is another than the identity.
     """
 
     network: Wavefunction
     n_states: int
+    overlapping: bool
 
     def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
@@ -74,3 +76,6 @@ class StateEnsemble(Protocol):
         Returns:
             sign (B,) and log_abs_psi (B,).
         """
+
+    def local_matrix(self, psi: Tensor, operated: Tensor) -> Tensor:
+        """Local matrix of an operator, from states j at points x^i and O psi_j at x^i, shape (..., S, S)."""

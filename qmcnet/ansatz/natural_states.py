@@ -21,6 +21,8 @@ class NaturalStates(nn.Module):
     S lowest energies. It depends on the space that the states span, not on the states themselves.
     """
 
+    overlapping = False
+
     def __init__(self, network: nn.Module) -> None:
         """Wrap a network.
 
@@ -44,3 +46,17 @@ class NaturalStates(nn.Module):
         matrix, shift = scaled_exp(sign, log_abs_psi)
         sign, log_det = torch.linalg.slogdet(matrix)
         return sign, log_det + shift.sum(-1)
+
+    @staticmethod
+    def local_matrix(psi: Tensor, operated: Tensor) -> Tensor:
+        """Local matrix of an operator: Psi^-1 (O Psi), whose average is that of <psi|psi>^-1 <psi|O|psi>.
+
+        Args:
+            psi: states j at points x^i, shape (..., S, S), rows scaled freely.
+            operated: the operator applied to the same states, with the rows scaled alike, shape (..., S, S).
+
+        Returns:
+            Shape (..., S, S); not finite where the states are linearly dependent.
+        """
+        solution: Tensor = torch.linalg.solve_ex(psi, operated)[0]
+        return solution

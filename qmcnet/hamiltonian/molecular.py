@@ -42,8 +42,9 @@ class LocalEnergy:
         electron_nucleus: attraction, shape (B,).
         electron_electron: repulsion, shape (B,).
         nucleus_nucleus: repulsion of the nuclei, the same for every walker.
-        matrix: of several states, Psi^-1 (H Psi), whose trace is `total`, shape (B, S, S).
-        kinetic_matrix: of several states, Psi^-1 (T Psi), whose trace is `kinetic`, shape (B, S, S).
+        matrix: of several states, the local matrix of H, whose trace is `total`, shape (B, S, S).
+        kinetic_matrix: of several states, that of the kinetic energy, whose trace is `kinetic`, shape (B, S, S).
+        overlap_matrix: of several states, that of the identity where it is not one, shape (B, S, S).
     """
 
     kinetic: Tensor
@@ -52,6 +53,7 @@ class LocalEnergy:
     nucleus_nucleus: float
     matrix: Tensor | None = None
     kinetic_matrix: Tensor | None = None
+    overlap_matrix: Tensor | None = None
 
     @property
     def potential(self) -> Tensor:

@@ -43,10 +43,11 @@ class ScaledStates:
 
 
 class StatesHamiltonian(nn.Module):
-    """The molecular Hamiltonian of each of S copies, for a total ansatz Psi = det[psi_j(x^i)].
+    """The molecular Hamiltonian of each of S copies, for an ensemble of S states.
 
-    With the matrix Psi_ij = psi_j(x^i), the local energy is the matrix E_L = Psi^-1 (H Psi). Its trace is the local
-    energy of the total ansatz. Any factor of a row of Psi that H Psi has too cancels, so rows are scaled freely.
+    With the matrix Psi_ij = psi_j(x^i), the local energy of natural excited states is the matrix E_L = Psi^-1 (H Psi),
+    that of a product of states H Psi divided by the diagonal of Psi. The trace is the local energy of the ensemble as
+    one wavefunction. Any factor of a row of Psi that H Psi has too cancels, so rows are scaled freely.
     """
 
     nuclei: Tensor
@@ -71,7 +72,7 @@ class StatesHamiltonian(nn.Module):
         """Evaluate the local energy of each walker.
 
         Args:
-            ensemble: total ansatz, whose `network` returns sign and log_abs_psi of S states.
+            ensemble: wavefunction of all copies, whose `network` returns sign and log_abs_psi of S states.
             positions: electron positions of x^1, then of x^2, and so on, shape (B, S N, 3), in bohr.
 
         Returns:
@@ -86,15 +87,16 @@ class StatesHamiltonian(nn.Module):
         psi, kinetic = derivatives.value.double(), -0.5 * derivatives.laplacian.double()  # (B S, S)
         attraction, repulsion = self.potential(points.double())
         h_psi = kinetic + (attraction + repulsion + self.nuclear_repulsion)[:, None] * psi
-        both = torch.cat([h_psi, kinetic], -1).unflatten(0, shape)
-        total, kinetic = local_matrix(psi.unflatten(0, shape), both).chunk(2, -1)  # (B, S, S)
+        psi = psi.unflatten(0, shape)
+        local = [ensemble.local_matrix(psi, operated.unflatten(0, shape)) for operated in (h_psi, kinetic)]  # (B, S, S)
         return LocalEnergy(
-            kinetic=trace(kinetic),
+            kinetic=trace(local[1]),
             electron_nucleus=attraction.view(shape).sum(-1),
             electron_electron=repulsion.view(shape).sum(-1),
             nucleus_nucleus=ensemble.n_states * self.nuclear_repulsion,
-            matrix=total,
-            kinetic_matrix=kinetic,
+            matrix=local[0],
+            kinetic_matrix=local[1],
+            overlap_matrix=ensemble.local_matrix(psi, psi) if ensemble.overlapping else None,
         )
 
     def potential(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,20 +109,6 @@ class StatesHamiltonian(nn.Module):
             Attraction by the nuclei and repulsion of the electrons, each (M,), in hartree.
         """
         return electron_nucleus(points, self.nuclei, self.charges), electron_electron(points)
-
-
-def local_matrix(psi: Tensor, operated: Tensor) -> Tensor:
-    """Local matrix of an operator: Psi^-1 (O Psi).
-
-    Args:
-        psi: states j at points x^i, shape (B, S, S), rows scaled freely.
-        operated: the operator applied to the same states, with the rows scaled alike, shape (B, S, C).
-
-    Returns:
-        Shape (B, S, C); not finite where the states are linearly dependent.
-    """
-    solution: Tensor = torch.linalg.solve_ex(psi, operated)[0]
-    return solution
 
 
 def trace(matrix: Tensor) -> Tensor:

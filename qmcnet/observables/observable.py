@@ -17,7 +17,7 @@ class StateValues:
     """Values of S states at M points.
 
     Attributes:
-        network: returns sign and log_abs_psi of the states.
+        network: returns sign and log_abs_psi of the states, each (M, S), or (M,) of one state.
         positions: electron positions, shape (M, N, 3), in bohr.
         values: the states divided by a factor common to those at a point, shape (M, S), double precision.
         shift: logarithm of that factor, shape (M,).
@@ -30,9 +30,32 @@ class StateValues:
     shift: Tensor
     generator: torch.Generator
 
+    def at(self, positions: Tensor) -> Tensor:
+        """Evaluate the states elsewhere, as many points at a time as walkers visit at a time.
+
+        Args:
+            positions: a changed copy of the positions, shape (M, N, 3), in bohr.
+
+        Returns:
+            The states divided by the factors of the unchanged points, shape (M, S), double precision.
+        """
+        sign, log_abs_psi = (part.view(len(positions), -1) for part in self.network(positions))
+        return sign.to(self.values.dtype) * torch.exp(log_abs_psi.double() - self.shift.double()[:, None])
+
+    def times(self, factors: Tensor) -> Tensor:
+        """Multiply the states by functions of the positions.
+
+        Args:
+            factors: C functions at the points, shape (M, C).
+
+        Returns:
+            Shape (M, C, S).
+        """
+        return factors[..., None] * self.values[:, None]
+
 
 class Observable(Protocol):
-    """An operator with one or several components.
+    """An operator with one or several components, usually an `nn.Module` that keeps its tensors as buffers.
 
     Attributes:
         name: name of the observable.

@@ -46,10 +46,26 @@ def in_eigenstates(means: Means) -> Means:
     Returns:
         `energy` (S,) in hartree, and every other by its name, (C, S, S), transition elements off the diagonal.
     """
+    means = without_overlap(means)
     energies, vectors = eigenstates(means["energy"][0])
     inverse = np.linalg.inv(vectors)
     others = {name: inverse @ matrices @ vectors for name, matrices in means.items() if name != "energy"}
     return {"energy": energies, **others}
+
+
+def without_overlap(means: Means) -> Means:
+    """Divide averages by the overlap of the states, where it has been measured.
+
+    Args:
+        means: averages by name, each (C, S, S), maybe with `overlap`.
+
+    Returns:
+        The others by name, each (C, S, S).
+    """
+    if "overlap" not in means:
+        return means
+    others = [name for name in means if name != "overlap"]
+    return {name: np.linalg.solve(means["overlap"], means[name]) for name in others}
 
 
 def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArray[Any]) -> list[str]:
@@ -89,7 +105,7 @@ def swapped(halves: tuple[Means, Means] | None) -> list[str]:
     """
     if halves is None:
         return []
-    first, second = (eigenstates(means["energy"][0])[1] for means in halves)
+    first, second = (eigenstates(without_overlap(means)["energy"][0])[1] for means in halves)
     shares = np.linalg.inv(first) @ second
     # Each column of this product sums to one, whatever the norms of the eigenvectors.
     partner = np.abs(shares * np.linalg.inv(shares).T).argmax(0)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 PARTS = (
+    "objective",
     "optimizer",
     "clipping",
     "schedule",

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from qmcnet.ansatz.product_states import ProductStates
 from qmcnet.hamiltonian import LocalEnergy
-from qmcnet.hamiltonian.states import local_matrix
 from qmcnet.laplacian import scaled_exp
 from qmcnet.observables.observable import Observable, StateValues
 from qmcnet.training.simulation import Simulation
@@ -17,7 +17,7 @@ from qmcnet.training.simulation import Simulation
 
 @torch.no_grad()
 def local_matrices(run: Simulation, energy: LocalEnergy, observables: Sequence[Observable]) -> dict[str, Tensor]:
-    """Evaluate local matrices Psi^-1 (O Psi) at the walkers; those of a single state have one row and column.
+    """Evaluate local matrices at the walkers; those of a single state have one row and column.
 
     Args:
         run: wavefunction and walkers.
@@ -25,12 +25,15 @@ def local_matrices(run: Simulation, energy: LocalEnergy, observables: Sequence[O
         observables: what to measure besides the energy.
 
     Returns:
-        Matrices by name, each (B, C, S, S): `energy` and `kinetic` in hartree, observables in units of their own.
+        Matrices by name, each (B, C, S, S): `energy` and `kinetic` in hartree, `overlap` where it is not one,
+        observables in units of their own.
     """
     if energy.matrix is None or energy.kinetic_matrix is None:
         matrices = {"energy": energy.total[:, None, None, None], "kinetic": energy.kinetic[:, None, None, None]}
     else:
         matrices = {"energy": energy.matrix[:, None], "kinetic": energy.kinetic_matrix[:, None]}
+        if energy.overlap_matrix is not None:
+            matrices["overlap"] = energy.overlap_matrix[:, None]
     return matrices if not observables else {**matrices, **observed(run, observables)}
 
 
@@ -46,12 +49,11 @@ def observed(run: Simulation, observables: Sequence[Observable]) -> Mapping[str,
     """
     states = state_values(run)
     n_states = states.values.shape[-1]
-    psi = states.values.unflatten(0, (-1, n_states))  # (B, S, S)
-    matrices = {}
-    for observable in observables:
-        operated = observable(states).unflatten(0, (-1, n_states)).movedim(-2, 1)  # (B, C, S, S)
-        matrices[observable.name] = local_matrix(psi[:, None], operated)
-    return matrices
+    psi = states.values.unflatten(0, (-1, n_states))[:, None]  # (B, 1, S, S)
+    # A single state is not wrapped: both kinds of ensemble divide by its value.
+    local_matrix = getattr(run.ansatz, "local_matrix", ProductStates.local_matrix)
+    operated = {observable.name: observable(states).unflatten(0, (-1, n_states)) for observable in observables}
+    return {name: local_matrix(psi, values.movedim(-2, 1)) for name, values in operated.items()}  # (B, C, S, S)
 
 
 def state_values(run: Simulation) -> StateValues:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from qmcnet.optimizers import Clipping, Schedule
 from qmcnet.training.averaging import AveragingSettings, ParameterAverage
+from qmcnet.training.objective import Natural, Objective
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Row, summarize
 
@@ -37,6 +38,7 @@ class Optimization:
         clipping: Clipping = Clipping(),
         schedule: Schedule = Schedule(),
         averaging: AveragingSettings = AveragingSettings(),
+        objective: Objective = Natural(),
     ) -> None:
         """Prepare the first step.
 
@@ -47,9 +49,10 @@ class Optimization:
             clipping: of the local energies that the optimiser sees.
             schedule: share of its learning rate at each step.
             averaging: which average of the parameters is kept.
+            objective: what is minimised.
         """
         self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
-        self.clipping, self.schedule = clipping, schedule
+        self.clipping, self.schedule, self.objective = clipping, schedule, objective
         self.average = ParameterAverage(simulation.ansatz, averaging)
 
     def finished(self) -> bool:
@@ -65,7 +68,7 @@ class Optimization:
         run = self.simulation
         run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
         energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
-        clipped, outliers = self.clipping(energy.total)
+        clipped, outliers = self.clipping(self.objective(run, energy))
         update = self.optimizer.update(run.walkers.positions, clipped, self.schedule(self.step))
         self.step += 1
         self.average.update(self.step)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qmcnet.observables.averages import Averages, Means, jackknife
 from qmcnet.observables.derived import multiplicity, oscillator_strengths
 from qmcnet.observables.observable import Observable
-from qmcnet.observables.spectrum import in_eigenstates, swapped, warnings_of
+from qmcnet.observables.spectrum import in_eigenstates, swapped, warnings_of, without_overlap
 from qmcnet.units import EV_PER_HARTREE, WAVENUMBERS_PER_HARTREE
 
 Figure = dict[str, float | None]
@@ -52,8 +52,8 @@ def spectrum(averages: Averages, observables: Sequence[Observable], discarded: f
     values, errors = jackknife(figures, sums)
     n_states = len(values["energy"])
     states = [_state(values, errors, observables, index) for index in range(n_states)]
-    matrix = (sums["energy"].sum(0) / sums["count"].sum())[0]
-    warnings = warnings_of(values["energy"], errors["gap"], matrix)
+    means = {name: total.sum(0) / sums["count"].sum() for name, total in sums.items() if name != "count"}
+    warnings = warnings_of(values["energy"], errors["gap"], without_overlap(means)["energy"][0])
     return Spectrum(states, warnings + swapped(averages.halves(discarded)))
 
 

@@ -51,7 +51,7 @@ def summarize(energy: LocalEnergy) -> Row:
     finite = torch.isfinite(total)
     kept = torch.where(finite, total, torch.nan)
     mean = kept.nanmean()
-    row: Row = {} if energy.matrix is None else {"state": _mean(energy.matrix, finite)}
+    row: Row = {} if energy.matrix is None else {"state": _mean_energy_matrix(energy, finite)}
     return row | {
         "energy": mean,
         "variance": (kept - mean).square().nanmean(),
@@ -63,5 +63,12 @@ def summarize(energy: LocalEnergy) -> Row:
     }
 
 
-def _mean(matrices: Tensor, finite: Tensor) -> Tensor:
-    return torch.where(finite[:, None, None], matrices, 0).sum(0) / finite.sum()
+def _mean_energy_matrix(energy: LocalEnergy, finite: Tensor) -> Tensor:
+    def mean(matrices: Tensor) -> Tensor:
+        return torch.where(finite[:, None, None], matrices, 0).sum(0) / finite.sum()
+
+    assert energy.matrix is not None
+    if energy.overlap_matrix is None:
+        return mean(energy.matrix)
+    matrix: Tensor = torch.linalg.solve_ex(mean(energy.overlap_matrix), mean(energy.matrix))[0]
+    return matrix

@@ -2,24 +2,26 @@
 
 from torch import nn
 
-from qmcnet.ansatz.natural_states import NaturalStates
 from qmcnet.hamiltonian import MolecularHamiltonian, StatesHamiltonian
 from qmcnet.molecule import Molecule
 from qmcnet.protocols import LaplacianBackend
+from qmcnet.training.objective import Natural, Objective
 from qmcnet.training.simulation import Hamiltonian
 
 
-def ensemble(network: nn.Module, laplacian: LaplacianBackend) -> tuple[nn.Module, Hamiltonian]:
+def ensemble(
+    network: nn.Module, laplacian: LaplacianBackend, objective: Objective = Natural()
+) -> tuple[nn.Module, Hamiltonian]:
     """Choose what is sampled and optimised, and its Hamiltonian.
 
     Args:
         network: wavefunction of one state or several, with `molecule` and `settings`.
         laplacian: back end that differentiates it.
+        objective: what is minimised.
 
     Returns:
-        The network itself and the molecular Hamiltonian, or of several states their total ansatz and its Hamiltonian.
+        The network itself and the molecular Hamiltonian, or of several states their ensemble and its Hamiltonian.
     """
     molecule: Molecule = network.molecule  # type: ignore[assignment]
-    if network.settings.get("n_states", 1) == 1:  # type: ignore[union-attr,operator]
-        return network, MolecularHamiltonian(molecule, laplacian)
-    return NaturalStates(network), StatesHamiltonian(molecule, laplacian)
+    total = objective.ensemble(network)
+    return total, (MolecularHamiltonian if total is network else StatesHamiltonian)(molecule, laplacian)

@@ -22,6 +22,7 @@ from qmcnet.training.directory import RunDirectoryError, claim, config_hash, ide
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.interruption import Interruption
+from qmcnet.training.objective import Natural, Objective
 from qmcnet.training.optimization import Optimization, Optimizer
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings
 from qmcnet.training.process import prepare_process
@@ -40,6 +41,7 @@ class VMC:
     Attributes:
         ansatz: the wavefunction, with a `molecule` and `settings`; its precision is that of the run.
         directory: run directory; a directory that holds this run continues it.
+        objective: what is minimised; of several states, also what is sampled.
         optimizer: changes the parameters; given as what makes the optimiser of an ansatz.
         clipping: of the local energies that the optimiser sees.
         schedule: share of its learning rate at each step.
@@ -66,6 +68,7 @@ class VMC:
         ansatz: nn.Module,
         directory: str | Path,
         *,
+        objective: Objective = Natural(),
         optimizer: Callable[[nn.Module], Optimizer] = Spring,
         clipping: Clipping = Clipping(),
         schedule: Schedule = Schedule(),
@@ -96,7 +99,8 @@ class VMC:
         self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
         self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
-        total, hamiltonian = ensemble(self.ansatz, self.laplacian)
+        total, hamiltonian = ensemble(self.ansatz, self.laplacian, objective)
+        self.objective = objective
         self.optimizer, self.clipping, self.schedule = optimizer(total), clipping, schedule
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining, burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
@@ -251,7 +255,8 @@ class VMC:
         return Pretraining(self.simulation, mean_field.orbitals, settings)
 
     def _make_optimization(self) -> Optimization:
-        return Optimization(self.simulation, self.optimizer, self.steps, self.clipping, self.schedule, self.averaging)
+        how = (self.clipping, self.schedule, self.averaging, self.objective)
+        return Optimization(self.simulation, self.optimizer, self.steps, *how)
 
     def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
         found = driver.checkpoints.load_newest()
