@@ -14,6 +14,9 @@ BOHR_PER_ANGSTROM = 1.0 / 0.529177210544
 EV_PER_HARTREE = 27.211386245981
 """One hartree in electronvolt, 27.211386245981(30)."""
 
+DEBYE_PER_E_BOHR = 2.541746473
+"""One atomic unit of the electric dipole moment, 8.4783536198(13)e-30 C m, in debye."""
+
 BOHR_PER_UNIT = {"bohr": 1.0, "angstrom": BOHR_PER_ANGSTROM}
 """Length units that a user may name."""
 
