@@ -17,6 +17,7 @@ _SUGGESTIONS = ("cc-pvdz", "def2-svp", "6-31g*", "sto-3g")
 _ENERGY_TOLERANCE = 1e-10
 _DIIS_CYCLES = 100
 _NEWTON_CYCLES = 50
+_SMALLEST_OVERLAP = 1e-8
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,23 @@ def gaussian_basis(mol: Any) -> GaussianBasis:
     if mol.cart:
         raise ValueError("mol.cart=True: only spherical basis functions are supported, set mol.cart=False")
     return GaussianBasis([_shell(mol, i) for i in range(mol.nbas)])
+
+
+def orthonormal_basis(molecule: Molecule, basis: str) -> tuple[GaussianBasis, torch.Tensor]:
+    """Combine the functions of a basis set to orthonormal ones.
+
+    Args:
+        molecule: nuclei that carry the functions.
+        basis: name of a Gaussian basis set known to PySCF, with shells up to g.
+
+    Returns:
+        The basis functions, and coefficients of orthonormal combinations, (n_ao, n), fewer than functions where
+        these are almost linearly dependent.
+    """
+    mol = _mole(molecule, basis)
+    overlaps, vectors = torch.linalg.eigh(torch.tensor(mol.intor("int1e_ovlp")))
+    kept = overlaps > _SMALLEST_OVERLAP
+    return gaussian_basis(mol), vectors[:, kept] * overlaps[kept].rsqrt()
 
 
 def _shell(mol: Any, i: int) -> Shell:

@@ -17,6 +17,9 @@ EV_PER_HARTREE = 27.211386245981
 WAVENUMBERS_PER_HARTREE = 219474.63136314
 """One hartree divided by h c, 219474.63136314(24) cm^-1."""
 
+DEBYE_PER_E_BOHR = 2.541746473
+"""One atomic unit of the electric dipole moment, 8.4783536198(13)e-30 C m, in debye."""
+
 BOHR_PER_UNIT = {"bohr": 1.0, "angstrom": BOHR_PER_ANGSTROM}
 """Length units that a user may name."""
 

@@ -1,1 +1,1 @@
-"""Estimators: QMC statistics and reference values."""
+"""Estimators: QMC statistics, reference values, and operators evaluated on one or several states."""

@@ -1,0 +1,131 @@
+"""Electron density on a regular grid, and cube files of it.
+
+Letters: M points, B walkers, S states, N electrons.
+"""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qmcnet.elements import atomic_number
+from qmcnet.molecule import Molecule
+
+
+@dataclass(frozen=True)
+class DensityGrid:
+    """Cubic voxels around a molecule that count the electrons in them.
+
+    There are too many of them for a local matrix of each at every walker. What is kept are the sums over walkers of
+    the local matrices, which `count` returns.
+
+    Attributes:
+        origin: middle of the first voxel, in bohr.
+        shape: voxels along x, y and z.
+        spacing: edge of a voxel, in bohr.
+    """
+
+    origin: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    spacing: float
+
+    @classmethod
+    def around(cls, molecule: Molecule, spacing: float = 0.2, margin: float = 5.0) -> "DensityGrid":
+        """Cover a molecule.
+
+        Args:
+            molecule: nuclei in the middle of the grid.
+            spacing: edge of a voxel, in bohr.
+            margin: distance of the outermost nuclei from the faces, in bohr, at least.
+
+        Returns:
+            The grid.
+
+        Raises:
+            ValueError: for a length that is not positive.
+        """
+        if not min(spacing, margin) > 0:
+            raise ValueError(f"spacing={spacing}, margin={margin}: both must be positive")
+        low, high = molecule.nuclei.amin(0) - margin, molecule.nuclei.amax(0) + margin
+        counts = torch.ceil((high - low) / spacing)
+        x, y, z = ((low + high - (counts - 1) * spacing) / 2).tolist()
+        n_x, n_y, n_z = counts.long().tolist()
+        return cls((x, y, z), (n_x, n_y, n_z), spacing)
+
+    def count(self, positions: Tensor, weights: Tensor) -> Tensor:
+        """Count the electrons by voxel; those outside the grid are left out.
+
+        Args:
+            positions: electron positions, shape (M, N, 3), in bohr.
+            weights: W weights of each point, such as `state_weights`, shape (M, W).
+
+        Returns:
+            Weighted counts, shape (W, x, y, z), in the dtype of the weights.
+        """
+        sizes = torch.tensor(self.shape, device=positions.device)
+        origin = torch.tensor(self.origin, dtype=torch.float64, device=positions.device)
+        voxel = ((positions.double() - origin) / self.spacing).round().long()  # (M, N, 3)
+        inside = ((voxel >= 0) & (voxel < sizes)).all(-1)
+        x, y, z = voxel.unbind(-1)
+        place = torch.where(inside, (x * sizes[1] + y) * sizes[2] + z, 0).flatten()  # (M N)
+        shares = (weights[:, None] * inside[..., None]).flatten(0, 1)  # (M N, W)
+        sums = weights.new_zeros((self.shape[0] * self.shape[1] * self.shape[2], weights.shape[-1]))
+        return sums.index_add_(0, place, shares).T.unflatten(-1, self.shape)
+
+    def density(self, counts: Tensor, n_walkers: float) -> Tensor:
+        """Turn counts into a density, of which the integral is the number of electrons in the grid.
+
+        Args:
+            counts: electrons counted, of any shape.
+            n_walkers: walkers counted.
+
+        Returns:
+            Density, in 1/bohr^3.
+        """
+        return counts / (n_walkers * self.spacing**3)
+
+    def write_cube(self, path: Path, molecule: Molecule, density: Tensor, title: str) -> None:
+        """Write a cube file, in bohr.
+
+        Args:
+            path: file to write.
+            molecule: the nuclei.
+            density: values in the voxels, shape (x, y, z), in 1/bohr^3.
+            title: one line on what it is.
+        """
+        rows = itertools.chain(
+            [title, "electrons per cubic bohr", _row(len(molecule.symbols), *self.origin)],
+            (_row(n, *(self.spacing * (i == j) for j in range(3))) for i, n in enumerate(self.shape)),
+            (
+                _row(atomic_number(symbol), atomic_number(symbol), *center)
+                for symbol, center in zip(molecule.symbols, molecule.coordinates, strict=True)
+            ),
+            (
+                "".join(f"{value:14.5E}" for value in column[start : start + 6])
+                for column in density.flatten(0, 1).tolist()
+                for start in range(0, len(column), 6)
+            ),
+        )
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _row(integer: int, *numbers: float) -> str:
+    return f"{integer:5d}" + "".join(f"{number:12.6f}" for number in numbers)
+
+
+def state_weights(psi: Tensor) -> Tensor:
+    """Weights with which the points of a walker count for the local matrix of a function of one point.
+
+    The local matrix Psi^-1 (o Psi) is the sum over points i of o(x^i) (Psi^-1)_ji Psi_ik.
+
+    Args:
+        psi: states k at points x^i, shape (B, S, S), rows scaled freely.
+
+    Returns:
+        The weights of (j, k), which add up to the identity over the points of a walker, shape (B S, S^2).
+    """
+    inverse = torch.linalg.inv_ex(psi)[0]
+    weights = inverse.mT[..., None] * psi[:, :, None]  # (B, i, j, k)
+    return weights.flatten(0, 1).flatten(-2)
