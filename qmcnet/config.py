@@ -85,6 +85,18 @@ def quote_run(argument: str) -> str:
     return f"run='{escaped}'"
 
 
+def allow_plus(argument: str) -> str:
+    """Let +observables=[...] set what has a default, for which Hydra wants two plus signs or none.
+
+    Args:
+        argument: an argument of the command line.
+
+    Returns:
+        The argument as Hydra reads it.
+    """
+    return f"+{argument}" if argument.startswith("+observables=") else argument
+
+
 def register_resolvers() -> None:
     """Make `run_name` available to the configuration files."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
-from qmcnet.config import ConfigError, check_arguments, config_directory, load, quote_run
+from qmcnet.config import ConfigError, allow_plus, check_arguments, config_directory, load, quote_run
 from qmcnet.training.evaluation import EvaluationSettings
 from qmcnet.training.result import Result
 from qmcnet.training.vmc import VMC
@@ -31,13 +31,15 @@ def evaluate(cfg: DictConfig) -> Result:
     arguments = {str(key): value for key, value in cfg.items()}
     directory = str(arguments.pop("run"))
     placed = {name: arguments.pop(name) for name in ("device", "wall_time")}
-    averaged = arguments.pop("averaged")
-    check_arguments(VMC, placed)
+    averaged, observables = arguments.pop("averaged"), arguments.pop("observables")
+    check_arguments(VMC, placed if observables is None else {**placed, "observables": observables})
     check_arguments(VMC.evaluate, {"averaged": averaged})
     check_arguments(EvaluationSettings, arguments)
     settings = EvaluationSettings(**arguments)
     run = load(directory, placed["device"])
     run.wall_time = placed["wall_time"]
+    if observables is not None:
+        run.measure(observables)
     return run.evaluate(settings, averaged=averaged)
 
 
@@ -49,5 +51,5 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run `qmcnet-evaluate`."""
-    sys.argv[1:] = [quote_run(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = [quote_run(allow_plus(argument)) for argument in sys.argv[1:]]
     run_jobs(job, statuses)

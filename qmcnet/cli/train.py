@@ -1,6 +1,7 @@
 """`qmcnet-train +system=N2 bond_length=2.4`: train a wavefunction and report its energy."""
 
 import logging
+import sys
 from pathlib import Path
 
 import hydra
@@ -8,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
-from qmcnet.config import build, config_directory, register_resolvers
+from qmcnet.config import allow_plus, build, config_directory, register_resolvers
 from qmcnet.training.interruption import EXIT_STATUS
 from qmcnet.training.result import Result
 
@@ -57,4 +58,5 @@ def job(cfg: DictConfig) -> None:
 def main() -> None:
     """Run `qmcnet-train`."""
     register_resolvers()
+    sys.argv[1:] = [allow_plus(argument) for argument in sys.argv[1:]]
     run_jobs(job, statuses)

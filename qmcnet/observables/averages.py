@@ -76,6 +76,17 @@ class Averages:
         sums = {name: torch.stack([part[name] for part in kept]).sum(0).cpu().numpy() for name in kept[0]}
         return {name: total[sums["count"] > 0] for name, total in sums.items()}
 
+    def means(self, discarded: float = 0.0) -> Means:
+        """Average over walkers and time.
+
+        Args:
+            discarded: share of the time bins to leave out at the start.
+
+        Returns:
+            Averages by name, each (C, S, S).
+        """
+        return _mean(self.bins[int(discarded * len(self.bins)) :])
+
     def halves(self, discarded: float = 0.0) -> tuple[Means, Means] | None:
         """Average the first and the second half of the time on their own.
 

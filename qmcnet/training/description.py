@@ -22,7 +22,7 @@ PARTS = (
     "logging",
     "checkpoints",
 )
-SCALARS = ("steps", "batch_size", "seed", "device", "compile", "wall_time", "resume", "overwrite")
+SCALARS = ("steps", "batch_size", "seed", "device", "compile", "observables", "wall_time", "resume", "overwrite")
 """Names of the settings of a run besides the wavefunction: groups, and single values."""
 
 

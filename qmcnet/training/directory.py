@@ -22,6 +22,7 @@ NOT_IDENTITY = (
     "laplacian.compile",
     "logging",
     "evaluation",
+    "observables",
     "checkpoints",
     "wall_time",
     "resume",

@@ -12,6 +12,7 @@ from qmcnet.observables.statistics import ExponentialMean
 from qmcnet.training.checkpoint import Checkpoints, Milestone
 from qmcnet.training.forecast import TIMED_STEPS, Stopwatch, forecast, predicted_memory
 from qmcnet.training.interruption import Interrupted, Interruption
+from qmcnet.training.optimization import Optimization
 from qmcnet.training.postmortem import Diverged, is_bad, write_postmortem
 from qmcnet.training.progress import StageProgress
 from qmcnet.training.simulation import Simulation
@@ -203,6 +204,9 @@ class _Session:
         self.writer.write(list(zip(steps, rows, strict=True)))
         self._report_lifted_kernels(rows)
         self.writer.scalar("timing/seconds_per_step", self.stopwatch.seconds_per_step, steps[-1])
+        if isinstance(self.stage, Optimization):
+            for tag, value in self.stage.observe().items():
+                self.writer.scalar(tag, value, steps[-1])
         done, total = self.stage.progress()
         self.status = _status(rows[-1])
         self.progress.show(done, total, self.status)

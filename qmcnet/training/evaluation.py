@@ -1,5 +1,6 @@
 """The evaluation stage: the energy of the trained wavefunction, with an error bar."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from qmcnet.training.measurement import local_matrices
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.spectrum import Spectrum, spectrum
 from qmcnet.training.stages import Row, summarize
+
+logger = logging.getLogger(__name__)
 
 DISCARDED_SHARES = (0.0, 0.25, 0.5)
 
@@ -62,6 +65,18 @@ class EvaluationSettings:
         if self.steps == 0 or standard_error is None:
             return self.steps == 0
         return steps >= self.steps or (self.target_error is not None and standard_error <= self.target_error)
+
+    def label(self, averaged: bool, observables: Sequence[str]) -> str:
+        """Name the series that an evaluation belongs to: larger `steps` and smaller errors continue the same.
+
+        Args:
+            averaged: whether averaged parameters are evaluated.
+            observables: names of what is measured besides the energy.
+
+        Returns:
+            Text that sets the series apart.
+        """
+        return ",".join([f"burn_in={self.burn_in}", *["averaged=false"] * (not averaged), *observables])
 
 
 class Evaluation:
@@ -168,6 +183,10 @@ class Evaluation:
         Args:
             state: what `state_dict` returned.
         """
+        bins = state["averages"]["bins"]
+        if bins and not {observable.name for observable in self.observables} <= set(bins[0]):
+            logger.warning("these observables were not measured before: the evaluation starts again")
+            return
         self.step = state["step"]
         device = self.simulation.walkers.positions.device
         self.series = list(state["series"].to(device).unbind(0))

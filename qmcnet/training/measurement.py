@@ -11,8 +11,33 @@ from torch import Tensor
 from qmcnet.ansatz.product_states import ProductStates
 from qmcnet.hamiltonian import LocalEnergy
 from qmcnet.laplacian import scaled_exp
+from qmcnet.observables.averages import Averages
 from qmcnet.observables.observable import Observable, StateValues
+from qmcnet.observables.spectrum import in_eigenstates
 from qmcnet.training.simulation import Simulation
+
+
+@torch.no_grad()
+def snapshot(run: Simulation, observables: Sequence[Observable]) -> dict[str, float]:
+    """Measure observables once, at the walkers as they are.
+
+    Args:
+        run: wavefunction and walkers.
+        observables: what to measure.
+
+    Returns:
+        Expectation values by tag, such as `dipole/z`, of several states `dipole/z_0` and so on.
+    """
+    energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
+    averages = Averages()
+    averages.add(local_matrices(run, energy, observables))
+    basis, n_states = in_eigenstates(averages.means()), averages.n_states
+    return {
+        f"{observable.name}/{component}" + (f"_{state}" if n_states > 1 else ""): float(matrix[state, state].real)
+        for observable in observables
+        for component, matrix in zip(observable.components, basis[observable.name], strict=True)
+        for state in range(n_states)
+    }
 
 
 @torch.no_grad()

@@ -1,11 +1,14 @@
 """The optimisation stage: variational Monte Carlo."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from qmcnet.observables.observable import Observable
 from qmcnet.optimizers import Clipping, Schedule
 from qmcnet.training.averaging import AveragingSettings, ParameterAverage
+from qmcnet.training.measurement import snapshot
 from qmcnet.training.objective import Natural, Objective
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Row, summarize
@@ -39,6 +42,7 @@ class Optimization:
         schedule: Schedule = Schedule(),
         averaging: AveragingSettings = AveragingSettings(),
         objective: Objective = Natural(),
+        observables: Sequence[Observable] = (),
     ) -> None:
         """Prepare the first step.
 
@@ -50,9 +54,11 @@ class Optimization:
             schedule: share of its learning rate at each step.
             averaging: which average of the parameters is kept.
             objective: what is minimised.
+            observables: what to measure now and then.
         """
         self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
         self.clipping, self.schedule, self.objective = clipping, schedule, objective
+        self.observables = observables
         self.average = ParameterAverage(simulation.ansatz, averaging)
 
     def finished(self) -> bool:
@@ -73,6 +79,14 @@ class Optimization:
         self.step += 1
         self.average.update(self.step)
         return {**summarize(energy), **sampling, **outliers, **update}
+
+    def observe(self) -> dict[str, float]:
+        """Measure the observables once.
+
+        Returns:
+            Expectation values by tag.
+        """
+        return snapshot(self.simulation, self.observables) if self.observables else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step, the state of the optimiser and the average of the parameters."""

@@ -52,8 +52,8 @@ def spectrum(averages: Averages, observables: Sequence[Observable], discarded: f
     values, errors = jackknife(figures, sums)
     n_states = len(values["energy"])
     states = [_state(values, errors, observables, index) for index in range(n_states)]
-    means = {name: total.sum(0) / sums["count"].sum() for name, total in sums.items() if name != "count"}
-    warnings = warnings_of(values["energy"], errors["gap"], without_overlap(means)["energy"][0])
+    matrix = without_overlap(averages.means(discarded))["energy"][0]
+    warnings = warnings_of(values["energy"], errors["gap"], matrix)
     return Spectrum(states, warnings + swapped(averages.halves(discarded)))
 
 

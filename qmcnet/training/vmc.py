@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.molecule import Molecule
+from qmcnet.observables.registry import SPECTRUM, make_observables
 from qmcnet.optimizers import Clipping, Schedule, Spring
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis
@@ -58,6 +59,7 @@ class VMC:
         seed: seed of the random numbers.
         device: given as 'auto', 'cpu', 'cuda' or 'cuda:N'.
         compile: compile the wavefunction for sampling and, unless `laplacian` is given, for the local energy.
+        observables: what to measure besides the energy, by name; of several states always spin and dipole too.
         wall_time: seconds after which the run saves and stops; None for no limit.
         resume: continue a run found in the directory.
         overwrite: with `resume=False`, move a run found in the directory aside.
@@ -85,6 +87,7 @@ class VMC:
         seed: int = 0,
         device: str = "auto",
         compile: bool = False,
+        observables: Sequence[str] = (),
         wall_time: float | None = None,
         resume: bool = True,
         overwrite: bool = False,
@@ -106,8 +109,14 @@ class VMC:
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
         self.resume, self.overwrite = resume, overwrite
+        self.measure(observables)
         self.simulation = Simulation.start(total, hamiltonian, self.sampler, batch_size, seed, self.device)
         self.compile = self.simulation.compile = compile
+
+    def measure(self, observables: Sequence[str]) -> None:
+        """Choose what is measured besides the energy, by name; an unknown one is refused."""
+        self.observables = sorted(observables)
+        make_observables(self.observables, self.molecule, self.device)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -182,9 +191,7 @@ class VMC:
         trained = Checkpoints(self.directory / "checkpoints", 1).load_newest(before)
         if trained is None or Milestone.parse(trained[0]).order < Optimization.order:
             raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
-        # Larger `steps` and smaller errors continue the same series, which only its burn-in sets apart.
-        name = f"burn_in={settings.burn_in}" + ("" if averaged else ",averaged=false")
-        folder = directory or self.directory / "evaluation" / name
+        folder = directory or self.directory / "evaluation" / settings.label(averaged, self.observables)
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder), Interruption(self.wall_time) as interruption:
             driver = self._driver(folder, interruption)
@@ -197,7 +204,7 @@ class VMC:
                 )
             # A stream of random numbers of its own, so that it does not repeat the one of the run.
             self.simulation.generator.manual_seed(self.seed + 500_009)
-            stage = Evaluation(self.simulation, settings)
+            stage = self._make_evaluation(settings)
             earlier = driver.checkpoints.load_newest()
             if earlier and Milestone.parse(earlier[0]).trained == driver.trained:
                 driver.restore(earlier[1], stage)
@@ -233,11 +240,7 @@ class VMC:
         stages: list[tuple[int, Callable[[], Stage], Path]] = [
             (BurnIn.order, lambda: BurnIn(self.simulation, self.burn_in), self.directory / "burn_in"),
             (Optimization.order, self._make_optimization, self.directory),
-            (
-                Evaluation.order,
-                lambda: Evaluation(self.simulation, self.evaluation),
-                self.directory / "evaluation",
-            ),
+            (Evaluation.order, lambda: self._make_evaluation(self.evaluation), self.directory / "evaluation"),
         ]
         if self.pretraining.steps:
             stages.insert(0, (Pretraining.order, self._make_pretraining, self.directory / "pretraining"))
@@ -256,7 +259,12 @@ class VMC:
 
     def _make_optimization(self) -> Optimization:
         how = (self.clipping, self.schedule, self.averaging, self.objective)
-        return Optimization(self.simulation, self.optimizer, self.steps, *how)
+        measured = make_observables(self.observables, self.molecule, self.device)
+        return Optimization(self.simulation, self.optimizer, self.steps, *how, measured)
+
+    def _make_evaluation(self, settings: EvaluationSettings) -> Evaluation:
+        names = self.observables if self.simulation.ansatz is self.ansatz else {*SPECTRUM, *self.observables}
+        return Evaluation(self.simulation, settings, make_observables(names, self.molecule, self.device))
 
     def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
         found = driver.checkpoints.load_newest()
@@ -281,7 +289,8 @@ class VMC:
         result = Result.read(path)
         same = result.metadata["config_hash"] == config_hash(self.config)
         enough = self.evaluation.met_by(result.evaluation_steps, result.standard_error)
-        return result if same and enough and result.trained_steps >= self.steps else None
+        measured = set(self.observables) <= set(result.states[0] if result.states else ())
+        return result if same and enough and measured and result.trained_steps >= self.steps else None
 
     def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
         config = self.config

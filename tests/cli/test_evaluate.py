@@ -7,7 +7,7 @@ from qmcnet.cli.evaluate import evaluate
 from qmcnet.config import ConfigError, quote_run
 
 DEFAULTS = {
-    "averaged": True,
+    "averaged": True, "observables": None,
     "run": "missing",
     "steps": 100,
     "target_error": None,
