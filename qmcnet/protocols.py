@@ -12,7 +12,7 @@ LogProbability = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Value, gradient and Laplacian of a scalar function of all electron positions.
+    """Value, gradient and Laplacian of a real or complex function of all electron positions.
 
     Attributes:
         value: the function, shape (B,).
@@ -41,7 +41,7 @@ class LaplacianBackend(Protocol):
 
 
 class Wavefunction(Protocol):
-    """An antisymmetric function of the electron positions."""
+    """An antisymmetric function of the electron positions, real or complex."""
 
     def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
@@ -50,5 +50,5 @@ class Wavefunction(Protocol):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            sign (B,) and log_abs_psi (B,).
+            sign (B,), the phase psi / |psi| of a complex wavefunction, and log_abs_psi (B,), real.
         """

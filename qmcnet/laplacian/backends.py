@@ -45,12 +45,19 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
     is pinned to finite differences in the tests.
 
     Args:
-        function: maps positions (B, N, 3) to values (B,).
+        function: maps positions (B, N, 3) to real or complex values (B,).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
         Value, gradient and Laplacian at each walker.
     """
+    with torch.no_grad():
+        value = function(positions)
+    if value.is_complex():
+        real = torch_func_laplacian(lambda r: function(r).real, positions)
+        imag = torch_func_laplacian(lambda r: function(r).imag, positions)
+        gradient = torch.complex(real.gradient, imag.gradient)
+        return Derivatives(value, gradient, torch.complex(real.laplacian, imag.laplacian))
 
     def gradient_of(x: Tensor) -> Tensor:
         gradient: Tensor = torch.func.grad(lambda y: function(y).sum())(x)
@@ -62,8 +69,6 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
         tangent.flatten(1)[:, direction] = 1
         derivative = torch.func.jvp(gradient_of, (positions,), (tangent,))[1]
         laplacian = laplacian + derivative.flatten(1)[:, direction]
-    with torch.no_grad():
-        value = function(positions)
     return Derivatives(value, gradient_of(positions).detach(), laplacian.detach())
 
 

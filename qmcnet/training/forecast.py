@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from qmcnet.hamiltonian.molecular import LogAbsPsi
+from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.laplacian import ForwardLaplacian, forward_laplacian
 from qmcnet.laplacian.memory import predicted_peak
 from qmcnet.training.simulation import Simulation
@@ -49,7 +49,7 @@ def predicted_memory(simulation: Simulation) -> float | None:
     backend, positions = simulation.hamiltonian.laplacian, simulation.walkers.positions
     if not isinstance(backend, ForwardLaplacian):
         return None
-    n_chunks = -(-len(positions) // backend.size_of_chunk(LogAbsPsi(simulation.ansatz), positions))
+    n_chunks = -(-len(positions) // backend.size_of_chunk(LogPsi(simulation.ansatz), positions))
     n_walkers = -(-len(positions) // n_chunks)
     try:
         peak = predicted_peak(forward_laplacian, simulation.ansatz, n_walkers, positions.shape[1], positions.dtype)

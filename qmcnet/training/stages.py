@@ -35,7 +35,7 @@ class Stage(Protocol):
 
 
 def summarize(energy: LocalEnergy) -> Row:
-    """Statistics of the local energies of one step.
+    """Statistics of the local energies of one step, of their real parts if they are complex.
 
     Walkers whose local energy is not finite are counted and left out of the averages.
 
@@ -45,6 +45,7 @@ def summarize(energy: LocalEnergy) -> Row:
     Returns:
         Mean, variance, extremes and parts, in hartree, and the number of non-finite walkers.
     """
+    energy = energy.real
     total = energy.total
     finite = torch.isfinite(total)
     kept = torch.where(finite, total, torch.nan)
