@@ -70,7 +70,7 @@ FUNCTIONS = {
     "real dense * complex electron": lambda x: dense(x) * wave(x),
     "complex electron * real electron": lambda x: wave(x) * electron(x),
     "real electron * complex electron": lambda x: electron(x) * wave(x),
-    "complex pair * real electron": lambda x: (torch.complex(pair(x), pair(x).square()) * electron(x)[:, :, None]).sum(
+    "complex pair * real electron": lambda x: torch.complex(pair(x), pair(x).square()) * electron(x)[:, :, None],
         2
     ),
     "complex * complex": lambda x: wave(x) * wave(x).mean(1, keepdim=True),
