@@ -6,7 +6,7 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, Unpack, get_args, get_origin, get_type_hints
 
 import torch
 from hydra.errors import InstantiationException
@@ -132,7 +132,7 @@ def check_keys(cfg: DictConfig) -> None:
     if "system" not in cfg:
         raise ConfigError(f"no system: add +system=NAME with NAME one of {', '.join(systems())}")
     used_by_system = set(re.findall(r"\$\{(\w+)\}", OmegaConf.to_yaml(cfg.system, resolve=False)))
-    known = {"system", "ansatz", "dtype", *PARTS, *SCALARS, *used_by_system}
+    known = {"system", "ansatz", "dtype", "states", *PARTS, *SCALARS, *used_by_system}
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
     for key, value in flatten(raw).items():
         if value == "???":
@@ -186,17 +186,36 @@ def check_arguments(constructor: Callable[..., Any], arguments: Mapping[str, Any
     Raises:
         ConfigError: naming the argument, its value and what is allowed.
     """
-    parameters = inspect.signature(constructor, eval_str=True).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints, open_ended = argument_types(constructor)
     for name, value in arguments.items():
-        if name not in parameters and not open_ended:
-            raise ConfigError(f"unknown key {prefix}{name}: choose among {', '.join(parameters)}")
-        hint = parameters[name].annotation if name in parameters else Any
+        if name not in hints and not open_ended:
+            raise ConfigError(f"unknown key {prefix}{name}: choose among {', '.join(hints)}")
+        hint = hints.get(name, Any)
         if not fits(value, hint):
             allowed = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
             words = " or ".join(WORDS.get(get_origin(kind) or kind, str(kind)) for kind in allowed)
             shown = "null" if value is None else repr(value)
             raise ConfigError(f"{prefix}{name}={shown} must be {words}")
+
+
+def argument_types(constructor: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
+    """List the arguments of a constructor, those of an unpacked TypedDict one by one.
+
+    Args:
+        constructor: class or function with annotated parameters.
+
+    Returns:
+        Type of each argument by name, and whether it takes any others.
+    """
+    hints, open_ended = dict[str, Any](), False
+    for name, parameter in inspect.signature(constructor, eval_str=True).parameters.items():
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            hints[name] = parameter.annotation
+        elif get_origin(parameter.annotation) is Unpack:
+            hints |= get_type_hints(get_args(parameter.annotation)[0])
+        else:
+            open_ended = True
+    return hints, open_ended
 
 
 def fits(value: Any, hint: Any) -> bool:

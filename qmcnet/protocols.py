@@ -15,9 +15,9 @@ class Derivatives:
     """Value, gradient and Laplacian of a real or complex function of all electron positions.
 
     Attributes:
-        value: the function, shape (B,).
-        gradient: first derivatives, shape (B, N, 3), in 1/bohr.
-        laplacian: trace of the Hessian over all 3N coordinates, shape (B,), in 1/bohr^2.
+        value: the function, shape (B, ...).
+        gradient: first derivatives, shape (B, ..., N, 3), in 1/bohr.
+        laplacian: trace of the Hessian over all 3N coordinates, shape (B, ...), in 1/bohr^2.
     """
 
     value: Tensor
@@ -32,7 +32,7 @@ class LaplacianBackend(Protocol):
         """Differentiate a function of the positions.
 
         Args:
-            function: maps positions (B, N, 3) to values (B,), written in torch functions.
+            function: maps positions (B, N, 3) to values (B, ...), written in torch functions.
             positions: electron positions, shape (B, N, 3), in bohr.
 
         Returns:
@@ -41,7 +41,7 @@ class LaplacianBackend(Protocol):
 
 
 class Wavefunction(Protocol):
-    """An antisymmetric function of the electron positions, real or complex."""
+    """An antisymmetric function of the electron positions, real or complex, or several."""
 
     def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
@@ -50,5 +50,28 @@ class Wavefunction(Protocol):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            sign (B,), the phase psi / |psi| of a complex wavefunction, and log_abs_psi (B,), real.
+            sign, the phase psi / |psi| of a complex wavefunction, and log_abs_psi, real; each (B,), or (B, S) of
+            several states.
+        """
+
+
+class StateEnsemble(Protocol):
+    """One wavefunction made of several states of a molecule.
+
+    Attributes:
+        network: evaluates all states.
+        n_states: their number S.
+    """
+
+    network: Wavefunction
+    n_states: int
+
+    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the wavefunction.
+
+        Args:
+            positions: electron positions of S copies of the molecule, shape (B, S N, 3), in bohr.
+
+        Returns:
+            sign (B,) and log_abs_psi (B,).
         """

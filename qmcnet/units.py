@@ -14,6 +14,9 @@ BOHR_PER_ANGSTROM = 1.0 / 0.529177210544
 EV_PER_HARTREE = 27.211386245981
 """One hartree in electronvolt, 27.211386245981(30)."""
 
+WAVENUMBERS_PER_HARTREE = 219474.63136314
+"""One hartree divided by h c, 219474.63136314(24) cm^-1."""
+
 BOHR_PER_UNIT = {"bohr": 1.0, "angstrom": BOHR_PER_ANGSTROM}
 """Length units that a user may name."""
 

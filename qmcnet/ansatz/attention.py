@@ -38,7 +38,8 @@ class Attention(nn.Module):
         # Electrons stay on axis 1, where features of one electron are tracked with three directions, not 3N.
         query, key = (linear(looking).unflatten(-1, self.shape) for linear in (self.query, self.key))
         value = self.value(seen).unflatten(-1, self.shape)  # (B, N, H, F / H)
-        scores = torch.einsum("bihf,bjhf->bhij", query, key) * self.shape[1] ** -0.5  # (B, H, N, N)
-        gathered = torch.einsum("bhij,bjhf->bihf", torch.softmax(scores, -1), value)
+        b = "bs"[: looking.ndim - 2]  # walkers, and states that each holds a position of
+        scores = torch.einsum(f"{b}ihf,{b}jhf->{b}hij", query, key) * self.shape[1] ** -0.5  # (B, H, N, N)
+        gathered = torch.einsum(f"{b}hij,{b}jhf->{b}ihf", torch.softmax(scores, -1), value)
         result: Tensor = self.output(gathered.flatten(-2))
         return result

@@ -6,18 +6,21 @@ Letters: B walkers, n electrons of one spin, A nuclei, M orbitals (all determina
 import torch
 from torch import Tensor, nn
 
+from qmcnet.molecule import Molecule
+
 
 class IsotropicEnvelope(nn.Module):
     """Sum of spherical exponentials: sum_A pi_Am exp(-sigma_Am |r - R_A|)."""
 
-    def __init__(self, n_nuclei: int, n_orbitals: int) -> None:
+    def __init__(self, molecule: Molecule, n_orbitals: int) -> None:
         """Start with every weight and exponent at one.
 
         Args:
-            n_nuclei: number of nuclei A.
+            molecule: the system, with A nuclei.
             n_orbitals: number of orbitals M.
         """
         super().__init__()
+        n_nuclei = len(molecule.symbols)
         self.weight = nn.Parameter(torch.ones(n_nuclei, n_orbitals))
         self.exponent = nn.Parameter(torch.ones(n_nuclei, n_orbitals))
 
@@ -37,14 +40,15 @@ class IsotropicEnvelope(nn.Module):
 class DiagonalEnvelope(nn.Module):
     """Sum of exponentials with one exponent an axis: sum_A pi_Am exp(-|sigma_Am * (r - R_A)|)."""
 
-    def __init__(self, n_nuclei: int, n_orbitals: int) -> None:
+    def __init__(self, molecule: Molecule, n_orbitals: int) -> None:
         """Start with every weight and exponent at one.
 
         Args:
-            n_nuclei: number of nuclei A.
+            molecule: the system, with A nuclei.
             n_orbitals: number of orbitals M.
         """
         super().__init__()
+        n_nuclei = len(molecule.symbols)
         self.weight = nn.Parameter(torch.ones(n_nuclei, n_orbitals))
         self.exponent = nn.Parameter(torch.ones(n_nuclei, 3, n_orbitals))
 
@@ -65,14 +69,15 @@ class DiagonalEnvelope(nn.Module):
 class FullEnvelope(nn.Module):
     """Sum of anisotropic exponentials: sum_A pi_Am exp(-|S_Am (r - R_A)|) with a matrix S_Am (3, 3)."""
 
-    def __init__(self, n_nuclei: int, n_orbitals: int) -> None:
+    def __init__(self, molecule: Molecule, n_orbitals: int) -> None:
         """Start with every weight at one and every matrix at the identity.
 
         Args:
-            n_nuclei: number of nuclei A.
+            molecule: the system, with A nuclei.
             n_orbitals: number of orbitals M.
         """
         super().__init__()
+        n_nuclei = len(molecule.symbols)
         self.weight = nn.Parameter(torch.ones(n_nuclei, n_orbitals))
         self.matrix = nn.Parameter(torch.eye(3)[:, :, None].repeat(n_nuclei, 1, 1, n_orbitals))  # (A, 3, 3, M)
 
@@ -96,20 +101,20 @@ class BottleneckEnvelope(nn.Module):
     With an envelope of its own for each orbital there are as many exponentials as orbitals; here there are `size`.
     """
 
-    def __init__(self, n_nuclei: int, n_orbitals: int, size: int = 32) -> None:
+    def __init__(self, molecule: Molecule, n_orbitals: int, size: int = 32) -> None:
         """Start with exponents spread about one and equal mixtures.
 
         Args:
-            n_nuclei: number of nuclei A.
+            molecule: the system, with A nuclei.
             n_orbitals: number of orbitals M.
             size: shared envelopes.
         """
         super().__init__()
-        self.shared = IsotropicEnvelope(n_nuclei, size)
+        self.shared = IsotropicEnvelope(molecule, size)
         self.mixture = nn.Parameter(torch.full((size, n_orbitals), 1 / size))
         with torch.no_grad():
             # Equal exponents would stay equal: their gradients would be the same.
-            self.shared.exponent.copy_(torch.linspace(0.5, 2, size).expand(n_nuclei, size))
+            self.shared.exponent.copy_(torch.linspace(0.5, 2, size).expand_as(self.shared.exponent))
 
     def forward(self, r_en: Tensor, d_en: Tensor) -> Tensor:
         """Evaluate the envelope of each orbital.
@@ -128,11 +133,11 @@ class BottleneckEnvelope(nn.Module):
 class NullEnvelope(nn.Module):
     """One everywhere, for electrons that something else keeps together."""
 
-    def __init__(self, n_nuclei: int, n_orbitals: int) -> None:
+    def __init__(self, molecule: Molecule, n_orbitals: int) -> None:
         """Create nothing.
 
         Args:
-            n_nuclei: not used.
+            molecule: not used.
             n_orbitals: not used.
         """
         super().__init__()

@@ -7,14 +7,14 @@ Letters: B walkers, N electrons, A nuclei, K determinants, F features.
 """
 
 import math
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.embedding import check_sizes
 from qmcnet.ansatz.features import Features, features, spin_slices
-from qmcnet.ansatz.head import DeterminantHead
+from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.laplacian.kernels import Linear, mean, tanh
 from qmcnet.molecule import Molecule
 
@@ -35,12 +35,9 @@ class FermiNet(nn.Module):
         n_layers: int = 4,
         hidden_one: int = 256,
         hidden_two: int = 32,
-        n_determinants: int = 16,
-        full_determinants: bool = True,
-        envelope: str = "isotropic",
-        jastrow: str = "none",
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
+        **head: Unpack[HeadOptions],
     ) -> None:
         """Build the network with random weights.
 
@@ -49,12 +46,9 @@ class FermiNet(nn.Module):
             n_layers: interaction layers.
             hidden_one: features of the one-electron stream.
             hidden_two: features of the two-electron stream.
-            n_determinants: number of determinants K.
-            full_determinants: one determinant over all electrons, instead of one per spin.
-            envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
-            jastrow: 'none' or 'cusp'.
             seed: seed of the initial weights.
             dtype: precision of the weights and of the positions to come.
+            **head: what follows the electron features, as in `HeadOptions`. By default there is no Jastrow factor.
 
         Raises:
             ValueError: if a size is not positive or a name unknown.
@@ -62,9 +56,7 @@ class FermiNet(nn.Module):
         super().__init__()
         sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two}
         check_sizes(**sizes)
-        head: dict[str, Any] = {"n_determinants": n_determinants, "full_determinants": full_determinants}
-        head |= {"envelope": envelope, "jastrow": jastrow}
-        self.molecule, self.settings = molecule, {**sizes, **head, "seed": seed}
+        self.molecule = molecule
         self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)
@@ -74,7 +66,8 @@ class FermiNet(nn.Module):
                 InteractionLayer(n_up, n_down, one[i], two[i], one[i + 1], two[i + 1] if i + 1 < n_layers else None)
                 for i in range(n_layers)
             )
-            self.head = DeterminantHead(molecule, hidden_one, **head)
+            self.head = DeterminantHead(molecule, hidden_one, **({"jastrow": "none"} | head))
+        self.settings = {**sizes, **self.head.settings, "seed": seed}
         self.to(dtype)
         initialize(self, torch.Generator().manual_seed(seed))
 
@@ -85,7 +78,7 @@ class FermiNet(nn.Module):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            One matrix per spin, shape (B, K, n, M).
+            One matrix per spin, shape (B, S K, n, M).
         """
         inputs = features(positions, self.nuclei)
         return self.head.orbitals(self._one_electron_stream(inputs), inputs)
@@ -97,7 +90,7 @@ class FermiNet(nn.Module):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            sign (B,) and log_abs_psi (B,).
+            sign and log_abs_psi, each (B,), or (B, S) of several states.
         """
         inputs = features(positions, self.nuclei)
         return self.head(self._one_electron_stream(inputs), inputs)

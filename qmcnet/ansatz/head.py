@@ -1,14 +1,38 @@
 """The last part of a wavefunction: orbitals, envelopes, determinants and a Jastrow factor.
 
-Letters: B walkers, N electrons, n electrons of one spin, K determinants, M orbitals of a determinant, F features.
+Letters: B walkers, S states, N electrons, n electrons of one spin, K determinants, M orbitals of a determinant,
+F features.
 """
+
+from typing import TypedDict
 
 from torch import Tensor, nn
 
+from qmcnet.ansatz.embedding import check_sizes
 from qmcnet.ansatz.features import Features
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
 from qmcnet.molecule import Molecule
+
+
+class HeadOptions(TypedDict, total=False):
+    """What every network lets a user choose about orbitals, determinants and Jastrow factor.
+
+    Attributes:
+        n_determinants: number of determinants K of a state.
+        full_determinants: one determinant over all electrons, instead of one per spin.
+        envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
+        jastrow: 'none' or 'cusp'.
+        n_states: number of states S, which share all but orbitals and envelopes.
+        complex: complex orbitals, and hence a complex wavefunction.
+    """
+
+    n_determinants: int
+    full_determinants: bool
+    envelope: str
+    jastrow: str
+    n_states: int
+    complex: bool
 
 
 class DeterminantHead(nn.Module):
@@ -19,32 +43,44 @@ class DeterminantHead(nn.Module):
         molecule: Molecule,
         n_features: int,
         *,
-        n_determinants: int,
-        full_determinants: bool,
-        envelope: str,
-        jastrow: str,
+        n_determinants: int = 16,
+        full_determinants: bool = True,
+        envelope: str = "isotropic",
+        jastrow: str = "cusp",
+        n_states: int = 1,
+        complex: bool = False,
     ) -> None:
         """Create orbitals, envelopes and Jastrow factor.
 
         Args:
             molecule: the system.
             n_features: electron features F that come in.
-            n_determinants: number of determinants K.
+            n_determinants: number of determinants K of a state.
             full_determinants: one determinant over all electrons, instead of one per spin.
-            envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
-            jastrow: 'none' or 'cusp'.
+            envelope: name of the envelopes.
+            jastrow: name of the Jastrow factor.
+            n_states: number of states S.
+            complex: complex orbitals.
 
         Raises:
-            ValueError: for an unknown envelope or Jastrow factor, or no determinant.
+            ValueError: for an unknown envelope or Jastrow factor, no determinant or no state.
         """
         super().__init__()
-        if n_determinants < 1:
-            raise ValueError(f"n_determinants={n_determinants} must be at least 1")
+        check_sizes(n_determinants=n_determinants, n_states=n_states)
         if jastrow not in JASTROWS:
             raise ValueError(f"jastrow={jastrow!r} must be one of {sorted(JASTROWS)}")
-        n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
-        self.orbitals = Orbitals(n_up, n_down, n_nuclei, n_features, n_determinants, full_determinants, envelope)
-        self.jastrow = JASTROWS[jastrow](n_up, n_down)
+        self.settings: HeadOptions = {
+            "n_determinants": n_determinants,
+            "full_determinants": full_determinants,
+            "envelope": envelope,
+            "jastrow": jastrow,
+            "n_states": n_states,
+            "complex": complex,
+        }
+        self.n_states = n_states
+        count = n_states * n_determinants
+        self.orbitals = Orbitals(molecule, n_features, count, full_determinants, envelope, complex)
+        self.jastrow = JASTROWS[jastrow](molecule)
 
     def forward(self, h_one: Tensor, features: Features) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
@@ -54,7 +90,10 @@ class DeterminantHead(nn.Module):
             features: vectors and distances, for envelopes and Jastrow factor.
 
         Returns:
-            sign (B,) and log_abs_psi (B,).
+            sign or phase, and log_abs_psi, each (B,), or (B, S) of several states.
         """
-        sign, log_abs_psi = sum_of_determinants(self.orbitals(h_one, features))
-        return sign, log_abs_psi if self.jastrow is None else log_abs_psi + self.jastrow(features.d_ee)
+        sign, log_abs_psi = sum_of_determinants(self.orbitals(h_one, features), self.n_states)
+        if self.jastrow is None:
+            return sign, log_abs_psi
+        jastrow = self.jastrow(features.d_en, features.d_ee)
+        return sign, log_abs_psi + (jastrow if self.n_states == 1 else jastrow[..., None])

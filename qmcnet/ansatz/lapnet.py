@@ -6,7 +6,7 @@ References:
 Letters: B walkers, N electrons, A nuclei, K determinants, F features.
 """
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qmcnet.ansatz.attention import Attention
 from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
 from qmcnet.ansatz.features import Features, features
-from qmcnet.ansatz.head import DeterminantHead
+from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.laplacian.kernels import Linear, tanh
 from qmcnet.molecule import Molecule
 
@@ -36,12 +36,9 @@ class LapNet(nn.Module):
         n_heads: int = 4,
         head_size: int = 64,
         n_single: int = 2,
-        n_determinants: int = 16,
-        full_determinants: bool = True,
-        envelope: str = "isotropic",
-        jastrow: str = "cusp",
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
+        **head: Unpack[HeadOptions],
     ) -> None:
         """Build the network with random weights.
 
@@ -51,12 +48,9 @@ class LapNet(nn.Module):
             n_heads: heads of a layer.
             head_size: features of a head.
             n_single: updates of the single stream between two layers.
-            n_determinants: number of determinants K.
-            full_determinants: one determinant over all electrons, instead of one per spin.
-            envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
-            jastrow: 'none' or 'cusp'.
             seed: seed of the initial weights.
             dtype: precision of the weights and of the positions to come.
+            **head: what follows the electron features, as in `HeadOptions`.
 
         Raises:
             ValueError: if a size is not positive or a name unknown.
@@ -64,9 +58,7 @@ class LapNet(nn.Module):
         super().__init__()
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "n_single": n_single}
         check_sizes(**sizes)
-        head: dict[str, Any] = {"n_determinants": n_determinants, "full_determinants": full_determinants}
-        head |= {"envelope": envelope, "jastrow": jastrow}
-        self.molecule, self.settings = molecule, {**sizes, **head, "seed": seed}
+        self.molecule = molecule
         self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         width = n_heads * head_size
         # torch draws default weights, which are replaced below: keep them off the global generator.
@@ -75,6 +67,7 @@ class LapNet(nn.Module):
             self.layers = nn.ModuleList(LapNetLayer(n_heads, head_size) for _ in range(n_layers))
             self.single = nn.ModuleList(SingleStream(width, n_single) for _ in range(n_layers - 1))
             self.head = DeterminantHead(molecule, width, **head)
+        self.settings = {**sizes, **self.head.settings, "seed": seed}
         self.to(dtype)
         draw_weights(self, torch.Generator().manual_seed(seed))
 
@@ -85,7 +78,7 @@ class LapNet(nn.Module):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            One matrix per spin, shape (B, K, n, M).
+            One matrix per spin, shape (B, S K, n, M).
         """
         inputs = features(positions, self.nuclei)
         return self.head.orbitals(self._mixed_stream(inputs), inputs)
@@ -97,7 +90,7 @@ class LapNet(nn.Module):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            sign (B,) and log_abs_psi (B,).
+            sign and log_abs_psi, each (B,), or (B, S) of several states.
         """
         inputs = features(positions, self.nuclei)
         return self.head(self._mixed_stream(inputs), inputs)

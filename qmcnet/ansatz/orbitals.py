@@ -1,6 +1,7 @@
 """Orbitals: a linear map of electron features times an envelope, and their combination into a wavefunction.
 
-Letters: B walkers, N electrons, n electrons of one spin, A nuclei, K determinants, M orbitals of a determinant.
+Letters: B walkers, S states, N electrons, n electrons of one spin, A nuclei, K determinants, M orbitals of a
+determinant.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.features import Features, spin_slices
 from qmcnet.laplacian import signed_log_sum
 from qmcnet.laplacian.kernels import Linear
+from qmcnet.molecule import Molecule
 
 
 class Orbitals(nn.Module):
@@ -19,24 +21,22 @@ class Orbitals(nn.Module):
 
     def __init__(
         self,
-        n_up: int,
-        n_down: int,
-        n_nuclei: int,
+        molecule: Molecule,
         n_features: int,
         n_determinants: int,
         full: bool,
         envelope: str,
+        complex: bool,
     ) -> None:
         """Create the linear maps and envelopes of both spins.
 
         Args:
-            n_up: number of spin-up electrons, which come first.
-            n_down: number of spin-down electrons.
-            n_nuclei: number of nuclei.
+            molecule: the system.
             n_features: electron features F.
-            n_determinants: number of determinants K.
+            n_determinants: number of determinants K, of all states together.
             full: one determinant over all electrons, instead of one per spin.
-            envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
+            envelope: name of the envelopes.
+            complex: real and imaginary part by linear maps of their own.
 
         Raises:
             ValueError: for an unknown envelope.
@@ -44,12 +44,13 @@ class Orbitals(nn.Module):
         super().__init__()
         if envelope not in ENVELOPES:
             raise ValueError(f"envelope={envelope!r} must be one of {sorted(ENVELOPES)}")
-        self.spins = spin_slices(n_up, n_down)
-        counts = [n_up + n_down if full else spin.stop - spin.start for spin in self.spins]
+        self.spins = spin_slices(molecule.n_up, molecule.n_down)
+        counts = [molecule.n_electrons if full else spin.stop - spin.start for spin in self.spins]
         sizes = [n_determinants * count for count in counts]
-        self.linear = nn.ModuleList(Linear(n_features, size, bias=False) for size in sizes)
-        self.envelope = nn.ModuleList(ENVELOPES[envelope](n_nuclei, size) for size in sizes)
-        self.n_determinants = n_determinants
+        parts = 2 if complex else 1
+        self.linear = nn.ModuleList(Linear(n_features, parts * size, bias=False) for size in sizes)
+        self.envelope = nn.ModuleList(ENVELOPES[envelope](molecule, size) for size in sizes)
+        self.n_determinants, self.complex = n_determinants, complex
 
     def forward(self, h_one: Tensor, features: Features) -> list[Tensor]:
         """Evaluate the orbitals of each spin that has electrons.
@@ -64,20 +65,26 @@ class Orbitals(nn.Module):
         matrices = []
         for spin, linear, envelope in zip(self.spins, self.linear, self.envelope, strict=True):
             decay = envelope(features.r_en[..., spin, :, :], features.d_en[..., spin, :])
-            orbitals = linear(h_one[..., spin, :]) * decay  # (B, n, K M)
+            orbitals = linear(h_one[..., spin, :])
+            if self.complex:
+                real, imag = orbitals.chunk(2, -1)
+                orbitals = torch.complex(real * decay, imag * decay)
+            else:
+                orbitals = orbitals * decay  # (B, n, K M)
             matrices.append(orbitals.unflatten(-1, (self.n_determinants, -1)).movedim(-2, -3))
         return matrices
 
 
-def sum_of_determinants(matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def sum_of_determinants(matrices: Sequence[Tensor], n_states: int = 1) -> tuple[Tensor, Tensor]:
     """Combine orbitals into psi = sum_k prod_spin det_k.
 
     Args:
         matrices: one matrix per spin, shape (B, K, n, M); of full determinants (M = N) the spins are stacked
             into one square matrix, else each is square.
+        n_states: states S that the determinants belong to, in equal shares.
 
     Returns:
-        sign (B,) and log_abs_psi (B,).
+        sign or phase, and log_abs_psi, each (B,), or (B, S) of several states.
     """
     n_electrons = sum(matrix.shape[-2] for matrix in matrices)
     if len(matrices) > 1 and matrices[0].shape[-1] == n_electrons:
@@ -88,4 +95,6 @@ def sum_of_determinants(matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     sign, log_abs = factors[0]
     for other_sign, other_log in factors[1:]:
         sign, log_abs = sign * other_sign, log_abs + other_log
+    if n_states > 1:
+        sign, log_abs = (part.unflatten(-1, (n_states, -1)) for part in (sign, log_abs))  # (B, S, K)
     return signed_log_sum(sign, log_abs)

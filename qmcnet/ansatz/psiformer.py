@@ -6,7 +6,7 @@ References:
 Letters: B walkers, N electrons, A nuclei, K determinants, F features.
 """
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qmcnet.ansatz.attention import Attention
 from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
 from qmcnet.ansatz.features import features
-from qmcnet.ansatz.head import DeterminantHead
+from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.laplacian.kernels import Linear, tanh
 from qmcnet.molecule import Molecule
 
@@ -33,12 +33,9 @@ class Psiformer(nn.Module):
         head_size: int = 64,
         perceptron_size: int = 256,
         layer_norm: bool = True,
-        n_determinants: int = 16,
-        full_determinants: bool = True,
-        envelope: str = "isotropic",
-        jastrow: str = "cusp",
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
+        **head: Unpack[HeadOptions],
     ) -> None:
         """Build the network with random weights.
 
@@ -49,12 +46,9 @@ class Psiformer(nn.Module):
             head_size: features of a head.
             perceptron_size: hidden features of the perceptron of a layer.
             layer_norm: normalise the features after attention and perceptron.
-            n_determinants: number of determinants K.
-            full_determinants: one determinant over all electrons, instead of one per spin.
-            envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
-            jastrow: 'none' or 'cusp'.
             seed: seed of the initial weights.
             dtype: precision of the weights and of the positions to come.
+            **head: what follows the electron features, as in `HeadOptions`.
 
         Raises:
             ValueError: if a size is not positive or a name unknown.
@@ -62,9 +56,7 @@ class Psiformer(nn.Module):
         super().__init__()
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "perceptron_size": perceptron_size}
         check_sizes(**sizes)
-        head: dict[str, Any] = {"n_determinants": n_determinants, "full_determinants": full_determinants}
-        head |= {"envelope": envelope, "jastrow": jastrow}
-        self.molecule, self.settings = molecule, {**sizes, "layer_norm": layer_norm, **head, "seed": seed}
+        self.molecule = molecule
         self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         width = n_heads * head_size
         # torch draws default weights, which are replaced below: keep them off the global generator.
@@ -73,6 +65,7 @@ class Psiformer(nn.Module):
             layers = (PsiformerLayer(n_heads, head_size, perceptron_size, layer_norm) for _ in range(n_layers))
             self.layers = nn.Sequential(*layers)
             self.head = DeterminantHead(molecule, width, **head)
+        self.settings = {**sizes, "layer_norm": layer_norm, **self.head.settings, "seed": seed}
         self.to(dtype)
         draw_weights(self, torch.Generator().manual_seed(seed))
 
@@ -83,7 +76,7 @@ class Psiformer(nn.Module):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            One matrix per spin, shape (B, K, n, M).
+            One matrix per spin, shape (B, S K, n, M).
         """
         inputs = features(positions, self.nuclei)
         return self.head.orbitals(self.layers(self.embedding(inputs)), inputs)
@@ -95,7 +88,7 @@ class Psiformer(nn.Module):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            sign (B,) and log_abs_psi (B,).
+            sign and log_abs_psi, each (B,), or (B, S) of several states.
         """
         inputs = features(positions, self.nuclei)
         return self.head(self.layers(self.embedding(inputs)), inputs)

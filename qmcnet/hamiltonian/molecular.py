@@ -43,12 +43,16 @@ class LocalEnergy:
         electron_nucleus: attraction, shape (B,).
         electron_electron: repulsion, shape (B,).
         nucleus_nucleus: repulsion of the nuclei, the same for every walker.
+        matrix: of several states, Psi^-1 (H Psi), whose trace is `total`, shape (B, S, S).
+        kinetic_matrix: of several states, Psi^-1 (T Psi), whose trace is `kinetic`, shape (B, S, S).
     """
 
     kinetic: Tensor
     electron_nucleus: Tensor
     electron_electron: Tensor
     nucleus_nucleus: float
+    matrix: Tensor | None = None
+    kinetic_matrix: Tensor | None = None
 
     @property
     def potential(self) -> Tensor:

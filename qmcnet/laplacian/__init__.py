@@ -11,7 +11,7 @@ as methods of tensors:
 * softmax, log_softmax, logsumexp, logaddexp, scaled_dot_product_attention, layer_norm;
 * sum, mean, indexing by slices, integers and None, cat, stack, split, chunk, unbind, where, masked_fill, expand,
   reshape, flatten, unflatten, transpose, permute, movedim, squeeze, unsqueeze;
-* slogdet and, from here, `signed_log_sum` and `pair_differences`.
+* slogdet and, from here, `signed_log_sum`, `scaled_exp` and `pair_differences`.
 
 Another operation names itself and says that `rule` adds one: a function of LapTuples that builds the result from
 `value`, `jacobian` and `laplacian`, or by `map_linear` where the operation is linear.
@@ -25,7 +25,7 @@ from qmcnet.laplacian.backends import (
     forward_laplacian,
     torch_func_laplacian,
 )
-from qmcnet.laplacian.determinant import signed_log_sum
+from qmcnet.laplacian.determinant import scaled_exp, signed_log_sum
 from qmcnet.laplacian.functional import laplacian
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.structure import pair_differences, track
@@ -44,6 +44,7 @@ __all__ = [
     "products",
     "rearrange",
     "rule",
+    "scaled_exp",
     "signed_log_sum",
     "torch_func_laplacian",
     "track",

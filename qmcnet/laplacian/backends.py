@@ -23,7 +23,7 @@ def forward_laplacian(function: Function, positions: Tensor) -> Derivatives:
     """Differentiate by one forward pass that carries (value, jacobian, Laplacian).
 
     Args:
-        function: maps positions (B, N, 3) to values (B,), written in functions that have a derivative rule.
+        function: maps positions (B, N, 3) to values (B, ...), written in functions that have a derivative rule.
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -34,7 +34,7 @@ def forward_laplacian(function: Function, positions: Tensor) -> Derivatives:
 
 def _tracked(function: Function, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     result: LapTuple = function(track(positions)).dense()  # type: ignore[arg-type,attr-defined]
-    gradient = result.jacobian.movedim(0, -1).unflatten(-1, positions.shape[-2:])  # (B, N, 3)
+    gradient = result.jacobian.movedim(0, -1).unflatten(-1, positions.shape[-2:])  # (B, ..., N, 3)
     return result.value, gradient, result.laplacian
 
 
@@ -45,7 +45,7 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
     is pinned to finite differences in the tests.
 
     Args:
-        function: maps positions (B, N, 3) to real or complex values (B,).
+        function: maps positions (B, N, 3) to real or complex values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -58,7 +58,18 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
         imag = torch_func_laplacian(lambda r: function(r).imag, positions)
         gradient = torch.complex(real.gradient, imag.gradient)
         return Derivatives(value, gradient, torch.complex(real.laplacian, imag.laplacian))
+    parts = [_reverse_forward(partial(_entry, function, index), positions) for index in range(value[0].numel())]
+    gradient = torch.stack([gradient for gradient, _ in parts], 1)
+    laplacian = torch.stack([laplacian for _, laplacian in parts], 1)
+    return Derivatives(value, gradient.view(*value.shape, *positions.shape[1:]), laplacian.view(value.shape))
 
+
+def _entry(function: Function, index: int, positions: Tensor) -> Tensor:
+    value = function(positions)
+    return value.reshape(len(value), -1)[:, index]
+
+
+def _reverse_forward(function: Function, positions: Tensor) -> tuple[Tensor, Tensor]:
     def gradient_of(x: Tensor) -> Tensor:
         gradient: Tensor = torch.func.grad(lambda y: function(y).sum())(x)
         return gradient
@@ -69,7 +80,7 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
         tangent.flatten(1)[:, direction] = 1
         derivative = torch.func.jvp(gradient_of, (positions,), (tangent,))[1]
         laplacian = laplacian + derivative.flatten(1)[:, direction]
-    return Derivatives(value, gradient_of(positions).detach(), laplacian.detach())
+    return gradient_of(positions).detach(), laplacian.detach()
 
 
 def chunked(differentiate: Differentiate, size: int, function: Function, positions: Tensor) -> Derivatives:
@@ -78,7 +89,7 @@ def chunked(differentiate: Differentiate, size: int, function: Function, positio
     Args:
         differentiate: differentiates a function at positions.
         size: most walkers in a slice.
-        function: maps positions (B, N, 3) to values (B,).
+        function: maps positions (B, N, 3) to values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -97,7 +108,7 @@ def padded(differentiate: Differentiate, size: int, function: Function, position
     Args:
         differentiate: differentiates a function at positions.
         size: most walkers in a slice.
-        function: maps positions (B, N, 3) to values (B,).
+        function: maps positions (B, N, 3) to values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -125,7 +136,7 @@ def automatic_chunk_size(function: Function, positions: Tensor) -> int:
     one did.
 
     Args:
-        function: maps positions (B, N, 3) to values (B,).
+        function: maps positions (B, N, 3) to values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -161,7 +172,7 @@ class ForwardLaplacian:
         What was found out about a function, such as its chunk size, is kept for as long as the function lives.
 
         Args:
-            function: maps positions (B, N, 3) to values (B,).
+            function: maps positions (B, N, 3) to values (B, ...).
             positions: shape (B, N, 3), in bohr.
 
         Returns:
@@ -183,7 +194,7 @@ class ForwardLaplacian:
         """Tell how many walkers are differentiated at once.
 
         Args:
-            function: maps positions (B, N, 3) to values (B,).
+            function: maps positions (B, N, 3) to values (B, ...).
             positions: shape (B, N, 3), in bohr.
 
         Returns:
@@ -222,7 +233,7 @@ class TorchFuncLaplacian:
         """Differentiate a function of the positions.
 
         Args:
-            function: maps positions (B, N, 3) to values (B,).
+            function: maps positions (B, N, 3) to values (B, ...).
             positions: shape (B, N, 3), in bohr.
 
         Returns:

@@ -80,15 +80,30 @@ def log_derivatives(rows: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(traces), torch.cat(squares)
 
 
+def scaled_exp(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Any, Tensor]:
+    """Exponentiate signed logarithms along the last axis, all divided by the largest modulus among them.
+
+    Args:
+        sign: signs or phases, shape (..., S).
+        log_abs: logarithms of the moduli, shape (..., S), tracked or not.
+
+    Returns:
+        sign exp(log_abs - shift), shape (..., S), and the shift (...), a constant for every kind of derivative.
+    """
+    value = log_abs.value.real if isinstance(log_abs, LapTuple) else log_abs
+    shift = value.detach().amax(-1, keepdim=True)
+    return torch.exp(log_abs - shift) * sign, shift.squeeze(-1)  # type: ignore[operator]
+
+
 def signed_log_sum(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Tensor, Any]:
     """Sum numbers given by sign and logarithm, over the last axis.
 
     Args:
-        sign: signs or phases, shape (B, K).
-        log_abs: logarithms of the moduli, shape (B, K), tracked or not.
+        sign: signs or phases, shape (B, ..., K).
+        log_abs: logarithms of the moduli, shape (B, ..., K), tracked or not.
 
     Returns:
-        The sign or phase (B,) and the logarithm of the modulus (B,) of the sum.
+        The sign or phase (B, ...) and the logarithm of the modulus (B, ...) of the sum.
     """
     value = log_abs.value.real if isinstance(log_abs, LapTuple) else log_abs
     # The shift is a constant for autograd: it cancels between the two terms.

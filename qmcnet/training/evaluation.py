@@ -1,14 +1,19 @@
 """The evaluation stage: the energy of the trained wavefunction, with an error bar."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from qmcnet.observables.averages import Averages
+from qmcnet.observables.observable import Observable
 from qmcnet.observables.statistics import Estimate, estimate
+from qmcnet.training.measurement import local_matrices
 from qmcnet.training.simulation import Simulation
+from qmcnet.training.spectrum import Spectrum, spectrum
 from qmcnet.training.stages import Row, summarize
 
 DISCARDED_SHARES = (0.0, 0.25, 0.5)
@@ -20,7 +25,8 @@ class EvaluationSettings:
 
     Attributes:
         steps: largest number of recorded steps; 0 turns evaluation off.
-        target_error: standard error, in hartree, at which to stop; None uses all steps.
+        target_error: standard error, in hartree, at which to stop, of several states that of their mean energy; None
+            uses all steps.
         min_steps: recorded steps before the error may stop the evaluation.
         burn_in: sweeps made before recording.
     """
@@ -65,16 +71,20 @@ class Evaluation:
     order = 3
     check_every = 50
 
-    def __init__(self, simulation: Simulation, settings: EvaluationSettings) -> None:
+    def __init__(
+        self, simulation: Simulation, settings: EvaluationSettings, observables: Sequence[Observable] = ()
+    ) -> None:
         """Prepare the first sweep.
 
         Args:
             simulation: trained wavefunction and its walkers.
             settings: how long to evaluate.
+            observables: what to measure besides the energy.
         """
         self.simulation, self.settings = simulation, settings
         self.step = -settings.burn_in
         self.series: list[torch.Tensor] = []
+        self.observables, self.averages = observables, Averages()
         self.error_reached = False
 
     def finished(self) -> bool:
@@ -94,6 +104,7 @@ class Evaluation:
         self.step += 1
         if not adapt:
             self.series.append(energy.real.total)
+            self.averages.add(local_matrices(run, energy, self.observables))
             self.error_reached = self._error_reached()
         return {**summarize(energy), **sampling}
 
@@ -104,7 +115,8 @@ class Evaluation:
         if target is None or self.step % interval or self.step < self.settings.min_steps:
             return False
         result = self.estimate()[0]
-        return result.stationary and result.standard_error <= target
+        n_states = self.averages.n_states
+        return result.stationary and result.standard_error <= n_states * target
 
     def local_energies(self) -> np.ndarray:
         """Recorded local energies, shape (steps, B), in hartree; non-finite ones are NaN."""
@@ -134,10 +146,21 @@ class Evaluation:
                 break
         return result, discarded, int(bad.sum())
 
+    def spectrum(self, discarded: int) -> Spectrum:
+        """Say what was measured of each state.
+
+        Args:
+            discarded: steps to leave out at the start.
+
+        Returns:
+            Figures with error bars.
+        """
+        return spectrum(self.averages, self.observables, discarded / max(self.step, 1))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the step and the recorded energies."""
         series = torch.stack(self.series) if self.series else torch.empty(0)
-        return {"step": self.step, "series": series}
+        return {"step": self.step, "series": series, "averages": self.averages.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -148,5 +171,6 @@ class Evaluation:
         self.step = state["step"]
         device = self.simulation.walkers.positions.device
         self.series = list(state["series"].to(device).unbind(0))
+        self.averages.load_state_dict(state["averages"], device)
         # The target may be another one than when the state was saved.
         self.error_reached = self.step > 0 and self._error_reached()

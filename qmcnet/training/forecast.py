@@ -49,10 +49,12 @@ def predicted_memory(simulation: Simulation) -> float | None:
     backend, positions = simulation.hamiltonian.laplacian, simulation.walkers.positions
     if not isinstance(backend, ForwardLaplacian):
         return None
-    n_chunks = -(-len(positions) // backend.size_of_chunk(LogPsi(simulation.ansatz), positions))
+    network = getattr(simulation.ansatz, "network", simulation.ansatz)
+    positions = positions.reshape(-1, simulation.molecule.n_electrons, 3)
+    n_chunks = -(-len(positions) // backend.size_of_chunk(LogPsi(network), positions))
     n_walkers = -(-len(positions) // n_chunks)
     try:
-        peak = predicted_peak(forward_laplacian, simulation.ansatz, n_walkers, positions.shape[1], positions.dtype)
+        peak = predicted_peak(forward_laplacian, network, n_walkers, positions.shape[1], positions.dtype)
     except NotImplementedError:
         return None
     return peak / 2**30

@@ -15,6 +15,7 @@ from qmcnet.observables.statistics import outlier_share
 from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.directory import config_hash
 from qmcnet.training.evaluation import Evaluation
+from qmcnet.training.spectrum import State, table
 from qmcnet.units import BOHR_PER_ANGSTROM
 
 
@@ -23,9 +24,10 @@ class Result:
     """What a run found. Energies in hartree; None where the evaluation is not stationary.
 
     Attributes:
-        energy: mean local energy.
+        energy: mean local energy; of several states, that of the lowest.
         standard_error: of the energy, autocorrelation included.
-        tau: integrated autocorrelation time, in evaluation steps; 1 for independent samples.
+        tau: integrated autocorrelation time, in evaluation steps; 1 for independent samples. Of several states this and
+            the figures that follow are those of the sum of their energies.
         r_hat: split R-hat across walkers; 1 when all walkers agree.
         n_effective: independent samples the series is worth.
         variance: of the local energy, in hartree^2; 0 for an exact state.
@@ -36,6 +38,8 @@ class Result:
         evaluation_steps: steps recorded.
         discarded_steps: steps left out at the start.
         trained_steps: optimisation steps made.
+        states: by ascending energy, what was measured of each: figures as `value` and `error`, energies in hartree.
+        warnings: sentences on what makes the states hard to read.
         reference: reference energy for this geometry, with its source, or None.
         wall_seconds: duration of the whole run, interruptions summed.
         metadata: geometry, seed, versions, device, precision and configuration hash.
@@ -54,6 +58,8 @@ class Result:
     evaluation_steps: int
     discarded_steps: int
     trained_steps: int
+    states: list[State]
+    warnings: list[str]
     reference: dict[str, Any] | None
     wall_seconds: float
     metadata: dict[str, Any]
@@ -118,8 +124,11 @@ class Result:
         ]
         if self.reference and self.error_from_reference is not None:
             lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({self.reference['source']})")
+        if len(self.states) > 1:
+            lines.append(table(self.states))
         if self.nonfinite:
             lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
+        lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
 
@@ -167,12 +176,16 @@ def make_result(
         The result; without an energy if the evaluation is not stationary.
     """
     estimate, discarded, nonfinite = evaluation.estimate()
+    measured = evaluation.spectrum(discarded)
     energies = evaluation.local_energies()[discarded:]
     kept = energies[:, ~(energies != energies).any(0)]
     reference = lookup(molecule)
+    energy, error = estimate.mean, estimate.standard_error
+    if len(measured.states) > 1:  # the series is that of the sum of the states
+        energy, error = measured.states[0]["energy"]["value"], measured.states[0]["energy"]["error"]
     return Result(
-        energy=estimate.mean if estimate.stationary else None,
-        standard_error=estimate.standard_error if estimate.stationary else None,
+        energy=energy if estimate.stationary else None,
+        standard_error=error if estimate.stationary else None,
         tau=estimate.tau,
         r_hat=estimate.r_hat,
         n_effective=estimate.n_effective,
@@ -184,6 +197,8 @@ def make_result(
         evaluation_steps=len(energies) + discarded,
         discarded_steps=discarded,
         trained_steps=trained_steps,
+        states=measured.states,
+        warnings=measured.warnings,
         reference=asdict(reference) if reference else None,
         wall_seconds=wall_seconds,
         metadata=metadata,

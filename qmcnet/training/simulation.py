@@ -3,17 +3,34 @@
 import logging
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from qmcnet.hamiltonian import MolecularHamiltonian
+from qmcnet.hamiltonian import LocalEnergy
 from qmcnet.laplacian.compilation import Compiled
 from qmcnet.molecule import Molecule
+from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
 
 logger = logging.getLogger(__name__)
+
+
+class Hamiltonian(Protocol):
+    """Gives the local energy of a wavefunction of the kind it is made for.
+
+    Attributes:
+        laplacian: back end that differentiates.
+    """
+
+    laplacian: LaplacianBackend
+
+    def local_energy(self, wavefunction: Any, positions: Tensor, /) -> LocalEnergy:
+        """Evaluate the local energy at positions (B, N, 3) in bohr."""
+
+    def to(self, device: torch.device, /) -> Self:
+        """Move to a device."""
 
 
 @dataclass
@@ -32,7 +49,7 @@ class Simulation:
 
     molecule: Molecule
     ansatz: nn.Module
-    hamiltonian: MolecularHamiltonian
+    hamiltonian: Hamiltonian
     sampler: Metropolis
     walkers: Walkers
     generator: torch.Generator
@@ -46,7 +63,7 @@ class Simulation:
     def start(
         cls,
         ansatz: nn.Module,
-        hamiltonian: MolecularHamiltonian,
+        hamiltonian: Hamiltonian,
         sampler: Metropolis,
         batch_size: int,
         seed: int,
@@ -55,7 +72,7 @@ class Simulation:
         """Move everything to a device and place the walkers on atomic shells.
 
         Args:
-            ansatz: the wavefunction, with a `molecule`.
+            ansatz: the wavefunction, with a `molecule`; one with `n_states` takes the positions of as many copies.
             hamiltonian: gives the local energy.
             sampler: moves the walkers.
             batch_size: number of walkers.
@@ -68,8 +85,9 @@ class Simulation:
         molecule: Molecule = ansatz.molecule  # type: ignore[assignment]
         generator = torch.Generator(device).manual_seed(seed)
         dtype = next(ansatz.parameters()).dtype
-        positions = initial_positions(molecule, batch_size, generator, dtype, device)
-        walkers = sampler.start(positions)
+        n_copies = getattr(ansatz, "n_states", 1)
+        positions = initial_positions(molecule, batch_size * n_copies, generator, dtype, device)
+        walkers = sampler.start(positions.reshape(batch_size, -1, 3))
         return cls(molecule, ansatz.to(device), hamiltonian.to(device), sampler, walkers, generator)
 
     def log_prob(self, positions: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor
 from qmcnet.hamiltonian import LocalEnergy
 
 Row = dict[str, Tensor | float]
-"""Statistics of one step by name; tensors stay on the device until a writer needs them."""
+"""Statistics of one step by name; tensors stay on the device until a writer needs them. A matrix stands for its
+eigenvalues."""
 
 
 class Stage(Protocol):
@@ -43,14 +44,16 @@ def summarize(energy: LocalEnergy) -> Row:
         energy: the local energy of every walker.
 
     Returns:
-        Mean, variance, extremes and parts, in hartree, and the number of non-finite walkers.
+        Mean, variance, extremes and parts, in hartree, and the number of non-finite walkers; of several states also
+        the mean local energy matrix as `state`, shape (S, S), whose eigenvalues a writer shows.
     """
     energy = energy.real
     total = energy.total
     finite = torch.isfinite(total)
     kept = torch.where(finite, total, torch.nan)
     mean = kept.nanmean()
-    return {
+    row: Row = {} if energy.matrix is None else {"state": _mean(energy.matrix, finite)}
+    return row | {
         "energy": mean,
         "variance": (kept - mean).square().nanmean(),
         "minimum": torch.where(finite, total, torch.inf).amin(),
@@ -59,3 +62,7 @@ def summarize(energy: LocalEnergy) -> Row:
         "potential": torch.where(finite, energy.potential, torch.nan).nanmean(),
         "nonfinite": (~finite).sum(),
     }
+
+
+def _mean(matrices: Tensor, finite: Tensor) -> Tensor:
+    return torch.where(finite[:, None, None], matrices, 0).sum(0) / finite.sum()

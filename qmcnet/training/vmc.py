@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from torch import nn
 
-from qmcnet.hamiltonian import MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.molecule import Molecule
 from qmcnet.optimizers import Clipping, Schedule, Spring
@@ -29,6 +28,7 @@ from qmcnet.training.process import prepare_process
 from qmcnet.training.result import Result, make_result, origin
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Stage
+from qmcnet.training.states import ensemble
 from qmcnet.training.writers import write_hparams
 
 logger = logging.getLogger(__name__)
@@ -96,13 +96,13 @@ class VMC:
         self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
         self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
-        self.optimizer, self.clipping, self.schedule = optimizer(self.ansatz), clipping, schedule
+        total, hamiltonian = ensemble(self.ansatz, self.laplacian)
+        self.optimizer, self.clipping, self.schedule = optimizer(total), clipping, schedule
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining, burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
         self.resume, self.overwrite = resume, overwrite
-        hamiltonian = MolecularHamiltonian(self.molecule, self.laplacian)
-        self.simulation = Simulation.start(self.ansatz, hamiltonian, self.sampler, batch_size, seed, self.device)
+        self.simulation = Simulation.start(total, hamiltonian, self.sampler, batch_size, seed, self.device)
         self.compile = self.simulation.compile = compile
 
     @property

@@ -7,6 +7,7 @@ loop does not wait for the device.
 import csv
 import io
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from qmcnet.observables.spectrum import eigenstates
 from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.stages import Row
 
@@ -37,12 +39,31 @@ def fetch(rows: Iterable[Row]) -> list[dict[str, float]]:
         rows: rows with the same names, tensors and numbers mixed.
 
     Returns:
-        The rows as plain numbers.
+        The rows as plain numbers; a matrix `x` of S rows as its eigenvalues x_0, x_1, ... in ascending order.
     """
     rows = list(rows)
     tensors = [value.double() for row in rows for value in row.values() if isinstance(value, Tensor)]
-    numbers = iter(torch.stack(tensors).tolist() if tensors else [])
-    return [{k: next(numbers) if isinstance(v, Tensor) else float(v) for k, v in row.items()} for row in rows]
+    numbers = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu() if tensors else torch.empty(0)
+    parts = iter(numbers.split([tensor.numel() for tensor in tensors]))
+    return [
+        _numbers({k: next(parts).view_as(v) if isinstance(v, Tensor) else v for k, v in row.items()}) for row in rows
+    ]
+
+
+def _numbers(row: Row) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for name, value in row.items():
+        if isinstance(value, Tensor) and value.ndim == 2:
+            numbers |= {f"{name}_{i}": energy for i, energy in enumerate(_eigenvalues(value))}
+        else:
+            numbers[name] = float(value)
+    return numbers
+
+
+def _eigenvalues(matrix: Tensor) -> list[float]:
+    if not matrix.isfinite().all():
+        return [math.nan] * len(matrix)
+    return [float(energy) for energy in eigenstates(matrix.numpy())[0]]
 
 
 def cut_back(path: Path, last_step: int) -> int:
@@ -124,7 +145,7 @@ class Writer:
 
     def _tag(self, name: str) -> str:
         if self.stage == "optimization":
-            group = GROUPS.get(name, "opt")
+            group = "energy" if name.startswith("state_") else GROUPS.get(name, "opt")
             return f"{group}/{'mean' if name == 'energy' else name}"
         return f"{self.stage}/{name}"
 

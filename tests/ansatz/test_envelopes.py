@@ -12,7 +12,9 @@ from qmcnet.ansatz.envelopes import (
     IsotropicEnvelope,
     NullEnvelope,
 )
+from qmcnet.molecule import Molecule
 
+PAIR = Molecule.diatomic("H", "H", 1.4, "bohr")
 B, N, A, M = 4, 3, 2, 5
 
 
@@ -31,7 +33,7 @@ def randomized(envelope):
 
 
 def test_isotropic_envelope_is_a_sum_of_exponentials(vectors):
-    envelope = randomized(IsotropicEnvelope(A, M))
+    envelope = randomized(IsotropicEnvelope(PAIR, M))
     r_en, d_en = vectors
     for m in range(M):
         expected = sum(envelope.weight[a, m] * torch.exp(-envelope.exponent[a, m] * d_en[..., a]) for a in range(A))
@@ -39,7 +41,7 @@ def test_isotropic_envelope_is_a_sum_of_exponentials(vectors):
 
 
 def test_diagonal_envelope_is_a_sum_of_exponentials(vectors):
-    envelope = randomized(DiagonalEnvelope(A, M))
+    envelope = randomized(DiagonalEnvelope(PAIR, M))
     r_en, d_en = vectors
     for m in range(M):
         scaled = [(r_en[..., a, :] * envelope.exponent[a, :, m]).norm(dim=-1) for a in range(A)]
@@ -48,7 +50,7 @@ def test_diagonal_envelope_is_a_sum_of_exponentials(vectors):
 
 
 def test_equal_exponents_make_the_envelopes_equal(vectors):
-    isotropic, diagonal = randomized(IsotropicEnvelope(A, M)), DiagonalEnvelope(A, M).double()
+    isotropic, diagonal = randomized(IsotropicEnvelope(PAIR, M)), DiagonalEnvelope(PAIR, M).double()
     with torch.no_grad():
         isotropic.exponent.abs_()
         diagonal.weight.copy_(isotropic.weight)
@@ -57,7 +59,7 @@ def test_equal_exponents_make_the_envelopes_equal(vectors):
 
 
 def test_full_envelope_is_a_sum_of_exponentials(vectors):
-    envelope = randomized(FullEnvelope(A, M)).requires_grad_(False)
+    envelope = randomized(FullEnvelope(PAIR, M)).requires_grad_(False)
     r_en, d_en = vectors
     expected = torch.zeros(B, N, M, dtype=torch.float64)
     for b, n, a, m in itertools.product(range(B), range(N), range(A), range(M)):
@@ -67,7 +69,7 @@ def test_full_envelope_is_a_sum_of_exponentials(vectors):
 
 
 def test_full_envelopes_with_diagonal_matrices_are_diagonal_ones(vectors):
-    diagonal, full = randomized(DiagonalEnvelope(A, M)), FullEnvelope(A, M).double()
+    diagonal, full = randomized(DiagonalEnvelope(PAIR, M)), FullEnvelope(PAIR, M).double()
     with torch.no_grad():
         full.weight.copy_(diagonal.weight)
         full.matrix.copy_(torch.diag_embed(diagonal.exponent.movedim(1, -1)).movedim(1, -1))
@@ -79,7 +81,7 @@ def test_full_envelopes_with_diagonal_matrices_are_diagonal_ones(vectors):
 
 @pytest.mark.parametrize("size", [1, 3, 32])
 def test_bottleneck_envelope_mixes_shared_exponentials(size, vectors):
-    envelope = randomized(BottleneckEnvelope(A, M, size))
+    envelope = randomized(BottleneckEnvelope(PAIR, M, size))
     r_en, d_en = vectors
     weight, exponent = envelope.shared.weight, envelope.shared.exponent
     assert weight.shape == exponent.shape == (A, size)
@@ -93,13 +95,13 @@ def test_bottleneck_envelope_mixes_shared_exponentials(size, vectors):
 
 
 def test_the_bottleneck_saves_exponents_and_keeps_them_apart():
-    envelope = BottleneckEnvelope(A, 500)
+    envelope = BottleneckEnvelope(PAIR, 500)
     assert sum(parameter.numel() for parameter in envelope.parameters()) == 32 * 500 + 2 * 32 * A
     assert envelope.shared.exponent[0].unique().numel() == 32
 
 
 def test_the_null_envelope_is_one(vectors):
-    envelope = NullEnvelope(A, M)
+    envelope = NullEnvelope(PAIR, M)
     assert envelope(*vectors).item() == 1
     assert envelope(*vectors).dtype == torch.float64
     assert not list(envelope.parameters())
@@ -109,7 +111,7 @@ def test_the_null_envelope_is_one(vectors):
 def test_envelopes_start_at_unit_exponents(name, vectors):
     r_en, d_en = vectors
     expected = torch.exp(-d_en).sum(-1, keepdim=True).expand(B, N, M)
-    torch.testing.assert_close(ENVELOPES[name](A, M).double()(r_en, d_en), expected)
+    torch.testing.assert_close(ENVELOPES[name](PAIR, M).double()(r_en, d_en), expected)
 
 
 def test_bottleneck_envelopes_start_as_the_mean_over_exponents_about_one(vectors):
@@ -117,7 +119,7 @@ def test_bottleneck_envelopes_start_as_the_mean_over_exponents_about_one(vectors
     exponents = [0.5 + 1.5 * k / 31 for k in range(32)]
     expected = sum(torch.exp(-exponent * d_en).sum(-1, keepdim=True) for exponent in exponents) / 32
     torch.testing.assert_close(
-        BottleneckEnvelope(A, M).double()(r_en, d_en), expected.expand(B, N, M), rtol=1e-6, atol=0
+        BottleneckEnvelope(PAIR, M).double()(r_en, d_en), expected.expand(B, N, M), rtol=1e-6, atol=0
     )
 
 

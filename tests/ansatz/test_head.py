@@ -36,7 +36,7 @@ def test_the_jastrow_factor_multiplies_and_keeps_the_sign(full, inputs):
     plain, module = head(full_determinants=full), head(full_determinants=full, jastrow="cusp")
     (sign, log_abs), (plain_sign, plain_log) = module(*inputs), plain(*inputs)
     assert torch.equal(sign, plain_sign)
-    factor = module.jastrow(inputs[1].d_ee)
+    factor = module.jastrow(inputs[1].d_en, inputs[1].d_ee)
     assert (factor < -1e-3).all()
     torch.testing.assert_close(log_abs, plain_log + factor, rtol=1e-12, atol=1e-12)
 
@@ -52,6 +52,7 @@ def test_shapes_of_the_orbitals(full, columns, inputs):
     ("settings", "message"),
     [
         ({"n_determinants": 0}, "n_determinants=0 must be at least 1"),
+        ({"n_states": 0}, "n_states=0 must be at least 1"),
         ({"envelope": "slater"}, "envelope='slater' must be one of"),
         ({"jastrow": "slater"}, r"jastrow='slater' must be one of \['cusp', 'none'\]"),
     ],
@@ -59,3 +60,23 @@ def test_shapes_of_the_orbitals(full, columns, inputs):
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         head(**settings)
+
+
+@pytest.mark.parametrize("jastrow", ["none", "cusp"])
+@pytest.mark.parametrize("full", [True, False])
+def test_each_state_is_a_head_of_its_own_with_the_same_jastrow_factor(full, jastrow, inputs, randomized):
+    options = {"full_determinants": full, "jastrow": jastrow}
+    module = randomized(head(n_states=3, **options))
+    sign, log_abs = module(*inputs)
+    assert sign.shape == log_abs.shape == (5, 3)
+    for state in range(3):
+        one = head(**options)
+        if jastrow == "cusp":
+            one.jastrow.load_state_dict(module.jastrow.state_dict())
+        for parts, whole in zip(one.orbitals.parameters(), module.orbitals.parameters(), strict=True):
+            axis = [old == new for old, new in zip(parts.shape, whole.shape, strict=True)].index(False)
+            parts.copy_(whole.chunk(3, axis)[state])
+        one_sign, one_log = one(*inputs)
+        assert torch.equal(one_sign, sign[:, state])
+        torch.testing.assert_close(one_log, log_abs[:, state], rtol=1e-12, atol=1e-12)
+    assert (log_abs[:, 0] - log_abs[:, 1]).abs().min() > 1e-3

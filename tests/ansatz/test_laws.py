@@ -1,6 +1,5 @@
 """What every wavefunction obeys, whatever its network, envelope, Jastrow factor and determinants."""
 
-import inspect
 import itertools
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.jastrow import JASTROWS
+from qmcnet.config import argument_types
 from qmcnet.molecule import Molecule
 from qmcnet.optimizers import Kfac, Spring
 from qmcnet.optimizers.scores import per_walker_scores
@@ -68,6 +68,15 @@ def test_permutations_of_equal_spins_give_their_parity(ansatz, full, small, walk
         assert torch.equal(permuted_sign, expected * sign)
         torch.testing.assert_close(permuted_log, log_abs, rtol=1e-12, atol=1e-11)
     assert parities == {1, -1}
+
+
+@each_ansatz
+@pytest.mark.parametrize("n_states", [1, 3])
+def test_positions_may_have_any_leading_axes(ansatz, n_states, small, walkers):
+    psi, positions = small(ansatz, LIH, n_states=n_states), walkers(LIH, 6)
+    shape = (2, 3) if n_states == 1 else (2, 3, n_states)
+    for flat, nested in zip(psi(positions), psi(positions.unflatten(0, (2, 3))), strict=True):
+        torch.testing.assert_close(nested, flat.view(shape), rtol=1e-12, atol=1e-12)
 
 
 @each_ansatz
@@ -230,7 +239,7 @@ def test_orbitals_are_those_of_the_wavefunction(ansatz, small, walkers):
 def test_weights_alone_are_saved_and_settings_rebuild_the_network(ansatz, options, small):
     psi = small(ansatz, LIH, **options)
     assert set(psi.state_dict()) == {name for name, _ in psi.named_parameters()}
-    assert set(psi.settings) == set(inspect.signature(ansatz).parameters) - {"molecule", "dtype"}
+    assert set(psi.settings) == set(argument_types(ansatz)[0]) - {"molecule", "dtype"}
     assert psi.settings.items() >= options.items()
     again = ansatz(LIH, **psi.settings, dtype=DOUBLE).state_dict()
     assert again.keys() == psi.state_dict().keys()
@@ -239,9 +248,8 @@ def test_weights_alone_are_saved_and_settings_rebuild_the_network(ansatz, option
 
 @each_ansatz
 def test_impossible_settings_are_refused(ansatz):
-    defaults = {name: parameter.default for name, parameter in inspect.signature(ansatz).parameters.items()}
-    sizes = [name for name, default in defaults.items() if type(default) is int and name != "seed"]
-    assert len(sizes) >= 4
+    sizes = [name for name, kind in argument_types(ansatz)[0].items() if kind is int and name != "seed"]
+    assert len(sizes) >= 5
     for name, value in itertools.product(sizes, (0, -3)):
         with pytest.raises(ValueError, match=f"{name}={value} must be at least 1"):
             ansatz(LIH, **{name: value})

@@ -3,6 +3,7 @@ import torch
 
 from qmcnet.ansatz.features import features
 from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
+from qmcnet.molecule import Molecule
 
 NUCLEI = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.5]], dtype=torch.float64)
 B, F, K = 3, 6, 2
@@ -13,7 +14,8 @@ def random(*shape, seed=0):
 
 
 def head(n_up, n_down, full, envelope="isotropic"):
-    orbitals = Orbitals(n_up, n_down, 2, F, K, full, envelope).double()
+    molecule = Molecule(["H"] * 2, NUCLEI.tolist(), charge=2 - n_up - n_down, spin=n_up - n_down)
+    orbitals = Orbitals(molecule, F, K, full, envelope, complex=False).double()
     with torch.no_grad():
         for seed, linear in enumerate(orbitals.linear):
             linear.weight.copy_(random(*linear.weight.shape, seed=seed))

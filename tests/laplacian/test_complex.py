@@ -71,8 +71,6 @@ FUNCTIONS = {
     "complex electron * real electron": lambda x: wave(x) * electron(x),
     "real electron * complex electron": lambda x: electron(x) * wave(x),
     "complex pair * real electron": lambda x: torch.complex(pair(x), pair(x).square()) * electron(x)[:, :, None],
-        2
-    ),
     "complex * complex": lambda x: wave(x) * wave(x).mean(1, keepdim=True),
     "complex / real": lambda x: wave(x) / (2 + dense(x)),
     "real / number": lambda x: electron(x) / (1 - 2j),

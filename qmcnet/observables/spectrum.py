@@ -1,0 +1,99 @@
+"""Energies of natural excited states and what belongs to each state, from averaged local matrices.
+
+The average of the local energy matrix is similar to the Hamiltonian in the space that the states span: its eigenvalues
+are the energies, and its eigenvectors U turn the average of any other local matrix into U^-1 O U, whose diagonal holds
+the expectation values and whose products O_ij O_ji hold squared transition elements.
+
+Letters: S states, C components of an observable.
+
+References:
+    Pfau, Axelrod, Sutterud, von Glehn, Spencer, Science 385, eadn0137 (2024), doi:10.1126/science.adn0137,
+    arXiv:2308.16848.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmcnet.observables.averages import Means
+
+DEGENERATE = 2.0  # standard errors of the gap
+COMPLEX = 1e-9  # relative to the largest eigenvalue
+
+
+def eigenstates(energy: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Diagonalise an averaged local energy matrix.
+
+    Args:
+        energy: shape (S, S), in hartree.
+
+    Returns:
+        Energies in ascending order, of which pairs that noise made complex give the real part, (S,), in hartree,
+        and the eigenvectors as columns, (S, S).
+    """
+    values, vectors = np.linalg.eig(energy)
+    order = np.argsort(values.real, kind="stable")
+    return values.real[order], vectors[:, order]
+
+
+def in_eigenstates(means: Means) -> Means:
+    """Turn averaged local matrices into the basis of the eigenstates of the energy.
+
+    Args:
+        means: averages by name, each (C, S, S), among them `energy` with C = 1, in hartree.
+
+    Returns:
+        `energy` (S,) in hartree, and every other by its name, (C, S, S), transition elements off the diagonal.
+    """
+    energies, vectors = eigenstates(means["energy"][0])
+    inverse = np.linalg.inv(vectors)
+    others = {name: inverse @ matrices @ vectors for name, matrices in means.items() if name != "energy"}
+    return {"energy": energies, **others}
+
+
+def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArray[Any]) -> list[str]:
+    """Say what makes a spectrum hard to read.
+
+    Args:
+        energies: ascending, (S,), in hartree.
+        gap_errors: standard errors of the gaps between neighbours, (S - 1,), in hartree.
+        matrix: averaged local energy matrix, (S, S), in hartree.
+
+    Returns:
+        Sentences, none for a plain spectrum.
+    """
+    gaps = np.diff(energies)
+    found = [
+        f"states {i} and {i + 1} are degenerate within error: {1e3 * gap:.2f} +- {1e3 * error:.2f} mHa apart; "
+        "only averages over both mean something"
+        for i, (gap, error) in enumerate(zip(gaps, gap_errors, strict=True))
+        if not gap > DEGENERATE * error
+    ]
+    values = np.linalg.eigvals(matrix)
+    if np.abs(values.imag).max() > COMPLEX * np.abs(values).max():
+        found.append("noise made eigenvalues complex; their real parts are given")
+    return found
+
+
+def swapped(halves: tuple[Means, Means] | None) -> list[str]:
+    """Tell whether states changed places between the halves of an evaluation.
+
+    The network is the same in both halves, so the eigenvectors should be too, but for signs and noise.
+
+    Args:
+        halves: averages over the first and the second half, with the energy as `energy`; None if there are none.
+
+    Returns:
+        One sentence, or none.
+    """
+    if halves is None:
+        return []
+    first, second = (eigenstates(means["energy"][0])[1] for means in halves)
+    shares = np.linalg.inv(first) @ second
+    # Each column of this product sums to one, whatever the norms of the eigenvectors.
+    partner = np.abs(shares * np.linalg.inv(shares).T).argmax(0)
+    if (partner == np.arange(len(partner))).all():
+        return []
+    order = ", ".join(map(str, partner))
+    return [f"states changed places during the evaluation: those of its second half were {order} in its first"]

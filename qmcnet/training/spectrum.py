@@ -1,0 +1,197 @@
+"""The spectrum of a finished evaluation: figures of every state with error bars, a table, and a level diagram.
+
+Letters: S states, C components of an observable.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmcnet.observables.averages import Averages, Means, jackknife
+from qmcnet.observables.derived import multiplicity, oscillator_strengths
+from qmcnet.observables.observable import Observable
+from qmcnet.observables.spectrum import in_eigenstates, swapped, warnings_of
+from qmcnet.units import EV_PER_HARTREE, WAVENUMBERS_PER_HARTREE
+
+Figure = dict[str, float | None]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What was measured of each state.
+
+    Attributes:
+        states: by ascending energy; of each, figures by name as `value` and `error`, and its `multiplicity`.
+        warnings: sentences on what makes the spectrum hard to read.
+    """
+
+    states: list[State]
+    warnings: list[str]
+
+
+def spectrum(averages: Averages, observables: Sequence[Observable], discarded: float) -> Spectrum:
+    """Diagonalise the averages of an evaluation.
+
+    Args:
+        averages: of the local matrices of the energy, the kinetic energy and the observables.
+        observables: what was measured besides the energy.
+        discarded: share of the evaluation to leave out at the start.
+
+    Returns:
+        Figures of every state, energies in hartree and others in units of their own; no state without a sample.
+    """
+    if not averages.n_samples:
+        return Spectrum([], [])
+    sums = averages.sums(discarded)
+    values, errors = jackknife(figures, sums)
+    n_states = len(values["energy"])
+    states = [_state(values, errors, observables, index) for index in range(n_states)]
+    matrix = (sums["energy"].sum(0) / sums["count"].sum())[0]
+    warnings = warnings_of(values["energy"], errors["gap"], matrix)
+    return Spectrum(states, warnings + swapped(averages.halves(discarded)))
+
+
+def figures(means: Means) -> Means:
+    """Make figures of each state out of averaged local matrices.
+
+    Args:
+        means: averages by name, each (C, S, S), with `energy` and `kinetic` in hartree among them.
+
+    Returns:
+        Energies, (S,), gaps between neighbours, (S - 1,), expectation values of every observable, (S, C), and with
+        dipoles the oscillator strengths of transitions from the lowest state, (S,).
+    """
+    basis = in_eigenstates(means)
+    energy = basis.pop("energy")
+    found = {name: _diagonal(matrices) for name, matrices in basis.items()}
+    kinetic = found.pop("kinetic")[:, 0]
+    potential = energy - kinetic
+    found |= {"energy": energy, "excitation": energy - energy[0], "gap": np.diff(energy)}
+    found |= {"kinetic": kinetic, "potential": potential, "virial_ratio": -potential / kinetic}
+    if "dipole" in basis:
+        found["oscillator_strength"] = oscillator_strengths(energy, basis["dipole"])
+    return found
+
+
+def _diagonal(matrices: NDArray[Any]) -> NDArray[np.float64]:
+    return np.diagonal(matrices, axis1=-2, axis2=-1).real.T
+
+
+SCALARS = ("energy", "excitation", "kinetic", "potential", "virial_ratio", "oscillator_strength")
+
+
+def _state(values: Means, errors: Means, observables: Sequence[Observable], index: int) -> State:
+    def figure(name: str, *place: int) -> Figure:
+        return {"value": float(values[name][place]), "error": _known(errors[name][place])}
+
+    state: State = {name: figure(name, index) for name in SCALARS if name in values}
+    state |= excitation_units(state["excitation"])
+    for observable in observables:
+        parts = {part: figure(observable.name, index, i) for i, part in enumerate(observable.components)}
+        state[observable.name] = parts
+    if "spin" in values:
+        state["multiplicity"] = multiplicity(*(float(found["spin"][index, 0]) for found in (values, errors)))
+    return state
+
+
+def _known(error: float) -> float | None:
+    return float(error) if math.isfinite(error) else None
+
+
+def excitation_units(excitation: Figure) -> dict[str, Figure]:
+    """Convert an excitation energy.
+
+    Args:
+        excitation: value and error, in hartree.
+
+    Returns:
+        The same in eV and cm^-1, and the wavelength in nm, which is None for the lowest state.
+    """
+    value, error = excitation["value"], excitation["error"]
+    assert value is not None
+    units = {"excitation_ev": EV_PER_HARTREE, "excitation_wavenumber": WAVENUMBERS_PER_HARTREE}
+    found: dict[str, Figure] = {
+        name: {"value": value * factor, "error": None if error is None else error * factor}
+        for name, factor in units.items()
+    }
+    wavelength = 1e7 / (value * WAVENUMBERS_PER_HARTREE) if value > 0 else None
+    relative = None if error is None or wavelength is None else wavelength * error / value
+    return found | {"wavelength_nm": {"value": wavelength, "error": relative}}
+
+
+def with_error(figure: Mapping[str, float | None], digits: int) -> str:
+    """Write a figure with the error of its last digits in brackets.
+
+    Args:
+        figure: value and error, either of which may be None.
+        digits: digits after the point.
+
+    Returns:
+        Text such as -2.90376(8); a dash for an unknown value.
+    """
+    value, error = figure["value"], figure["error"]
+    if value is None:
+        return "-"
+    bracket = "" if error is None else f"({math.ceil(round(error * 10**digits, 6))})"
+    return f"{value:.{digits}f}{bracket}"
+
+
+def table(states: Sequence[Mapping[str, Any]]) -> str:
+    """Print a spectrum.
+
+    Args:
+        states: as in `Spectrum`.
+
+    Returns:
+        A header and a line for each state.
+    """
+    columns = {"state": 5, "energy / Ha": 16, "exc. / eV": 12, "cm^-1": 13, "nm": 11, "S^2": 10, "spin": 9, "f": 12}
+    lines = ["  ".join(name.rjust(width) for name, width in columns.items())]
+    unknown: Figure = {"value": None, "error": None}
+    for index, state in enumerate(states):
+        ground = index == 0
+        spin = next(iter(state["spin"].values())) if "spin" in state else unknown
+        cells = [
+            str(index),
+            with_error(state["energy"], 5),
+            "0" if ground else with_error(state["excitation_ev"], 3),
+            "0" if ground else with_error(state["excitation_wavenumber"], 0),
+            "-" if ground else with_error(state["wavelength_nm"], 1),
+            with_error(spin, 3),
+            state.get("multiplicity") or "-",
+            "-" if ground else with_error(state.get("oscillator_strength", unknown), 4),
+        ]
+        lines.append("  ".join(cell.rjust(width) for cell, width in zip(cells, columns.values(), strict=True)))
+    return "\n".join(lines)
+
+
+def draw_levels(states: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
+    """Draw the excitation energies as levels, one column for each multiplicity.
+
+    Args:
+        states: as in `Spectrum`.
+        title: written above.
+        path: PNG file to write.
+    """
+    from matplotlib.figure import Figure as Drawing  # takes half a second to import
+
+    kinds = list(dict.fromkeys(state.get("multiplicity") or "spin not measured" for state in states))
+    drawing = Drawing(figsize=(1.6 + 1.8 * len(kinds), 5), layout="constrained")
+    axes = drawing.subplots()
+    for index, state in enumerate(states):
+        column = kinds.index(state.get("multiplicity") or "spin not measured")
+        level, error = state["excitation_ev"]["value"], state["excitation_ev"]["error"] or 0.0
+        axes.fill_between([column - 0.35, column + 0.35], level - error, level + error, alpha=0.3, color=f"C{column}")
+        axes.plot([column - 0.35, column + 0.35], [level, level], color=f"C{column}")
+        axes.annotate(str(index), (column + 0.37, level), va="center", fontsize=8)
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set_xlim(-0.6, len(kinds) - 0.4)
+    axes.set_ylabel("excitation energy / eV")
+    axes.set_title(title)
+    drawing.savefig(path, dpi=150)
