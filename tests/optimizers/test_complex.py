@@ -233,9 +233,7 @@ def test_components_of_real_and_complex_wavefunctions(walkers):
 def test_each_function_is_centred_for_itself():
     values = torch.tensor([1.0, 10.0, 3.0, 30.0, 100.0, 7.0])
     assert centred(values, torch.tensor([True, True, False])).tolist() == [-1, -10, 1, 10, 0, 0]
-    assert torch.equal(
-        without_lost_walkers(torch.ones(2, 1, 3), torch.tensor([True, False])), torch.ones(2, 1, 3)
-    )
+    assert torch.equal(without_lost_walkers(torch.ones(2, 1, 3), torch.tensor([True, False])), torch.ones(2, 1, 3))
 
 
 def test_log_psi_is_differentiable_in_both_parts(walkers):
