@@ -12,7 +12,7 @@ LogProbability = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Value, gradient and Laplacian of a function of all electron positions.
+    """Value, gradient and Laplacian of a real or complex function of all electron positions.
 
     Attributes:
         value: the function, shape (B, ...).
@@ -41,7 +41,7 @@ class LaplacianBackend(Protocol):
 
 
 class Wavefunction(Protocol):
-    """An antisymmetric function of the electron positions, or several."""
+    """An antisymmetric function of the electron positions, real or complex, or several."""
 
     def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
@@ -50,7 +50,8 @@ class Wavefunction(Protocol):
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
 
         Returns:
-            sign and log_abs_psi, each (B,), or (B, S) of several states.
+            sign, the phase psi / |psi| of a complex wavefunction, and log_abs_psi, real; each (B,), or (B, S) of
+            several states.
         """
 
 

@@ -24,6 +24,7 @@ class HeadOptions(TypedDict, total=False):
         envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
         jastrow: 'none' or 'cusp'.
         n_states: number of states S, which share all but orbitals and envelopes.
+        complex: complex orbitals, and hence a complex wavefunction.
     """
 
     n_determinants: int
@@ -31,6 +32,7 @@ class HeadOptions(TypedDict, total=False):
     envelope: str
     jastrow: str
     n_states: int
+    complex: bool
 
 
 class DeterminantHead(nn.Module):
@@ -46,6 +48,7 @@ class DeterminantHead(nn.Module):
         envelope: str = "isotropic",
         jastrow: str = "cusp",
         n_states: int = 1,
+        complex: bool = False,
     ) -> None:
         """Create orbitals, envelopes and Jastrow factor.
 
@@ -57,6 +60,7 @@ class DeterminantHead(nn.Module):
             envelope: name of the envelopes.
             jastrow: name of the Jastrow factor.
             n_states: number of states S.
+            complex: complex orbitals.
 
         Raises:
             ValueError: for an unknown envelope or Jastrow factor, no determinant or no state.
@@ -71,9 +75,11 @@ class DeterminantHead(nn.Module):
             "envelope": envelope,
             "jastrow": jastrow,
             "n_states": n_states,
+            "complex": complex,
         }
         self.n_states = n_states
-        self.orbitals = Orbitals(molecule, n_features, n_states * n_determinants, full_determinants, envelope)
+        count = n_states * n_determinants
+        self.orbitals = Orbitals(molecule, n_features, count, full_determinants, envelope, complex)
         self.jastrow = JASTROWS[jastrow](molecule)
 
     def forward(self, h_one: Tensor, features: Features) -> tuple[Tensor, Tensor]:
@@ -84,7 +90,7 @@ class DeterminantHead(nn.Module):
             features: vectors and distances, for envelopes and Jastrow factor.
 
         Returns:
-            sign and log_abs_psi, each (B,), or (B, S) of several states.
+            sign or phase, and log_abs_psi, each (B,), or (B, S) of several states.
         """
         sign, log_abs_psi = sum_of_determinants(self.orbitals(h_one, features), self.n_states)
         if self.jastrow is None:

@@ -26,6 +26,7 @@ class Orbitals(nn.Module):
         n_determinants: int,
         full: bool,
         envelope: str,
+        complex: bool,
     ) -> None:
         """Create the linear maps and envelopes of both spins.
 
@@ -35,6 +36,7 @@ class Orbitals(nn.Module):
             n_determinants: number of determinants K, of all states together.
             full: one determinant over all electrons, instead of one per spin.
             envelope: name of the envelopes.
+            complex: real and imaginary part by linear maps of their own.
 
         Raises:
             ValueError: for an unknown envelope.
@@ -45,9 +47,10 @@ class Orbitals(nn.Module):
         self.spins = spin_slices(molecule.n_up, molecule.n_down)
         counts = [molecule.n_electrons if full else spin.stop - spin.start for spin in self.spins]
         sizes = [n_determinants * count for count in counts]
-        self.linear = nn.ModuleList(Linear(n_features, size, bias=False) for size in sizes)
+        parts = 2 if complex else 1
+        self.linear = nn.ModuleList(Linear(n_features, parts * size, bias=False) for size in sizes)
         self.envelope = nn.ModuleList(ENVELOPES[envelope](molecule, size) for size in sizes)
-        self.n_determinants = n_determinants
+        self.n_determinants, self.complex = n_determinants, complex
 
     def forward(self, h_one: Tensor, features: Features) -> list[Tensor]:
         """Evaluate the orbitals of each spin that has electrons.
@@ -62,7 +65,12 @@ class Orbitals(nn.Module):
         matrices = []
         for spin, linear, envelope in zip(self.spins, self.linear, self.envelope, strict=True):
             decay = envelope(features.r_en[..., spin, :, :], features.d_en[..., spin, :])
-            orbitals = linear(h_one[..., spin, :]) * decay  # (B, n, K M)
+            orbitals = linear(h_one[..., spin, :])
+            if self.complex:
+                real, imag = orbitals.chunk(2, -1)
+                orbitals = torch.complex(real * decay, imag * decay)
+            else:
+                orbitals = orbitals * decay  # (B, n, K M)
             matrices.append(orbitals.unflatten(-1, (self.n_determinants, -1)).movedim(-2, -3))
         return matrices
 
@@ -76,7 +84,7 @@ def sum_of_determinants(matrices: Sequence[Tensor], n_states: int = 1) -> tuple[
         n_states: states S that the determinants belong to, in equal shares.
 
     Returns:
-        sign and log_abs_psi, each (B,), or (B, S) of several states.
+        sign or phase, and log_abs_psi, each (B,), or (B, S) of several states.
     """
     n_electrons = sum(matrix.shape[-2] for matrix in matrices)
     if len(matrices) > 1 and matrices[0].shape[-1] == n_electrons:

@@ -1,6 +1,6 @@
 """The electronic Hamiltonian of a molecule in the Born-Oppenheimer approximation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from qmcnet.protocols import LaplacianBackend, Wavefunction
 
 
 @dataclass(frozen=True)
-class LogAbsPsi:
-    """The logarithm of the modulus of a wavefunction.
+class LogPsi:
+    """The logarithm of a wavefunction: log|psi|, and log|psi| + i arg psi of a complex one.
 
     Attributes:
         wavefunction: returns (sign, log_abs_psi).
@@ -22,15 +22,16 @@ class LogAbsPsi:
     wavefunction: Wavefunction
 
     def __call__(self, positions: Tensor) -> Tensor:
-        """Evaluate log|psi|.
+        """Evaluate the logarithm.
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
 
         Returns:
-            log|psi|, shape (B,).
+            log|psi| or log psi, shape (B,).
         """
-        return self.wavefunction(positions)[1]
+        sign, log_abs_psi = self.wavefunction(positions)
+        return log_abs_psi + 1j * sign.angle() if sign.is_complex() else log_abs_psi
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class LocalEnergy:
     """Local energy H psi / psi, split into its terms, in hartree, float64.
 
     Attributes:
-        kinetic: shape (B,).
+        kinetic: shape (B,); complex128 if the wavefunction is complex.
         electron_nucleus: attraction, shape (B,).
         electron_electron: repulsion, shape (B,).
         nucleus_nucleus: repulsion of the nuclei, the same for every walker.
@@ -62,8 +63,13 @@ class LocalEnergy:
 
     @property
     def total(self) -> Tensor:
-        """Kinetic and potential energy, shape (B,), in hartree."""
+        """Kinetic and potential energy, shape (B,), in hartree; complex if the wavefunction is."""
         return self.kinetic + self.potential
+
+    @property
+    def real(self) -> "LocalEnergy":
+        """The real part of every term, for people and statistics: imaginary parts average to zero."""
+        return replace(self, kinetic=self.kinetic.real)
 
 
 class MolecularHamiltonian(nn.Module):
@@ -77,14 +83,14 @@ class MolecularHamiltonian(nn.Module):
 
         Args:
             molecule: nuclei and their charges.
-            laplacian: back end that differentiates log|psi|.
+            laplacian: back end that differentiates log psi.
         """
         super().__init__()
         self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         self.register_buffer("charges", molecule.charges.double(), persistent=False)
         self.nuclear_repulsion = molecule.nuclear_repulsion
         self.laplacian = laplacian
-        self._log_abs_psi: LogAbsPsi | None = None
+        self._log_psi: LogPsi | None = None
 
     @torch.no_grad()
     def local_energy(self, wavefunction: Wavefunction, positions: Tensor) -> LocalEnergy:
@@ -98,9 +104,9 @@ class MolecularHamiltonian(nn.Module):
             The terms of the local energy.
         """
         # The same function at every call lets the back end remember what it learned about it.
-        if self._log_abs_psi is None or self._log_abs_psi.wavefunction is not wavefunction:
-            self._log_abs_psi = LogAbsPsi(wavefunction)
-        derivatives = self.laplacian(self._log_abs_psi, positions)
+        if self._log_psi is None or self._log_psi.wavefunction is not wavefunction:
+            self._log_psi = LogPsi(wavefunction)
+        derivatives = self.laplacian(self._log_psi, positions)
         points = positions.double()
         return LocalEnergy(
             kinetic=kinetic_energy(derivatives),

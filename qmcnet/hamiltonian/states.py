@@ -84,7 +84,8 @@ class StatesHamiltonian(nn.Module):
         shape = (len(positions), ensemble.n_states)
         points = positions.unflatten(-2, (ensemble.n_states, -1)).flatten(0, 1)  # (B S, N, 3)
         derivatives = self.laplacian(self._states, points)
-        psi, kinetic = derivatives.value.double(), -0.5 * derivatives.laplacian.double()  # (B S, S)
+        dtype = torch.promote_types(derivatives.value.dtype, torch.float64)
+        psi, kinetic = derivatives.value.to(dtype), -0.5 * derivatives.laplacian.to(dtype)  # (B S, S)
         attraction, repulsion = self.potential(points.double())
         h_psi = kinetic + (attraction + repulsion + self.nuclear_repulsion)[:, None] * psi
         psi = psi.unflatten(0, shape)

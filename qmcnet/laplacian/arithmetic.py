@@ -59,7 +59,7 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     if not isinstance(y, LapTuple):
         value = x.value + y
         wide = expand(x, value.shape)
-        rows = wide.rows.clone(memory_format=torch.contiguous_format)
+        rows = wide.rows.to(value.dtype, memory_format=torch.contiguous_format, copy=True)
         rows[-1] = value
         return LapTuple.from_rows(rows, wide.support)
     shape = torch.broadcast_shapes(x.shape, y.shape)
@@ -72,7 +72,8 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     x = x.dense()
     if y.support.kind is Kind.DENSE:
         return LapTuple.from_rows(x.rows + y.rows, x.support)
-    rows = x.rows.clone(memory_format=torch.contiguous_format)
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    rows = x.rows.to(dtype, memory_format=torch.contiguous_format, copy=True)
     accumulate(rows[:-2], y.jacobian, y.support)
     rows[-2:] += y.rows[-2:]
     return LapTuple.from_rows(rows, x.support)
@@ -219,7 +220,7 @@ def divide(x: Operand, y: Operand) -> LapTuple:
     Returns:
         x / y with its derivatives.
     """
-    return multiply(x, 1 / y if isinstance(y, int | float) else y.reciprocal())
+    return multiply(x, 1 / y if isinstance(y, int | float | complex) else y.reciprocal())
 
 
 @rule(torch.Tensor.__rtruediv__)
@@ -234,6 +235,23 @@ def reverse_divide(x: Operand, y: Operand) -> LapTuple:
         y / x with its derivatives.
     """
     return divide(y, x)
+
+
+@rule(torch.complex)
+def complex_from_parts(real: Operand, imag: Operand) -> LapTuple:
+    """Combine real and imaginary part, at least one of them tracked.
+
+    Args:
+        real: tracked tensor or tensor, real.
+        imag: tracked tensor or tensor, real.
+
+    Returns:
+        real + i imag with its derivatives.
+    """
+    alike = isinstance(real, LapTuple) and isinstance(imag, LapTuple) and real.support == imag.support
+    if alike and real.shape == imag.shape:
+        return LapTuple.from_rows(torch.complex(real.rows, imag.rows), real.support)
+    return add(real, imag * 1j)
 
 
 @rule(F.linear)
@@ -269,8 +287,10 @@ def vector_norm(x: LapTuple, ord: float = 2, dim: int = -1, keepdim: bool = Fals
         |x| with its derivatives.
 
     Raises:
-        NotImplementedError: for another order or a positive axis.
+        NotImplementedError: for another order, a positive axis or complex numbers.
     """
+    if x.dtype.is_complex:
+        raise NotImplementedError("vector_norm is tracked for real numbers alone")
     if ord != 2 or not isinstance(dim, int) or dim >= 0:
         raise NotImplementedError(f"vector_norm is tracked for ord=2 over one negative axis, got ord={ord}, dim={dim}")
     x = x if x.feature_axis(dim) > x.support.owner_axes else x.dense()

@@ -45,7 +45,7 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
     is pinned to finite differences in the tests.
 
     Args:
-        function: maps positions (B, N, 3) to values (B, ...).
+        function: maps positions (B, N, 3) to real or complex values (B, ...).
         positions: shape (B, N, 3), in bohr.
 
     Returns:
@@ -53,6 +53,11 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
     """
     with torch.no_grad():
         value = function(positions)
+    if value.is_complex():
+        real = torch_func_laplacian(lambda r: function(r).real, positions)
+        imag = torch_func_laplacian(lambda r: function(r).imag, positions)
+        gradient = torch.complex(real.gradient, imag.gradient)
+        return Derivatives(value, gradient, torch.complex(real.laplacian, imag.laplacian))
     parts = [_reverse_forward(partial(_entry, function, index), positions) for index in range(value[0].numel())]
     gradient = torch.stack([gradient for gradient, _ in parts], 1)
     laplacian = torch.stack([laplacian for _, laplacian in parts], 1)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves
 
 from qmcnet.laplacian.kernels import traceable
 
@@ -57,6 +58,9 @@ class Compiled:
         logger.info("compiling the %s for %d walkers", self.name, len(positions))
         with traceable():
             graph = make_fx(self.function)(positions)
+        if any(is_complex(node) for node in graph.graph.nodes):
+            logger.warning("torch compiles complex numbers to wrong code: the %s is not compiled", self.name)
+            return graph
         mode = "reduce-overhead" if positions.device.type == "cuda" else "default"
         program: Program = torch.compile(graph, mode=mode)
         with warnings.catch_warnings():
@@ -64,3 +68,17 @@ class Compiled:
             program(positions)
         logger.info("compiled the %s in %.0f s; torch keeps it for later runs", self.name, time.perf_counter() - start)
         return program
+
+
+def is_complex(node: fx.Node) -> bool:
+    """Tell whether an operation of a graph makes complex numbers.
+
+    Additions in place to the diagonal of a complex tensor come out wrong from inductor (torch 2.13), without an error.
+
+    Args:
+        node: traced with shapes and types.
+
+    Returns:
+        Whether a result is complex.
+    """
+    return any(isinstance(value, Tensor) and value.is_complex() for value in tree_leaves(node.meta.get("val")))

@@ -1,8 +1,12 @@
 """Determinants and their signed sums, for tensors and with forward-Laplacian rules.
 
-For M_D = A^-1 J_D: grad log|det A| = tr M_D and lap log|det A| = tr(A^-1 L) - sum_D tr(M_D M_D).
-For |psi| = |sum_k s_k exp(l_k)| with weights w_k = s_k exp(l_k) / psi: grad = sum_k w_k g_k and
-lap = sum_k w_k (L_k + |g_k|^2) - |grad|^2.
+For M_D = A^-1 J_D: grad log det A = tr M_D and lap log det A = tr(A^-1 L) - sum_D tr(M_D M_D).
+For psi = sum_k s_k exp(l_k) with weights w_k = s_k exp(l_k) / psi: grad log psi = sum_k w_k g_k and
+lap log psi = sum_k w_k (L_k + g_k^2) - grad^2.
+
+All of this holds for complex numbers, of which the sign s = det A / |det A| is a phase. The phase at the point is a
+constant, and what is tracked is l with det A = s exp(l): its value log|det A| is real at the point, its derivatives are
+those of the complex logarithm.
 """
 
 from typing import Any
@@ -23,7 +27,7 @@ def slogdet(matrix: LapTuple) -> tuple[Tensor, LapTuple]:
         matrix: tracked tensor, shape (B, ..., n, n).
 
     Returns:
-        The sign (B, ...), a constant, and log|det| (B, ...) with its derivatives.
+        The sign or phase (B, ...), a constant, and log|det| (B, ...) with the derivatives of log det.
     """
     matrix = matrix.dense()
     sign, value, inverse = factorized(matrix.value)
@@ -41,13 +45,13 @@ def factorized(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         matrix: shape (..., n, n).
 
     Returns:
-        Sign (...), log|det| (...), and inverse (..., n, n), which is not finite for a singular matrix.
+        Sign or phase (...), log|det| (...), and inverse (..., n, n), which is not finite for a singular matrix.
     """
     factors, pivots, _ = torch.linalg.lu_factor_ex(matrix)
     diagonal = factors.diagonal(dim1=-2, dim2=-1)
     unmoved = torch.arange(1, matrix.shape[-1] + 1, device=matrix.device, dtype=pivots.dtype)
     odd = (pivots != unmoved).sum(-1) % 2
-    sign = torch.where(odd == 1, -1, 1) * diagonal.sign().prod(-1)
+    sign = torch.where(odd == 1, -1, 1) * diagonal.sgn().prod(-1)
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
     return sign, diagonal.abs().log().sum(-1), torch.linalg.lu_solve(factors, pivots, identity)
 
@@ -80,28 +84,28 @@ def scaled_exp(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Any, Tensor]:
     """Exponentiate signed logarithms along the last axis, all divided by the largest modulus among them.
 
     Args:
-        sign: signs, shape (..., S).
+        sign: signs or phases, shape (..., S).
         log_abs: logarithms of the moduli, shape (..., S), tracked or not.
 
     Returns:
         sign exp(log_abs - shift), shape (..., S), and the shift (...), a constant for every kind of derivative.
     """
-    value = log_abs.value if isinstance(log_abs, LapTuple) else log_abs
+    value = log_abs.value.real if isinstance(log_abs, LapTuple) else log_abs
     shift = value.detach().amax(-1, keepdim=True)
     return torch.exp(log_abs - shift) * sign, shift.squeeze(-1)  # type: ignore[operator]
 
 
 def signed_log_sum(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Tensor, Any]:
-    """Sum signed numbers given by sign and logarithm, over the last axis.
+    """Sum numbers given by sign and logarithm, over the last axis.
 
     Args:
-        sign: signs, shape (B, ..., K).
+        sign: signs or phases, shape (B, ..., K).
         log_abs: logarithms of the moduli, shape (B, ..., K), tracked or not.
 
     Returns:
-        The sign (B, ...) and the logarithm of the modulus (B, ...) of the sum.
+        The sign or phase (B, ...) and the logarithm of the modulus (B, ...) of the sum.
     """
-    value = log_abs.value if isinstance(log_abs, LapTuple) else log_abs
+    value = log_abs.value.real if isinstance(log_abs, LapTuple) else log_abs
     # The shift is a constant for autograd: it cancels between the two terms.
     # The clamp keeps a sum of zeros at zero, where -inf - -inf would make it NaN.
     shift = value.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(value.dtype).min)
@@ -109,10 +113,10 @@ def signed_log_sum(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Tensor, An
     total = terms.sum(-1)
     log_total = torch.log(total.abs()) + shift.squeeze(-1)
     if not isinstance(log_abs, LapTuple):
-        return torch.sign(total), log_total
+        return torch.sgn(total), log_total
     dense = log_abs.dense()
     weights = terms / total[..., None]
     jacobian = (dense.jacobian * weights).sum(-1)
     squares = dense.jacobian.square().sum(0)
     laplacian = (weights * (dense.laplacian + squares)).sum(-1) - jacobian.square().sum(0)
-    return torch.sign(total), LapTuple(log_total, jacobian, laplacian, dense.support)
+    return torch.sgn(total), LapTuple(log_total, jacobian, laplacian, dense.support)

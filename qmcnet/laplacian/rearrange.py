@@ -255,7 +255,8 @@ def masked_fill(x: LapTuple, mask: Tensor, value: float | Tensor) -> LapTuple:
 def _masked(x: Any, mask: Tensor, like: LapTuple) -> Any:
     # Choosing instead of multiplying keeps infinities and NaN of the entries left out away.
     if not isinstance(x, LapTuple):
-        return torch.where(mask, torch.as_tensor(x, dtype=like.dtype, device=like.device), 0)
+        x = x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=like.dtype, device=like.device)
+        return torch.where(mask, x, 0)
     wide = arithmetic.expand(x, torch.broadcast_shapes(x.shape, mask.shape))
     return wide.map_linear(lambda tensor: torch.where(mask, tensor, 0))
 

@@ -45,12 +45,15 @@ class Clipping:
         """Clip the local energies of a batch.
 
         Args:
-            local_energy: shape (B,), in hartree.
+            local_energy: shape (B,), in hartree; the imaginary part of complex energies has a window of its own.
 
         Returns:
             Clipped energies (B,), those that are not finite left as they are, and as `outliers` the number of walkers
-            outside of the window.
+            outside of the window, of the real part if there are two.
         """
+        if local_energy.is_complex():
+            real, statistics = self(local_energy.real)
+            return torch.complex(real, self(local_energy.imag)[0]), statistics
         if self.width is None:
             return local_energy, {"outliers": torch.zeros((), device=local_energy.device)}
         finite = torch.isfinite(local_energy)

@@ -1,16 +1,18 @@
-"""Blocks of an approximate Fisher matrix F = <(O - <O>)(O - <O>)^T> of the scores O = d log|psi| / d theta.
+"""Blocks of an approximate Fisher matrix F = sum_g <(O_g - <O_g>)(O_g - <O_g>)^T> of the scores of G functions.
+
+O = d log|psi| / d theta of a real wavefunction; a complex one adds d arg psi / d theta.
 
 A linear layer has O_b = sum_m s_bm x_bm^T with inputs x and signals s of its rows m (electrons, pairs). Taking rows as
 independent of one another, and inputs of signals, F = A (x) G - v v^T with A = <x x^T>, G = M <s s^T> and
-v = <x> (x) sqrt(M) <s>. Without the last term, which centres the scores, this is the block of repeated dense layers
-of the reference.
+v = <x> (x) sqrt(M) <s>, where G and v v^T are sums over the functions. Without the last term, which centres the scores,
+this is the block of repeated dense layers of the reference.
 
 References:
     Martens, Grosse, ICML 2015, arXiv:1503.05671 (Kronecker factors and their damping);
     Pfau, Spencer, Matthews, Foulkes, Phys. Rev. Research 2, 033429 (2020), doi:10.1103/PhysRevResearch.2.033429
     (layers repeated over electrons).
 
-Letters: B walkers, M rows of a walker, F features.
+Letters: B walkers, G functions of a walker, M rows of a walker, F features.
 """
 
 from typing import Protocol
@@ -39,6 +41,19 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(good, values.clamp(min=0), torch.nan), basis
 
 
+def function_means(weights: Tensor, values: Tensor) -> Tensor:
+    """Average each function over walkers.
+
+    Args:
+        weights: of the walkers, shape (B,).
+        values: shape (B G, F).
+
+    Returns:
+        Means, shape (G, F).
+    """
+    return (weights @ values.reshape(len(weights), -1)).view(-1, values.shape[-1])
+
+
 class Block(Protocol):
     """Measures the curvature of some parameters, and divides by it."""
 
@@ -65,13 +80,15 @@ class KroneckerBlock:
         Returns:
             A, G, and the two factors of v.
         """
-        n_rows, root = scores.inputs.shape[1], weights.sqrt()[:, None, None]
-        inputs, signals = (scores.inputs * root).flatten(0, 1), (scores.signals * root).flatten(0, 1)  # (B M, F)
+        n_rows, n_functions = scores.inputs.shape[1], len(scores.inputs) // len(weights)
+        root, inputs = weights.sqrt()[:, None, None], scores.inputs[::n_functions]  # the same for every function
+        signals = scores.signals * root.repeat_interleave(n_functions, 0)
+        rows, columns = (inputs * root).flatten(0, 1), signals.flatten(0, 1)  # (B M, F_in), (B G M, F_out)
         return {
-            "inputs": linear(inputs.mT, inputs.mT) / n_rows,
-            "signals": linear(signals.mT, signals.mT),
-            "input_mean": weights @ scores.inputs.mean(1),
-            "signal_mean": weights @ scores.signals.sum(1) / n_rows**0.5,
+            "inputs": linear(rows.mT, rows.mT) / n_rows,
+            "signals": linear(columns.mT, columns.mT),
+            "input_mean": weights @ inputs.mean(1),
+            "signal_mean": function_means(weights, scores.signals.sum(1)) / n_rows**0.5,
         }
 
     def decompose(self, averages: Averages) -> Averages:
@@ -87,13 +104,15 @@ class KroneckerBlock:
         for name in ("input", "signal"):
             values, basis = eigh(averages[f"{name}s"])
             parts |= {f"{name}_values": values, f"{name}_basis": basis}
-            parts[f"{name}_mean"] = averages[f"{name}_mean"] @ basis
+        parts["input_mean"] = averages["input_mean"] @ parts["input_basis"]
+        parts["signal_mean"] = torch.stack([mean @ parts["signal_basis"] for mean in averages["signal_mean"]])
         return parts
 
     def divide(self, gradient: Tensor, parts: Averages, damping: float) -> Tensor:
         """Solve with the damping split as (A + pi sqrt(damping)) (x) (G + sqrt(damping) / pi).
 
-        pi is the square root of the ratio of the mean eigenvalues. The centring term is of rank one.
+        pi is the square root of the ratio of the mean eigenvalues. The centring terms, of rank one for each function,
+        are taken into account one after the other.
 
         Args:
             gradient: shape (F_out, F_in).
@@ -109,10 +128,13 @@ class KroneckerBlock:
         curvature = torch.outer(signals + root / ratio, inputs + ratio * root)  # (F_out, F_in)
         left, right = parts["signal_basis"], parts["input_basis"]
         step = (left.mT @ gradient @ right) / curvature
-        mean = torch.outer(parts["signal_mean"], parts["input_mean"])
-        rest = 1 - (mean * mean / curvature).sum()  # positive but for rounding
-        step = step + mean / curvature * ((mean * step).sum() / rest.clamp(min=torch.finfo(rest.dtype).eps))
-        return left @ step @ right.mT
+        means = [torch.outer(mean, parts["input_mean"]) for mean in parts["signal_mean"]]
+        solved = [step, *(mean / curvature for mean in means)]
+        for mean in means:
+            column = solved.pop(1)
+            rest = (1 - (mean * column).sum()).clamp(min=torch.finfo(column.dtype).eps)  # positive but for rounding
+            solved = [vector + column * ((mean * vector).sum() / rest) for vector in solved]
+        return left @ solved[0] @ right.mT
 
 
 class FullBlock:
@@ -126,10 +148,11 @@ class FullBlock:
             weights: of the walkers, shape (B,).
 
         Returns:
-            Second moment and mean.
+            Second moment and means.
         """
-        flat = scores.inputs[:, 0]  # (B, F_in)
-        return {"square": (flat * weights[:, None]).mT @ flat, "mean": weights @ flat}
+        flat = scores.inputs[:, 0]  # (B G, F_in)
+        repeated = weights.repeat_interleave(len(flat) // len(weights))
+        return {"square": (flat * repeated[:, None]).mT @ flat, "mean": function_means(weights, flat)}
 
     def decompose(self, averages: Averages) -> Averages:
         """Decompose the covariance.
@@ -140,7 +163,7 @@ class FullBlock:
         Returns:
             Eigenvalues and eigenvectors.
         """
-        values, basis = eigh(averages["square"] - torch.outer(averages["mean"], averages["mean"]))
+        values, basis = eigh(averages["square"] - averages["mean"].mT @ averages["mean"])
         return {"values": values, "basis": basis}
 
     def divide(self, gradient: Tensor, parts: Averages, damping: float) -> Tensor:
@@ -170,8 +193,9 @@ class DiagonalBlock:
         Returns:
             Second moments and means.
         """
-        flat = scores.inputs[:, 0]  # (B, F_in)
-        return {"square": weights @ flat.square(), "mean": weights @ flat}
+        flat = scores.inputs[:, 0]  # (B G, F_in)
+        squares = function_means(weights, flat.square()).sum(0)
+        return {"square": squares, "mean": function_means(weights, flat)}
 
     def decompose(self, averages: Averages) -> Averages:
         """Form the variances.
@@ -182,7 +206,7 @@ class DiagonalBlock:
         Returns:
             Variances.
         """
-        return {"values": (averages["square"] - averages["mean"].square()).clamp(min=0)}
+        return {"values": (averages["square"] - averages["mean"].square().sum(0)).clamp(min=0)}
 
     def divide(self, gradient: Tensor, parts: Averages, damping: float) -> Tensor:
         """Divide by damped variances.

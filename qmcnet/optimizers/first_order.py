@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qmcnet.optimizers.gradient import centred, check_positive, without_lost_walkers
+from qmcnet.optimizers.gradient import (
+    centred,
+    check_positive,
+    energy_components,
+    log_components,
+    without_lost_walkers,
+)
 
 
 class FirstOrder:
@@ -57,19 +63,19 @@ class FirstOrder:
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
-            local_energy: shape (B,), in hartree; walkers where it is not finite are left out.
+            local_energy: real or complex, shape (B,), in hartree; walkers where it is not finite are left out.
             scale: multiplies the learning rate.
 
         Returns:
             Statistics of the update.
         """
-        finite = torch.isfinite(local_energy)
-        positions = without_lost_walkers(positions, local_energy)
-        weights = (2 * centred(local_energy, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
+        energies = energy_components(local_energy)  # (B, G)
+        finite = energies.isfinite().all(-1)
+        positions = without_lost_walkers(positions, finite)
+        weights = (2 * centred(energies, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
         self.optimizer.zero_grad()
         for part, weight in zip(positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True):
-            _, log_abs_psi = self.ansatz(part)
-            (weight * log_abs_psi).sum().backward()
+            (weight * log_components(self.ansatz, part)).sum().backward()
         for parameter in self.ansatz.parameters():
             if parameter.grad is not None:  # without a single finite walker there is nothing to learn
                 parameter.grad = torch.where(finite.any(), parameter.grad, 0)

@@ -1,6 +1,11 @@
-"""What every optimiser does to energies and walkers before it differentiates: grad E = 2 <(E_L - <E_L>) grad log|psi|>.
+"""What every optimiser differentiates, and what it does to energies and walkers before.
 
-Letters: B walkers.
+The gradient of the energy is 2 sum_g <(e_g - <e_g>) grad f_g> with G real functions f_g of the parameters and as many
+energies e_g per walker: log|psi| and E_L of a real wavefunction; log|psi| and Re E_L, arg psi and Im E_L of a complex
+one. The metric of natural gradients is sum_g cov(grad f_g), for a complex wavefunction the real part of the quantum
+geometric tensor.
+
+Letters: B walkers, G functions of a walker.
 """
 
 from collections.abc import Sequence
@@ -8,35 +13,63 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from qmcnet.protocols import Wavefunction
+
+
+def log_components(ansatz: Wavefunction, positions: Tensor) -> Tensor:
+    """Evaluate the real functions whose derivatives with respect to the parameters are the scores.
+
+    Args:
+        ansatz: the wavefunction.
+        positions: electron positions, shape (B, N, 3), in bohr.
+
+    Returns:
+        log|psi|, and arg psi if the wavefunction is complex, shape (B, G).
+    """
+    sign, log_abs_psi = ansatz(positions)
+    return torch.stack([log_abs_psi, sign.angle()] if sign.is_complex() else [log_abs_psi], -1)
+
+
+def energy_components(local_energy: Tensor) -> Tensor:
+    """Take apart the local energy into what goes with each of `log_components`.
+
+    Args:
+        local_energy: real or complex, shape (B,), in hartree.
+
+    Returns:
+        The energy, or its real and imaginary part, shape (B, G), in hartree.
+    """
+    return torch.view_as_real(local_energy) if local_energy.is_complex() else local_energy[:, None]
+
 
 def centred(values: Tensor, finite: Tensor) -> Tensor:
     """Subtract the mean over walkers that are not lost, and put zero at those that are.
 
     Args:
-        values: shape (B, ...).
+        values: shape (B, ...), or (B G, ...) with the functions of a walker in a row, each centred for itself.
         finite: which walkers are not lost, shape (B,).
 
     Returns:
-        Centred values, shape (B, ...).
+        Centred values, of the same shape.
     """
-    finite = finite.view(-1, *[1] * (values.dim() - 1))
-    mean = torch.where(finite, values, 0).sum(0) / finite.sum().clamp(min=1)
-    return torch.where(finite, values - mean, 0)
+    grouped = values.unflatten(0, (len(finite), -1))  # (B, G, ...)
+    mask = finite.view(-1, *[1] * values.dim())
+    mean = torch.where(mask, grouped, 0).sum(0) / finite.sum().clamp(min=1)
+    return torch.where(mask, grouped - mean, 0).flatten(0, 1)
 
 
-def without_lost_walkers(positions: Tensor, local_energy: Tensor) -> Tensor:
+def without_lost_walkers(positions: Tensor, finite: Tensor) -> Tensor:
     """Put walkers whose local energy is not finite onto one whose is.
 
     Their weight in the gradient is zero, but zero times a derivative that is not finite would still be lost.
 
     Args:
         positions: electron positions, shape (B, N, 3), in bohr.
-        local_energy: shape (B,), in hartree.
+        finite: which walkers are not lost, shape (B,).
 
     Returns:
         Positions at which every derivative is finite, shape (B, N, 3), in bohr.
     """
-    finite = torch.isfinite(local_energy)
     good = positions.index_select(0, finite.to(torch.uint8).argmax().view(1))
     return torch.where(finite[:, None, None], positions, good)
 

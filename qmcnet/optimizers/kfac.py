@@ -20,7 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock
-from qmcnet.optimizers.gradient import centred, check_positive, check_share, without_lost_walkers
+from qmcnet.optimizers.gradient import (
+    centred,
+    check_positive,
+    check_share,
+    energy_components,
+    without_lost_walkers,
+)
 from qmcnet.optimizers.operator import LayerScores, Slot, add_to_parameters, split_columns
 from qmcnet.optimizers.scores import chunk_layers, parameter_starts, single_layer
 
@@ -99,14 +105,15 @@ class Kfac:
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
-            local_energy: shape (B,), in hartree; walkers where it is not finite are left out.
+            local_energy: real or complex, shape (B,), in hartree; walkers where it is not finite are left out.
             scale: multiplies the learning rate.
 
         Returns:
             Statistics of the update.
         """
-        finite = torch.isfinite(local_energy)
-        measured = self._measure(without_lost_walkers(positions, local_energy), centred(local_energy, finite), finite)
+        energies = energy_components(local_energy)  # (B, G)
+        finite = energies.isfinite().all(-1)
+        measured = self._measure(without_lost_walkers(positions, finite), centred(energies, finite), finite)
         self._remember(measured, finite.any())
         gradient = positions.new_zeros(sum(parameter.numel() for parameter in self.ansatz.parameters()))
         direction = gradient.clone()
@@ -126,7 +133,7 @@ class Kfac:
         """Gradient and curvature of this batch, by where the first parameter of a block starts."""
         starts, _ = parameter_starts(self.ansatz)
         weights = (finite.double() / finite.sum().clamp(min=1)).to(positions.dtype)
-        tensors = (positions, weights, weights * energies.to(positions.dtype))
+        tensors = (positions, weights, weights[:, None] * energies.to(positions.dtype))
         total: dict[int, Measurement] = {}
         for chunk, weight, pull in zip(*(tensor.split(self.chunk_size) for tensor in tensors), strict=True):
             layers, others = chunk_layers(self.ansatz, chunk, starts)
@@ -136,7 +143,8 @@ class Kfac:
                 blocks.append((single_layer({start: scores}), FullBlock() if small else DiagonalBlock()))
             for layer, block in blocks:
                 with torch.inference_mode():  # products are faster there
-                    gradient = (layer.signals * pull[:, None, None]).flatten(0, 1).mT @ layer.inputs.flatten(0, 1)
+                    pulled = layer.signals * pull.flatten()[:, None, None]
+                    gradient = pulled.flatten(0, 1).mT @ layer.inputs.flatten(0, 1)
                     part = Measurement(block, layer.slots, gradient, block.measure(layer, weight))
                 start = layer.slots[0].start
                 total[start] = total[start] + part if start in total else part

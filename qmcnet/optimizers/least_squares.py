@@ -1,12 +1,12 @@
 """Damped least squares min_v |O v - e|^2 + damping |v|^2, by whichever of O O^T and O^T O is smaller.
 
-O (B, P) are the scores of the walkers and e (B,) their energies, both centred and divided by sqrt(B).
+O (B G, P) are the scores of the walkers and e (B G,) their energies, both centred and divided by sqrt(B).
 
 References:
     Chen, Heyl, Nat. Phys. 20, 1476 (2024), doi:10.1038/s41567-024-02566-1 (MinSR: the solution in the space of
     walkers); Rende, Viteritti, Bardone, Becca, Goldt, Commun. Phys. 7, 260 (2024), doi:10.1038/s42005-024-01732-4.
 
-Letters: B walkers, P parameters.
+Letters: B walkers, G functions of a walker, P parameters.
 """
 
 from typing import NamedTuple, Protocol
@@ -63,10 +63,10 @@ class System(Protocol):
     rank: Tensor
 
     def gradient_norm(self, target: Tensor) -> Tensor:
-        """Length of O^T e for the energies e (B,)."""
+        """Length of O^T e for the energies e (B G,)."""
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
-        """Solution v (P,) for the right-hand side (B,), and whether the matrix had to be damped further."""
+        """Solution v (P,) for the right-hand side (B G,), and whether the matrix had to be damped further."""
 
 
 class WalkerSystem:
@@ -82,13 +82,14 @@ class WalkerSystem:
         self.scores, self.finite = scores, finite
         self.count = finite.sum().clamp(min=1).double()
         self.matrix = centred(centred(scores.kernel(), finite).mT, finite).mT / self.count
-        self.rank = (self.count - 1).clamp(max=scores.n_parameters)
+        self.n_functions = len(self.matrix) // len(finite)
+        self.rank = (self.n_functions * (self.count - 1)).clamp(max=scores.n_parameters)
 
     def gradient_norm(self, target: Tensor) -> Tensor:
         """Measure the gradient of half the energy.
 
         Args:
-            target: centred energies over sqrt(B), shape (B,).
+            target: centred energies over sqrt(B), shape (B G,).
 
         Returns:
             |O^T e|, in hartree.
@@ -99,14 +100,17 @@ class WalkerSystem:
         """Solve for a direction.
 
         Args:
-            residual: right-hand side, shape (B,).
+            residual: right-hand side, shape (B G,).
             damping: weight of the length of the direction.
 
         Returns:
             The direction (P,), and whether the kernel had to be damped further.
         """
-        # Centring makes the constant vector an exact null direction: lift it, as the authors of SPRING do.
-        kernel = self.matrix + 1 / len(self.matrix)
+        # Centring makes the constant vector of each function an exact null direction: lift it, as the authors of
+        # SPRING do.
+        kernel = self.matrix.clone()
+        sizes = (len(self.finite), self.n_functions)
+        kernel.unflatten(1, sizes).unflatten(0, sizes).diagonal(dim1=1, dim2=3).add_(1 / len(self.finite))
         kernel.diagonal().add_(damping)
         factor = robust_cholesky(kernel, 10 * torch.finfo(self.scores.dtype).eps)
         solution = centred(torch.cholesky_solve(residual[:, None], factor.lower), self.finite)[:, 0]
@@ -125,16 +129,16 @@ class ParameterSystem:
             finite: walkers that count, shape (B,).
         """
         dense = scores.dense()
-        self.scores = centred(dense.double(), finite) / finite.sum().clamp(min=1).double().sqrt()  # (B, P)
+        self.scores = centred(dense.double(), finite) / finite.sum().clamp(min=1).double().sqrt()  # (B G, P)
         self.matrix = self.scores.mT @ self.scores
-        self.rank = (finite.sum() - 1).clamp(max=scores.n_parameters)
+        self.rank = (len(dense) // len(finite) * (finite.sum() - 1)).clamp(max=scores.n_parameters)
         self.rounding, self.dtype = 10 * torch.finfo(dense.dtype).eps, dense.dtype
 
     def gradient_norm(self, target: Tensor) -> Tensor:
         """Measure the gradient of half the energy.
 
         Args:
-            target: centred energies over sqrt(B), shape (B,).
+            target: centred energies over sqrt(B), shape (B G,).
 
         Returns:
             |O^T e|, in hartree.
@@ -145,7 +149,7 @@ class ParameterSystem:
         """Solve for a direction.
 
         Args:
-            residual: right-hand side, shape (B,).
+            residual: right-hand side, shape (B G,).
             damping: weight of the length of the direction.
 
         Returns:

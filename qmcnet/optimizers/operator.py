@@ -1,8 +1,9 @@
-"""The matrix of scores O = d log|psi_b| / d theta, acting on vectors without being formed.
+"""The matrix of scores O, of which d log|psi_b| / d theta is a row, acting on vectors without being formed.
 
 Every part of it is that of a linear layer, O_b = sum_m s_bm x_bm^T, kept as inputs x and signals s.
 
-Letters: B walkers, P parameters, M rows of a walker (electrons, pairs), F features.
+Letters: B walkers (a complex one counts twice, for log|psi| and for arg psi), P parameters, M rows of a walker
+(electrons, pairs), F features.
 """
 
 from collections.abc import Sequence

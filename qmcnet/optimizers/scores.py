@@ -1,10 +1,10 @@
-"""Per-walker scores d log|psi| / d theta from one batched forward and backward pass.
+"""Per-walker scores d log|psi| / d theta, and d arg psi / d theta of complex wavefunctions.
 
-Hooks keep the input of every module that owns parameters, and autograd gives the signal arriving at its output. A
-linear layer needs no more than these two; the scores of any other module are its own vector-Jacobian product, batched
-over walkers.
+One batched forward pass is followed by a backward pass for each of the G functions of `log_components`. Hooks keep the
+input of every module that owns parameters, and autograd gives the signal arriving at its output. A linear layer needs
+no more than these two; the scores of any other module are its own vector-Jacobian product, batched over walkers.
 
-Letters: B walkers, P parameters, M rows of a walker (electrons, pairs), F features.
+Letters: B walkers, G functions of a walker, P parameters, M rows of a walker (electrons, pairs), F features.
 """
 
 from collections import Counter, defaultdict
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from qmcnet.optimizers.gradient import log_components
 from qmcnet.optimizers.operator import LayerScores, ScoreOperator, Slot, joined, split_columns
 
 Call = tuple[tuple[Tensor, ...], Tensor]
@@ -55,15 +56,32 @@ def inputs_and_signals(ansatz: nn.Module, positions: Tensor) -> dict[nn.Module, 
         positions: electron positions, shape (B, N, 3), in bohr.
 
     Returns:
-        Of every module, for each of its calls, the inputs and the derivative of log|psi|, each (B, ...).
+        Of every module, for each of its calls, the inputs and the derivatives of the functions, each (B G, ...).
     """
     with torch.enable_grad(), recorded_calls(ansatz) as calls:
-        _, log_abs_psi = ansatz(positions)
-        signals = torch.autograd.grad(log_abs_psi.sum(), [output for _, _, output in calls])
+        functions = log_components(ansatz, positions).sum(0)  # (G,)
+        outputs, last = [output for _, _, output in calls], len(functions) - 1
+        signals = [
+            torch.autograd.grad(function, outputs, retain_graph=g < last, materialize_grads=True)
+            for g, function in enumerate(functions)
+        ]
     modules: dict[nn.Module, list[Call]] = defaultdict(list)
-    for (module, inputs, _), signal in zip(calls, signals, strict=True):
-        modules[module].append((inputs, signal))
+    for (module, inputs, _), *parts in zip(calls, *signals, strict=True):
+        repeated = tuple(interleaved([tensor] * len(parts)) for tensor in inputs)
+        modules[module].append((repeated, interleaved(parts)))
     return modules
+
+
+def interleaved(parts: Sequence[Tensor]) -> Tensor:
+    """Put what belongs to a walker in a row.
+
+    Args:
+        parts: for each of the G functions, shape (B, ...).
+
+    Returns:
+        Shape (B G, ...); a single part as it is.
+    """
+    return parts[0] if len(parts) == 1 else torch.stack(tuple(parts), 1).flatten(0, 1)
 
 
 def module_scores(module: nn.Module, inputs: tuple[Tensor, ...], signal: Tensor) -> dict[str, Tensor]:
@@ -72,7 +90,7 @@ def module_scores(module: nn.Module, inputs: tuple[Tensor, ...], signal: Tensor)
     Args:
         module: owns parameters and treats walkers independently.
         inputs: its inputs, each (B, ...).
-        signal: derivative of log|psi| with respect to its output, (B, ...).
+        signal: derivative with respect to its output, (B, ...).
 
     Returns:
         Scores of each of its parameters, (B, *shape).
@@ -81,7 +99,7 @@ def module_scores(module: nn.Module, inputs: tuple[Tensor, ...], signal: Tensor)
 
     def contracted(values: dict[str, Tensor], walker: tuple[Tensor, ...], cotangent: Tensor) -> Tensor:
         output: Tensor = functional_call(module, values, tuple(tensor[None] for tensor in walker))
-        return (output[0] * cotangent).sum()
+        return (output[0] * cotangent.conj()).real.sum()
 
     batched: Any = torch.func.vmap(torch.func.grad(contracted), in_dims=(None, 0, 0))
     scores: dict[str, Tensor] = batched(parameters, inputs, signal)
@@ -163,7 +181,7 @@ def chunk_layers(
         starts: where each parameter starts in the vector of all.
 
     Returns:
-        Scores of linear layers as inputs and signals, and of every other parameter (B, *shape), by its start.
+        Scores of linear layers as inputs and signals, and of every other parameter (B G, *shape), by its start.
 
     Raises:
         ValueError: for a parameter that belongs to no module that was called.
@@ -206,7 +224,7 @@ def smallest_form(layers: Sequence[LayerScores], others: dict[int, Tensor]) -> l
 
 @torch.no_grad()
 def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> ScoreOperator:
-    """Scores d log|psi| / d theta of every walker, as a linear operator.
+    """Scores of every walker, as a linear operator.
 
     Args:
         ansatz: the wavefunction; every parameter belongs to a module called with positional tensors.
@@ -214,7 +232,7 @@ def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Sco
         chunk_size: walkers differentiated at once, which bounds the memory of the backward pass.
 
     Returns:
-        Scores (B, P), parameters in the order of `ansatz.parameters()`.
+        Scores (B G, P), parameters in the order of `ansatz.parameters()`.
     """
     starts, n_parameters = parameter_starts(ansatz)
     chunks = [smallest_form(*chunk_layers(ansatz, part, starts)) for part in positions.split(chunk_size)]
@@ -222,7 +240,7 @@ def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Sco
 
 
 def per_walker_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Tensor:
-    """Scores d log|psi| / d theta of every walker.
+    """Scores of every walker.
 
     Args:
         ansatz: the wavefunction; every parameter belongs to a module called with positional tensors.
@@ -230,6 +248,6 @@ def per_walker_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> 
         chunk_size: walkers differentiated at once, which bounds the memory of the backward pass.
 
     Returns:
-        Scores, shape (B, P), parameters in the order of `ansatz.parameters()`.
+        Scores, shape (B G, P), parameters in the order of `ansatz.parameters()`.
     """
     return score_operator(ansatz, positions, chunk_size).dense()

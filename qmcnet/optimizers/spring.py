@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
-from qmcnet.optimizers.gradient import centred, check_positive, check_share, without_lost_walkers
+from qmcnet.optimizers.gradient import (
+    centred,
+    check_positive,
+    check_share,
+    energy_components,
+    without_lost_walkers,
+)
 from qmcnet.optimizers.least_squares import normal_equations
 from qmcnet.optimizers.operator import ScoreOperator, add_to_parameters
 from qmcnet.optimizers.prime_sr import PrincipalMomentum
@@ -72,16 +78,17 @@ class Spring:
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
-            local_energy: shape (B,), in hartree; walkers where it is not finite are left out.
+            local_energy: real or complex, shape (B,), in hartree; walkers where it is not finite are left out.
             scale: multiplies the learning rate.
 
         Returns:
             Statistics of the update.
         """
-        finite = torch.isfinite(local_energy)
-        scores = score_operator(self.ansatz, without_lost_walkers(positions, local_energy), self.chunk_size)
+        energies = energy_components(local_energy).double()  # (B, G)
+        finite = energies.isfinite().all(-1)
+        scores = score_operator(self.ansatz, without_lost_walkers(positions, finite), self.chunk_size)
         with torch.inference_mode():  # products are faster there
-            direction, stats = self._project(scores, centred(local_energy.double(), finite), finite)
+            direction, stats = self._project(scores, centred(energies.flatten(), finite), finite)
         # The new state is no tensor of inference mode. Without a single finite walker there is nothing to learn.
         self.direction = torch.where(finite.any(), direction, self.direction)
         rate = self.learning_rate * scale

@@ -118,7 +118,7 @@ class Evaluation:
         energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
         self.step += 1
         if not adapt:
-            self.series.append(energy.total)
+            self.series.append(energy.real.total)
             self.averages.add(local_matrices(run, energy, self.observables))
             self.error_reached = self._error_reached()
         return {**summarize(energy), **sampling}

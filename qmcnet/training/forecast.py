@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from qmcnet.hamiltonian.molecular import LogAbsPsi
+from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.laplacian import ForwardLaplacian, forward_laplacian
 from qmcnet.laplacian.memory import predicted_peak
 from qmcnet.training.simulation import Simulation
@@ -51,7 +51,7 @@ def predicted_memory(simulation: Simulation) -> float | None:
         return None
     network = getattr(simulation.ansatz, "network", simulation.ansatz)
     positions = positions.reshape(-1, simulation.molecule.n_electrons, 3)
-    n_chunks = -(-len(positions) // backend.size_of_chunk(LogAbsPsi(network), positions))
+    n_chunks = -(-len(positions) // backend.size_of_chunk(LogPsi(network), positions))
     n_walkers = -(-len(positions) // n_chunks)
     try:
         peak = predicted_peak(forward_laplacian, network, n_walkers, positions.shape[1], positions.dtype)

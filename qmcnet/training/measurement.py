@@ -53,6 +53,7 @@ def local_matrices(run: Simulation, energy: LocalEnergy, observables: Sequence[O
         Matrices by name, each (B, C, S, S): `energy` and `kinetic` in hartree, `overlap` where it is not one,
         observables in units of their own.
     """
+    energy = energy.real
     if energy.matrix is None or energy.kinetic_matrix is None:
         matrices = {"energy": energy.total[:, None, None, None], "kinetic": energy.kinetic[:, None, None, None]}
     else:

@@ -53,7 +53,7 @@ class PretrainingSettings:
 
 
 def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-    """Mean squared difference between network and target orbitals.
+    """Mean squared modulus of the difference between network and target orbitals.
 
     Args:
         orbitals: one matrix per spin that has electrons, shape (B, K, n, M). Of full determinants (M > n) the
@@ -63,7 +63,7 @@ def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
     Returns:
         The error, a scalar.
     """
-    error = orbitals[0].new_zeros(())
+    error = targets[0].new_zeros(())
     column = 0
     for matrix, target in zip(orbitals, targets, strict=True):
         n_electrons = target.shape[-1]
@@ -71,7 +71,7 @@ def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
             wide = matrix.new_zeros(len(target), n_electrons, matrix.shape[-1])
             wide[..., column : column + n_electrons] = target
             target = wide
-        error = error + (matrix - target[:, None]).square().mean()
+        error = error + (matrix - target[:, None]).abs().square().mean()
         column += n_electrons
     return error
 

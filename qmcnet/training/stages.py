@@ -36,7 +36,7 @@ class Stage(Protocol):
 
 
 def summarize(energy: LocalEnergy) -> Row:
-    """Statistics of the local energies of one step.
+    """Statistics of the local energies of one step, of their real parts if they are complex.
 
     Walkers whose local energy is not finite are counted and left out of the averages.
 
@@ -47,6 +47,7 @@ def summarize(energy: LocalEnergy) -> Row:
         Mean, variance, extremes and parts, in hartree, and the number of non-finite walkers; of several states also
         the mean local energy matrix as `state`, shape (S, S), whose eigenvalues a writer shows.
     """
+    energy = energy.real
     total = energy.total
     finite = torch.isfinite(total)
     kept = torch.where(finite, total, torch.nan)

@@ -15,7 +15,7 @@ def random(*shape, seed=0):
 
 def head(n_up, n_down, full, envelope="isotropic"):
     molecule = Molecule(["H"] * 2, NUCLEI.tolist(), charge=2 - n_up - n_down, spin=n_up - n_down)
-    orbitals = Orbitals(molecule, F, K, full, envelope).double()
+    orbitals = Orbitals(molecule, F, K, full, envelope, complex=False).double()
     with torch.no_grad():
         for seed, linear in enumerate(orbitals.linear):
             linear.weight.copy_(random(*linear.weight.shape, seed=seed))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from qmcnet.ansatz import FermiNet
-from qmcnet.hamiltonian.molecular import LogAbsPsi
+from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.laplacian.compilation import Compiled
 from qmcnet.molecule import Molecule
@@ -15,7 +15,7 @@ LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
 
 @pytest.fixture(scope="module")
 def wavefunction():
-    return LogAbsPsi(FermiNet(LIH, n_layers=2, hidden_one=8, hidden_two=4, n_determinants=2, dtype=torch.float64))
+    return LogPsi(FermiNet(LIH, n_layers=2, hidden_one=8, hidden_two=4, n_determinants=2, dtype=torch.float64))
 
 
 def walkers(count):

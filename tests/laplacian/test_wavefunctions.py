@@ -6,6 +6,7 @@ import torch
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.jastrow import JASTROWS
+from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.laplacian import forward_laplacian, torch_func_laplacian
 from qmcnet.molecule import Molecule
 
@@ -82,6 +83,33 @@ def assert_all_equal(ansatz, molecule, n_walkers=6, **options):
 @pytest.mark.parametrize("jastrow", sorted(JASTROWS))
 def test_every_combination(ansatz, full, envelope, jastrow):
     assert_all_equal(ansatz, MOLECULES["LiH"], full_determinants=full, envelope=envelope, jastrow=jastrow)
+
+
+@each_ansatz
+@pytest.mark.parametrize("full", [True, False], ids=["full", "blocks"])
+@pytest.mark.parametrize(("envelope", "jastrow"), [("isotropic", "cusp"), ("diagonal", "none"), ("null", "cusp")])
+@pytest.mark.parametrize("name", ["H", "He triplet", "LiH"])
+def test_complex_wavefunctions(ansatz, name, full, envelope, jastrow):
+    options = {"full_determinants": full, "envelope": envelope, "jastrow": jastrow, "complex": True}
+    psi, positions = network(ansatz, MOLECULES[name], **options), walkers(MOLECULES[name], 6)
+    result, reference = forward_laplacian(LogPsi(psi), positions), torch_func_laplacian(LogPsi(psi), positions)
+    torch.testing.assert_close(result.value, LogPsi(psi)(positions), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(result.gradient, reference.gradient, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(result.laplacian, reference.laplacian, rtol=1e-9, atol=1e-9)
+    # exp(log psi) has no jumps, unlike the angle; the modulus is taken out so that it has no scale either.
+    far = reference.gradient.flatten(1).abs().norm(dim=-1).argsort()[:2]
+    scale = reference.value[far].real.repeat_interleave(positions[0].numel())
+
+    def values(r):
+        sign, log_abs = psi(r)
+        return sign * torch.exp(log_abs - (scale if len(r) == len(scale) else reference.value[far].real))
+
+    gradient, laplacian = central_differences(values, positions[far])
+    value = values(positions[far])
+    torch.testing.assert_close(result.gradient[far], gradient / value[:, None, None], rtol=1e-5, atol=1e-5)
+    found = result.laplacian[far] + result.gradient[far].square().sum((-2, -1))
+    torch.testing.assert_close(found, laplacian / value, rtol=1e-4, atol=1e-4)
+    assert result.gradient.imag.abs().amin(0).max() > 1e-3
 
 
 @each_ansatz

@@ -49,9 +49,9 @@ def test_without_any_walker_nothing_is_left():
 
 def test_lost_walkers_are_put_onto_one_that_is_not():
     positions = torch.arange(12, dtype=torch.float64).view(4, 1, 3)
-    moved = without_lost_walkers(positions, energies(math.nan, -1.0, math.inf, -2.0))
+    moved = without_lost_walkers(positions, torch.tensor([False, True, False, True]))
     assert torch.equal(moved, positions[[1, 1, 1, 3]])
-    assert torch.equal(without_lost_walkers(positions, energies(1.0, 2.0, 3.0, 4.0)), positions)
+    assert torch.equal(without_lost_walkers(positions, torch.ones(4, dtype=torch.bool)), positions)
 
 
 def test_settings_that_must_be_positive():
