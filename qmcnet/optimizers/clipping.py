@@ -45,7 +45,8 @@ class Clipping:
         """Clip the local energies of a batch.
 
         Args:
-            local_energy: shape (B,), in hartree; the imaginary part of complex energies has a window of its own.
+            local_energy: shape (B,), or of every state (B, S), in hartree; each state has a window of its own, and so
+                has the imaginary part of complex energies.
 
         Returns:
             Clipped energies (B,), those that are not finite left as they are, and as `outliers` the number of walkers
@@ -54,6 +55,11 @@ class Clipping:
         if local_energy.is_complex():
             real, statistics = self(local_energy.real)
             return torch.complex(real, self(local_energy.imag)[0]), statistics
+        if local_energy.ndim == 2:
+            columns = [self(column) for column in local_energy.unbind(-1)]
+            return torch.stack([energy for energy, _ in columns], -1), {
+                "outliers": torch.stack([statistics["outliers"] for _, statistics in columns]).sum()
+            }
         if self.width is None:
             return local_energy, {"outliers": torch.zeros((), device=local_energy.device)}
         finite = torch.isfinite(local_energy)

@@ -2,8 +2,8 @@
 
 The gradient of the energy is 2 sum_g <(e_g - <e_g>) grad f_g> with G real functions f_g of the parameters and as many
 energies e_g per walker: log|psi| and E_L of a real wavefunction; log|psi| and Re E_L, arg psi and Im E_L of a complex
-one. The metric of natural gradients is sum_g cov(grad f_g), for a complex wavefunction the real part of the quantum
-geometric tensor.
+one; log|psi_g| of each factor of a product of states, with an energy of its own. The metric of natural gradients is
+sum_g cov(grad f_g), for a complex wavefunction the real part of the quantum geometric tensor.
 
 Letters: B walkers, G functions of a walker.
 """
@@ -20,13 +20,15 @@ def log_components(ansatz: Wavefunction, positions: Tensor) -> Tensor:
     """Evaluate the real functions whose derivatives with respect to the parameters are the scores.
 
     Args:
-        ansatz: the wavefunction.
+        ansatz: the wavefunction; one that is a product of others shows them by `factors`.
         positions: electron positions, shape (B, N, 3), in bohr.
 
     Returns:
-        log|psi|, and arg psi if the wavefunction is complex, shape (B, G).
+        log|psi|, and arg psi if the wavefunction is complex, or log|psi| of every factor, shape (B, G).
     """
-    sign, log_abs_psi = ansatz(positions)
+    sign, log_abs_psi = getattr(ansatz, "factors", ansatz)(positions)
+    if log_abs_psi.ndim == 2:
+        return log_abs_psi
     return torch.stack([log_abs_psi, sign.angle()] if sign.is_complex() else [log_abs_psi], -1)
 
 
@@ -34,11 +36,13 @@ def energy_components(local_energy: Tensor) -> Tensor:
     """Take apart the local energy into what goes with each of `log_components`.
 
     Args:
-        local_energy: real or complex, shape (B,), in hartree.
+        local_energy: real or complex, shape (B,), or of every factor, shape (B, G), in hartree.
 
     Returns:
         The energy, or its real and imaginary part, shape (B, G), in hartree.
     """
+    if local_energy.ndim == 2:
+        return local_energy
     return torch.view_as_real(local_energy) if local_energy.is_complex() else local_energy[:, None]
 
 

@@ -116,11 +116,13 @@ class Penalty:
             The network itself, or the product of several states.
 
         Raises:
-            ValueError: if there is not one weight for each state.
+            ValueError: if there is not one weight for each state, or for a complex wavefunction.
         """
         count = n_states(network)
         if self.weights is not None and len(self.weights) != count:
             raise ValueError(f"weights={list(self.weights)} must be one for each of the {count} states")
+        if network.settings.get("complex"):  # type: ignore[union-attr,operator]
+            raise ValueError("objective=penalty needs a real wavefunction: set ansatz.complex=false")
         return network if count == 1 else ProductStates(network)
 
     def __call__(self, run: Simulation, energy: LocalEnergy) -> Tensor:

@@ -42,7 +42,7 @@ def fetch(rows: Iterable[Row]) -> list[dict[str, float]]:
         The rows as plain numbers; a matrix `x` of S rows as its eigenvalues x_0, x_1, ... in ascending order.
     """
     rows = list(rows)
-    tensors = [value.double() for row in rows for value in row.values() if isinstance(value, Tensor)]
+    tensors = [value.to(torch.complex128) for row in rows for value in row.values() if isinstance(value, Tensor)]
     numbers = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu() if tensors else torch.empty(0)
     parts = iter(numbers.split([tensor.numel() for tensor in tensors]))
     return [
@@ -56,7 +56,7 @@ def _numbers(row: Row) -> dict[str, float]:
         if isinstance(value, Tensor) and value.ndim == 2:
             numbers |= {f"{name}_{i}": energy for i, energy in enumerate(_eigenvalues(value))}
         else:
-            numbers[name] = float(value)
+            numbers[name] = float(value.real)
     return numbers
 
 

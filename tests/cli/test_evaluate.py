@@ -7,7 +7,8 @@ from qmcnet.cli.evaluate import evaluate
 from qmcnet.config import ConfigError, quote_run
 
 DEFAULTS = {
-    "averaged": True, "observables": None,
+    "averaged": True,
+    "observables": None,
     "run": "missing",
     "steps": 100,
     "target_error": None,
