@@ -1,7 +1,8 @@
 """Complex wavefunctions: the gradient of the energy and the metric of modulus and phase.
 
 One electron in a harmonic trap, psi = exp(u + i v) with u = a.f and v = c.f for the features f = (r^2, x, y, z).
-|psi|^2 is a normal distribution, for which 216 walkers of equal weight integrate every polynomial of degree five exactly.
+|psi|^2 is a normal distribution, for which 216 walkers of equal weight integrate every polynomial of degree five
+exactly.
 """
 
 import itertools
