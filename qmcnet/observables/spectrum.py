@@ -20,6 +20,7 @@ from qmcnet.observables.averages import Means
 
 DEGENERATE = 2.0  # standard errors of the gap
 COMPLEX = 1e-9  # relative to the largest eigenvalue
+ITERATIONS = 100
 
 
 def eigenstates(energy: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[Any]]:
@@ -79,11 +80,10 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     Returns:
         Sentences, none for a plain spectrum.
     """
-    gaps = np.diff(energies)
     found = [
         f"states {i} and {i + 1} are degenerate within error: {1e3 * gap:.2f} +- {1e3 * error:.2f} mHa apart; "
         "only averages over both mean something"
-        for i, (gap, error) in enumerate(zip(gaps, gap_errors, strict=True))
+        for i, (gap, error) in enumerate(zip(np.diff(energies), gap_errors, strict=True))
         if not gap > DEGENERATE * error
     ]
     values = np.linalg.eigvals(matrix)
@@ -92,13 +92,16 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     return found
 
 
-def swapped(halves: tuple[Means, Means] | None) -> list[str]:
+def swapped(halves: tuple[Means, Means] | None, energies: NDArray[Any], gap_errors: NDArray[Any]) -> list[str]:
     """Tell whether states changed places between the halves of an evaluation.
 
-    The network is the same in both halves, so the eigenvectors should be too, but for signs and noise.
+    The network is the same in both halves, so the eigenvectors should be too, but for signs and noise. States that are
+    degenerate within error may mix as they like.
 
     Args:
         halves: averages over the first and the second half, with the energy as `energy`; None if there are none.
+        energies: ascending, (S,), in hartree.
+        gap_errors: standard errors of the gaps between neighbours, (S - 1,), in hartree.
 
     Returns:
         One sentence, or none.
@@ -109,7 +112,31 @@ def swapped(halves: tuple[Means, Means] | None) -> list[str]:
     shares = np.linalg.inv(first) @ second
     # Each column of this product sums to one, whatever the norms of the eigenvectors.
     partner = np.abs(shares * np.linalg.inv(shares).T).argmax(0)
-    if (partner == np.arange(len(partner))).all():
+    level = np.concatenate([[0], np.cumsum(np.diff(energies) > DEGENERATE * gap_errors)])
+    if (level[partner] == level).all():
         return []
     order = ", ".join(map(str, partner))
     return [f"states changed places during the evaluation: those of its second half were {order} in its first"]
+
+
+def overlap_of_states(values: NDArray[Any], vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """Estimate the overlaps of normalised eigenstates from points sampled by natural excited states.
+
+    A point of the total ansatz is distributed as psi^T S^-1 psi with the overlaps S = <psi|psi> of the states, so that
+    S is the mean of psi psi^T / (psi^T S^-1 psi) but for a factor: a fixed point, found by iteration.
+
+    Args:
+        values: states at M points, each row scaled freely, shape (M, S).
+        vectors: eigenvectors as columns, shape (S, S).
+
+    Returns:
+        Moduli of the overlaps, one on the diagonal, shape (S, S).
+    """
+    states = values @ vectors
+    overlap = np.eye(len(vectors), dtype=states.dtype)
+    for _ in range(ITERATIONS):
+        density = (states.conj() @ np.linalg.inv(overlap).T * states).sum(-1).real
+        overlap = (states.conj() / density[:, None]).T @ states
+        overlap = overlap / np.abs(overlap).max()
+    norm = np.sqrt(np.diagonal(overlap).real)
+    return np.abs(overlap) / np.outer(norm, norm)

@@ -12,7 +12,7 @@ import torch
 from qmcnet.observables.averages import Averages
 from qmcnet.observables.observable import Observable
 from qmcnet.observables.statistics import Estimate, estimate
-from qmcnet.training.measurement import local_matrices
+from qmcnet.training.measurement import local_matrices, state_values
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.spectrum import Spectrum, spectrum
 from qmcnet.training.stages import Row, summarize
@@ -100,6 +100,7 @@ class Evaluation:
         self.step = -settings.burn_in
         self.series: list[torch.Tensor] = []
         self.observables, self.averages = observables, Averages()
+        self.points: list[torch.Tensor] = []
         self.error_reached = False
 
     def finished(self) -> bool:
@@ -120,6 +121,8 @@ class Evaluation:
         if not adapt:
             self.series.append(energy.real.total)
             self.averages.add(local_matrices(run, energy, self.observables))
+            if energy.matrix is not None and self.step % self.check_every == 0:
+                self.points.append(state_values(run).values)
             self.error_reached = self._error_reached()
         return {**summarize(energy), **sampling}
 
@@ -170,12 +173,14 @@ class Evaluation:
         Returns:
             Figures with error bars.
         """
-        return spectrum(self.averages, self.observables, discarded / max(self.step, 1))
+        points = torch.cat(self.points).cpu().numpy() if self.points else None
+        return spectrum(self.averages, self.observables, discarded / max(self.step, 1), points)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step and the recorded energies."""
         series = torch.stack(self.series) if self.series else torch.empty(0)
-        return {"step": self.step, "series": series, "averages": self.averages.state_dict()}
+        state = {"step": self.step, "series": series, "averages": self.averages.state_dict()}
+        return state | {"points": list(self.points)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -191,5 +196,6 @@ class Evaluation:
         device = self.simulation.walkers.positions.device
         self.series = list(state["series"].to(device).unbind(0))
         self.averages.load_state_dict(state["averages"], device)
+        self.points = [values.to(device) for values in state["points"]]
         # The target may be another one than when the state was saved.
         self.error_reached = self.step > 0 and self._error_reached()

@@ -15,7 +15,7 @@ from qmcnet.observables.statistics import outlier_share
 from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.directory import config_hash
 from qmcnet.training.evaluation import Evaluation
-from qmcnet.training.spectrum import State, table
+from qmcnet.training.spectrum import State, draw_levels, observed_lines, table
 from qmcnet.units import BOHR_PER_ANGSTROM
 
 
@@ -40,6 +40,7 @@ class Result:
         trained_steps: optimisation steps made.
         states: by ascending energy, what was measured of each: figures as `value` and `error`, energies in hartree.
         warnings: sentences on what makes the states hard to read.
+        overlaps: moduli of the overlaps of several states, or None.
         reference: reference energy for this geometry, with its source, or None.
         wall_seconds: duration of the whole run, interruptions summed.
         metadata: geometry, seed, versions, device, precision and configuration hash.
@@ -60,6 +61,7 @@ class Result:
     trained_steps: int
     states: list[State]
     warnings: list[str]
+    overlaps: list[list[float]] | None
     reference: dict[str, Any] | None
     wall_seconds: float
     metadata: dict[str, Any]
@@ -84,7 +86,9 @@ class Result:
         atomic_write(path, lambda file: file.write(text.encode()))
 
     def store(self, folder: Path) -> None:
-        """Write `result.json`; the result of a shorter run found there gets a name of its own.
+        """Write `result.json`, and `spectrum.png` of several states.
+
+        The result of a shorter run found there gets a name of its own.
 
         Args:
             folder: where the result goes.
@@ -94,6 +98,10 @@ class Result:
         if (previous.trained_steps, previous.evaluation_steps) != (self.trained_steps, self.evaluation_steps):
             path.rename(folder / f"result-{previous.trained_steps:08d}-{previous.evaluation_steps:06d}.json")
         self.write(path)
+        if len(self.states) > 1:
+            draw_levels(
+                self.states, f"{self.metadata['formula']}, spin {self.metadata['spin']}", folder / "spectrum.png"
+            )
 
     @classmethod
     def read(cls, path: Path) -> "Result":
@@ -126,6 +134,11 @@ class Result:
             lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({self.reference['source']})")
         if len(self.states) > 1:
             lines.append(table(self.states))
+        elif self.states:
+            lines += observed_lines(self.states[0])
+        if self.overlaps:
+            rows = ["  ".join(f"{overlap:.3f}" for overlap in row) for row in self.overlaps]
+            lines.append("overlaps         " + f"\n{'':17}".join(rows))
         if self.nonfinite:
             lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
         lines += [f"warning: {warning}" for warning in self.warnings]
@@ -199,6 +212,7 @@ def make_result(
         trained_steps=trained_steps,
         states=measured.states,
         warnings=measured.warnings,
+        overlaps=measured.overlaps,
         reference=asdict(reference) if reference else None,
         wall_seconds=wall_seconds,
         metadata=metadata,

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from qmcnet.observables.averages import Averages, Means, jackknife
 from qmcnet.observables.derived import multiplicity, oscillator_strengths
 from qmcnet.observables.observable import Observable
-from qmcnet.observables.spectrum import in_eigenstates, swapped, warnings_of, without_overlap
+from qmcnet.observables.spectrum import (
+    eigenstates,
+    in_eigenstates,
+    overlap_of_states,
+    swapped,
+    warnings_of,
+    without_overlap,
+)
 from qmcnet.units import EV_PER_HARTREE, WAVENUMBERS_PER_HARTREE
 
 Figure = dict[str, float | None]
@@ -29,32 +36,49 @@ class Spectrum:
     Attributes:
         states: by ascending energy; of each, figures by name as `value` and `error`, and its `multiplicity`.
         warnings: sentences on what makes the spectrum hard to read.
+        overlaps: moduli of the overlaps of the states, (S, S), one on the diagonal; None if unknown. Off the diagonal
+            those of exact states are zero. Of an objective that penalises overlaps, those of the network's states.
     """
 
     states: list[State]
     warnings: list[str]
+    overlaps: list[list[float]] | None
 
 
-def spectrum(averages: Averages, observables: Sequence[Observable], discarded: float) -> Spectrum:
+def spectrum(
+    averages: Averages, observables: Sequence[Observable], discarded: float, points: NDArray[Any] | None = None
+) -> Spectrum:
     """Diagonalise the averages of an evaluation.
 
     Args:
         averages: of the local matrices of the energy, the kinetic energy and the observables.
         observables: what was measured besides the energy.
         discarded: share of the evaluation to leave out at the start.
+        points: values of several states at points sampled, for their overlaps, (M, S), rows scaled freely.
 
     Returns:
         Figures of every state, energies in hartree and others in units of their own; no state without a sample.
     """
     if not averages.n_samples:
-        return Spectrum([], [])
+        return Spectrum([], [], None)
     sums = averages.sums(discarded)
     values, errors = jackknife(figures, sums)
     n_states = len(values["energy"])
     states = [_state(values, errors, observables, index) for index in range(n_states)]
-    matrix = without_overlap(averages.means(discarded))["energy"][0]
+    means = averages.means(discarded)
+    matrix = without_overlap(means)["energy"][0]
     warnings = warnings_of(values["energy"], errors["gap"], matrix)
-    return Spectrum(states, warnings + swapped(averages.halves(discarded)))
+    warnings += swapped(averages.halves(discarded), values["energy"], errors["gap"])
+    return Spectrum(states, warnings, _overlaps(means, matrix, points))
+
+
+def _overlaps(means: Means, matrix: NDArray[Any], points: NDArray[Any] | None) -> list[list[float]] | None:
+    if "overlap" in means:
+        overlap = means["overlap"][0]
+        return np.sqrt(np.abs(overlap * overlap.T)).tolist()
+    if points is None:
+        return None
+    return overlap_of_states(points, eigenstates(matrix)[1]).tolist()
 
 
 def figures(means: Means) -> Means:
@@ -169,6 +193,29 @@ def table(states: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append("  ".join(cell.rjust(width) for cell, width in zip(cells, columns.values(), strict=True)))
     return "\n".join(lines)
+
+
+MOST_COMPONENTS = 6
+
+
+def observed_lines(state: Mapping[str, Any]) -> list[str]:
+    """Print the observables of one state, but for those of many components.
+
+    Args:
+        state: as in `Spectrum`.
+
+    Returns:
+        A line for each.
+    """
+    lines = [f"virial ratio     {with_error(state['virial_ratio'], 4)}"]
+    for name, parts in state.items():
+        if (
+            isinstance(parts, dict)
+            and all(isinstance(part, dict) for part in parts.values())
+            and len(parts) <= MOST_COMPONENTS
+        ):
+            lines.append(f"{name:<17}" + "  ".join(f"{part} {with_error(parts[part], 4)}" for part in parts))
+    return lines
 
 
 def draw_levels(states: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
