@@ -44,9 +44,8 @@ class Orbitals(nn.Module):
             raise ValueError(f"envelope={envelope!r} must be one of {sorted(ENVELOPES)}")
         self.spins = spin_slices(molecule.n_up, molecule.n_down)
         counts = [molecule.n_electrons if full else spin.stop - spin.start for spin in self.spins]
-        sizes = [n_determinants * count for count in counts]
-        self.linear = nn.ModuleList(Linear(n_features, size, bias=False) for size in sizes)
-        self.envelope = nn.ModuleList(ENVELOPES[envelope](molecule, size) for size in sizes)
+        self.linear = nn.ModuleList(Linear(n_features, n_determinants * count, bias=False) for count in counts)
+        self.envelope = nn.ModuleList(ENVELOPES[envelope](molecule, count, n_determinants) for count in counts)
         self.n_determinants = n_determinants
 
     def forward(self, h_one: Tensor, features: Features) -> list[Tensor]:
