@@ -73,8 +73,9 @@ def test_permutations_of_equal_spins_give_their_parity(ansatz, full, small, walk
 
 @each_ansatz
 @pytest.mark.parametrize("n_states", [1, 3])
-def test_positions_may_have_any_leading_axes(ansatz, n_states, small, walkers):
-    psi, positions = small(ansatz, LIH, n_states=n_states), walkers(LIH, 6)
+@pytest.mark.parametrize("jastrow", sorted(JASTROWS))
+def test_positions_may_have_any_leading_axes(ansatz, n_states, jastrow, small, walkers):
+    psi, positions = small(ansatz, LIH, n_states=n_states, jastrow=jastrow), walkers(LIH, 6)
     shape = (2, 3) if n_states == 1 else (2, 3, n_states)
     for flat, nested in zip(psi(positions), psi(positions.unflatten(0, (2, 3))), strict=True):
         torch.testing.assert_close(nested, flat.view(shape), rtol=1e-12, atol=1e-12)
@@ -148,7 +149,7 @@ def slopes(psi, pair, distance):
 
 @pytest.mark.parametrize("ansatz", [Psiformer, LapNet])  # FermiNet holds |r_ij| and makes cusps of its own
 @pytest.mark.parametrize("full", [True, False])
-@pytest.mark.parametrize(("jastrow", "opposite", "equal"), [("cusp", 1 / 2, 1 / 4), ("none", 0, 0)])
+@pytest.mark.parametrize(("jastrow", "opposite", "equal"), [("cusp", 1 / 2, 1 / 4), ("neural", 1 / 2, 1 / 4), ("none", 0, 0)])
 def test_cusps_where_electrons_meet(ansatz, full, jastrow, opposite, equal, small, randomized):
     """Opposite spins: psi = psi_0 (1 + g.r + c r), and averaging over r and -r leaves the slope c.
 
@@ -276,7 +277,7 @@ def test_scores_are_autograd_walker_by_walker(ansatz, options, small, walkers, r
 @pytest.mark.parametrize("optimizer", [Kfac, Spring])
 @pytest.mark.parametrize("envelope", sorted(ENVELOPES))
 def test_an_update_moves_every_parameter_and_keeps_it_finite(ansatz, optimizer, envelope, small, walkers):
-    psi, positions = small(ansatz, LIH, envelope=envelope, jastrow="cusp").requires_grad_(True), walkers(LIH, 12)
+    psi, positions = small(ansatz, LIH, envelope=envelope, jastrow="neural").requires_grad_(True), walkers(LIH, 12)
     before = {name: parameter.detach().clone() for name, parameter in psi.named_parameters()}
     stats = optimizer(psi).update(positions, walkers(LIH, 12, seed=1).sum((1, 2)))
     assert 0 < stats["update_norm"] < 1
