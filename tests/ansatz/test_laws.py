@@ -149,7 +149,9 @@ def slopes(psi, pair, distance):
 
 @pytest.mark.parametrize("ansatz", [Psiformer, LapNet])  # FermiNet holds |r_ij| and makes cusps of its own
 @pytest.mark.parametrize("full", [True, False])
-@pytest.mark.parametrize(("jastrow", "opposite", "equal"), [("cusp", 1 / 2, 1 / 4), ("neural", 1 / 2, 1 / 4), ("none", 0, 0)])
+@pytest.mark.parametrize(
+    ("jastrow", "opposite", "equal"), [("cusp", 1 / 2, 1 / 4), ("neural", 1 / 2, 1 / 4), ("none", 0, 0)]
+)
 def test_cusps_where_electrons_meet(ansatz, full, jastrow, opposite, equal, small, randomized):
     """Opposite spins: psi = psi_0 (1 + g.r + c r), and averaging over r and -r leaves the slope c.
 
