@@ -197,18 +197,19 @@ def occupied_shells(molecule: Molecule, n_orbitals: int) -> list[tuple[float, st
 
     Args:
         molecule: the system.
-        n_orbitals: number of orbitals M: with as many as electrons a shell takes its electrons, with fewer, those of
-            one spin, half of them. What is left over joins the outermost shells.
+        n_orbitals: number of orbitals M: those of the electrons of one spin, or of all, spin-up first as in
+            pretraining. Each spin fills half of every shell, and what is left over joins the outermost ones.
 
     Returns:
-        Exponent, in 1/bohr, and element of the shell of each orbital, steepest first.
+        Exponent, in 1/bohr, and element of the shell of each orbital, steepest first within a spin.
     """
-    share = 1 if n_orbitals == molecule.n_electrons else 2
+    if n_orbitals == molecule.n_electrons and molecule.n_down:
+        return occupied_shells(molecule, molecule.n_up) + occupied_shells(molecule, molecule.n_down)
     places = []
     for symbol in set(molecule.symbols):
         for shell in shells(atomic_number(symbol)):
             electrons = molecule.symbols.count(symbol) * shell.electrons
-            places += [(shell.zeta, symbol)] * -(-electrons // share)
+            places += [(shell.zeta, symbol)] * -(-electrons // 2)
     places.sort(reverse=True)
     return list(islice(chain(places, cycle(reversed(places))), n_orbitals))
 

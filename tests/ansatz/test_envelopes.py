@@ -141,17 +141,31 @@ HYDROXIDE = Molecule.diatomic("O", "H", 1.8, "bohr", charge=-1)
 @pytest.mark.parametrize(
     ("molecule", "n_orbitals", "expected"),
     [
-        (Molecule.atom("Be"), 4, [(3.7, "Be")] * 2 + [(0.975, "Be")] * 2),
+        (Molecule.atom("Be"), 4, [(3.7, "Be"), (0.975, "Be")] * 2),
         (Molecule.atom("Be"), 2, [(3.7, "Be"), (0.975, "Be")]),
-        (LIH, 4, [(2.7, "Li")] * 2 + [(1.0, "H"), (0.65, "Li")]),
+        (LIH, 4, [(2.7, "Li"), (1.0, "H")] * 2),
         (LIH, 2, [(2.7, "Li"), (1.0, "H")]),
-        (Molecule.diatomic("N", "N", 2.068, "bohr"), 14, [(6.7, "N")] * 4 + [(1.95, "N")] * 10),
+        (Molecule.diatomic("N", "N", 2.068, "bohr"), 14, ([(6.7, "N")] * 2 + [(1.95, "N")] * 5) * 2),
         (Molecule.diatomic("N", "N", 2.068, "bohr"), 7, [(6.7, "N")] * 2 + [(1.95, "N")] * 5),
         (Molecule.atom("N"), 5, [(6.7, "N")] + [(1.95, "N")] * 4),  # one more than half of the electrons
         (Molecule.atom("Li", charge=1), 2, [(2.7, "Li")] * 2),
-        (HYDROXIDE, 10, [(7.7, "O")] * 2 + [(2.275, "O")] * 6 + [(1.0, "H")] * 2),
+        (HYDROXIDE, 10, [(7.7, "O"), *[(2.275, "O")] * 3, (1.0, "H")] * 2),
+        (Molecule.atom("B"), 5, [(4.7, "B"), (1.3, "B"), (1.3, "B"), (4.7, "B"), (1.3, "B")]),
+        (Molecule.atom("He", spin=2), 2, [(1.7, "He")] * 2),
     ],
-    ids=["Be", "Be of one spin", "LiH", "LiH of one spin", "N2", "N2 of one spin", "N up", "Li+", "OH-"],
+    ids=[
+        "Be",
+        "Be up",
+        "LiH",
+        "LiH up",
+        "N2",
+        "N2 up",
+        "N up",
+        "Li+",
+        "OH-",
+        "B",
+        "He triplet",
+    ],
 )
 def test_orbitals_are_dealt_to_the_shells_of_the_atoms(molecule, n_orbitals, expected):
     dealt = occupied_shells(molecule, n_orbitals)
@@ -162,7 +176,7 @@ def test_orbitals_are_dealt_to_the_shells_of_the_atoms(molecule, n_orbitals, exp
 def test_slater_envelopes_start_as_the_exponentials_of_atomic_shells(vectors):
     r_en, d_en = vectors
     values = slater_envelope(LIH, 4, 3).double()(r_en, d_en)
-    expected = [(-2.7 * d_en[..., 0]).exp()] * 2 + [(-1.0 * d_en[..., 1]).exp(), (-0.65 * d_en[..., 0]).exp()]
+    expected = [(-2.7 * d_en[..., 0]).exp(), (-1.0 * d_en[..., 1]).exp()] * 2
     torch.testing.assert_close(values, torch.stack(expected * 3, -1), rtol=1e-6, atol=0)
 
 
@@ -175,9 +189,9 @@ def test_equal_nuclei_share_their_shells(vectors):
 
 def test_other_elements_wait_with_the_exponent_of_their_outermost_shell():
     envelope = slater_envelope(LIH, 4, 2)
-    expected = torch.tensor([[2.7, 2.7, 0.65, 0.65], [1.0, 1.0, 1.0, 1.0]])
+    expected = torch.tensor([[2.7, 0.65] * 2, [1.0, 1.0] * 2])
     torch.testing.assert_close(envelope.exponent.detach(), expected.repeat(1, 2))
-    assert envelope.weight.tolist() == [[1, 1, 0, 1] * 2, [0, 0, 1, 0] * 2]
+    assert envelope.weight.tolist() == [[1, 0] * 4, [0, 1] * 4]
 
 
 def test_every_envelope_can_be_named():

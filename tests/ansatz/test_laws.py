@@ -19,7 +19,7 @@ LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
 BORON = Molecule.atom("B")
 TRIPLET = Molecule.atom("He", spin=2)
 SLOWEST = {"isotropic": 1.0, "diagonal": 1.0, "full": 1.0, "bottleneck": 0.5, "null": 0.0}  # fresh exponents
-SLATER = {(LIH, True): 0.65, (LIH, False): 1.0, (TRIPLET, True): 1.7, (TRIPLET, False): 1.7}  # Li 2s, H 1s, He 1s
+SLATER = {LIH: 1.0, TRIPLET: 1.7}  # H 1s, He 1s
 
 each_ansatz = pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
 each_kind = pytest.mark.parametrize(
@@ -121,8 +121,7 @@ def test_the_wavefunction_decays_exponentially(ansatz, molecule, options, small,
     direction = torch.tensor([0.36, 0.48, 0.8], dtype=DOUBLE)
     points[:, 0] = torch.tensor([200.0, 300.0, 400.0], dtype=DOUBLE)[:, None] * direction
     log_abs = psi(points)[1]
-    envelope, full = options["envelope"], options["full_determinants"]
-    rate = SLATER[molecule, full] if envelope == "sto" else SLOWEST[envelope]
+    rate = SLATER[molecule] if options["envelope"] == "sto" else SLOWEST[options["envelope"]]
     # The Jastrow factor and a saturated network vary slowly far away, one with inputs that grow as log r less slowly.
     near, far = (3, 1) if ansatz is FermiNet else (5, 2)
     assert (log_abs[1] - log_abs[0]).item() == pytest.approx(-100 * rate, abs=near)
