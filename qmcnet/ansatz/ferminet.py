@@ -12,7 +12,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from qmcnet.ansatz.embedding import check_sizes
+from qmcnet.ansatz.embedding import check_sizes, draw_weights
 from qmcnet.ansatz.features import Features, features, spin_slices
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.laplacian.kernels import Linear, mean, tanh
@@ -175,6 +175,4 @@ def initialize(network: FermiNet, generator: torch.Generator) -> None:
         if layer.pair is not None:
             layer.pair.weight.normal_(0, layer.pair.in_features**-0.5, generator=generator)
             layer.pair.bias.normal_(0, 1, generator=generator)
-    for linear in network.head.orbitals.linear:
-        assert isinstance(linear, nn.Linear)
-        linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)
+    draw_weights(network.head, generator)

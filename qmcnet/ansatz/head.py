@@ -21,8 +21,8 @@ class HeadOptions(TypedDict, total=False):
     Attributes:
         n_determinants: number of determinants K of a state.
         full_determinants: one determinant over all electrons, instead of one per spin.
-        envelope: 'isotropic', 'diagonal', 'full', 'bottleneck' or 'null'.
-        jastrow: 'none' or 'cusp'.
+        envelope: 'isotropic', 'diagonal', 'full', 'bottleneck', 'sto' or 'null'.
+        jastrow: 'none', 'cusp' or 'neural'.
         n_states: number of states S, which share all but orbitals and envelopes.
         complex: complex orbitals, and hence a complex wavefunction.
     """

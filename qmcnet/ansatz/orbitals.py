@@ -46,10 +46,9 @@ class Orbitals(nn.Module):
             raise ValueError(f"envelope={envelope!r} must be one of {sorted(ENVELOPES)}")
         self.spins = spin_slices(molecule.n_up, molecule.n_down)
         counts = [molecule.n_electrons if full else spin.stop - spin.start for spin in self.spins]
-        sizes = [n_determinants * count for count in counts]
-        parts = 2 if complex else 1
-        self.linear = nn.ModuleList(Linear(n_features, parts * size, bias=False) for size in sizes)
-        self.envelope = nn.ModuleList(ENVELOPES[envelope](molecule, size) for size in sizes)
+        sizes = [(2 if complex else 1) * n_determinants * count for count in counts]
+        self.linear = nn.ModuleList(Linear(n_features, size, bias=False) for size in sizes)
+        self.envelope = nn.ModuleList(ENVELOPES[envelope](molecule, count, n_determinants) for count in counts)
         self.n_determinants, self.complex = n_determinants, complex
 
     def forward(self, h_one: Tensor, features: Features) -> list[Tensor]:

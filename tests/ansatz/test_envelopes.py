@@ -11,6 +11,8 @@ from qmcnet.ansatz.envelopes import (
     FullEnvelope,
     IsotropicEnvelope,
     NullEnvelope,
+    occupied_shells,
+    slater_envelope,
 )
 from qmcnet.molecule import Molecule
 
@@ -81,7 +83,7 @@ def test_full_envelopes_with_diagonal_matrices_are_diagonal_ones(vectors):
 
 @pytest.mark.parametrize("size", [1, 3, 32])
 def test_bottleneck_envelope_mixes_shared_exponentials(size, vectors):
-    envelope = randomized(BottleneckEnvelope(PAIR, M, size))
+    envelope = randomized(BottleneckEnvelope(PAIR, M, size=size))
     r_en, d_en = vectors
     weight, exponent = envelope.shared.weight, envelope.shared.exponent
     assert weight.shape == exponent.shape == (A, size)
@@ -123,5 +125,74 @@ def test_bottleneck_envelopes_start_as_the_mean_over_exponents_about_one(vectors
     )
 
 
+@pytest.mark.parametrize("name", sorted(set(ENVELOPES) - {"null"}))
+def test_every_determinant_has_envelopes_of_its_own(name, vectors):
+    many, one = ENVELOPES[name](PAIR, M, 3), ENVELOPES[name](PAIR, 3 * M, 1)
+    assert many(*(vector.float() for vector in vectors)).shape == (B, N, 3 * M)
+    if name != "sto":
+        shapes = [[parameter.shape for parameter in envelope.parameters()] for envelope in (many, one)]
+        assert shapes[0] == shapes[1]
+
+
+LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
+HYDROXIDE = Molecule.diatomic("O", "H", 1.8, "bohr", charge=-1)
+
+
+@pytest.mark.parametrize(
+    ("molecule", "n_orbitals", "expected"),
+    [
+        (Molecule.atom("Be"), 4, [(3.7, "Be"), (0.975, "Be")] * 2),
+        (Molecule.atom("Be"), 2, [(3.7, "Be"), (0.975, "Be")]),
+        (LIH, 4, [(2.7, "Li"), (1.0, "H")] * 2),
+        (LIH, 2, [(2.7, "Li"), (1.0, "H")]),
+        (Molecule.diatomic("N", "N", 2.068, "bohr"), 14, ([(6.7, "N")] * 2 + [(1.95, "N")] * 5) * 2),
+        (Molecule.diatomic("N", "N", 2.068, "bohr"), 7, [(6.7, "N")] * 2 + [(1.95, "N")] * 5),
+        (Molecule.atom("N"), 5, [(6.7, "N")] + [(1.95, "N")] * 4),  # one more than half of the electrons
+        (Molecule.atom("Li", charge=1), 2, [(2.7, "Li")] * 2),
+        (HYDROXIDE, 10, [(7.7, "O"), *[(2.275, "O")] * 3, (1.0, "H")] * 2),
+        (Molecule.atom("B"), 5, [(4.7, "B"), (1.3, "B"), (1.3, "B"), (4.7, "B"), (1.3, "B")]),
+        (Molecule.atom("He", spin=2), 2, [(1.7, "He")] * 2),
+    ],
+    ids=[
+        "Be",
+        "Be up",
+        "LiH",
+        "LiH up",
+        "N2",
+        "N2 up",
+        "N up",
+        "Li+",
+        "OH-",
+        "B",
+        "He triplet",
+    ],
+)
+def test_orbitals_are_dealt_to_the_shells_of_the_atoms(molecule, n_orbitals, expected):
+    dealt = occupied_shells(molecule, n_orbitals)
+    assert [symbol for _, symbol in dealt] == [symbol for _, symbol in expected]
+    assert [zeta for zeta, _ in dealt] == pytest.approx([zeta for zeta, _ in expected], rel=1e-12)
+
+
+def test_slater_envelopes_start_as_the_exponentials_of_atomic_shells(vectors):
+    r_en, d_en = vectors
+    values = slater_envelope(LIH, 4, 3).double()(r_en, d_en)
+    expected = [(-2.7 * d_en[..., 0]).exp(), (-1.0 * d_en[..., 1]).exp()] * 2
+    torch.testing.assert_close(values, torch.stack(expected * 3, -1), rtol=1e-6, atol=0)
+
+
+def test_equal_nuclei_share_their_shells(vectors):
+    r_en, d_en = vectors
+    values = slater_envelope(Molecule.diatomic("N", "N", 2.068, "bohr"), 7).double()(r_en, d_en)
+    expected = [(-zeta * d_en).exp().sum(-1) for zeta in [6.7] * 2 + [1.95] * 5]
+    torch.testing.assert_close(values, torch.stack(expected, -1), rtol=1e-6, atol=0)
+
+
+def test_other_elements_wait_with_the_exponent_of_their_outermost_shell():
+    envelope = slater_envelope(LIH, 4, 2)
+    expected = torch.tensor([[2.7, 0.65] * 2, [1.0, 1.0] * 2])
+    torch.testing.assert_close(envelope.exponent.detach(), expected.repeat(1, 2))
+    assert envelope.weight.tolist() == [[1, 0] * 4, [0, 1] * 4]
+
+
 def test_every_envelope_can_be_named():
-    assert sorted(ENVELOPES) == ["bottleneck", "diagonal", "full", "isotropic", "null"]
+    assert sorted(ENVELOPES) == ["bottleneck", "diagonal", "full", "isotropic", "null", "sto"]

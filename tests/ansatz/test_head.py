@@ -54,7 +54,7 @@ def test_shapes_of_the_orbitals(full, columns, inputs):
         ({"n_determinants": 0}, "n_determinants=0 must be at least 1"),
         ({"n_states": 0}, "n_states=0 must be at least 1"),
         ({"envelope": "slater"}, "envelope='slater' must be one of"),
-        ({"jastrow": "slater"}, r"jastrow='slater' must be one of \['cusp', 'none'\]"),
+        ({"jastrow": "slater"}, r"jastrow='slater' must be one of \['cusp', 'neural', 'none'\]"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -52,7 +52,7 @@ def test_orbitals_are_features_times_envelope():
 def test_unknown_envelopes_are_refused():
     with pytest.raises(
         ValueError,
-        match=r"envelope='gaussian' must be one of \['bottleneck', 'diagonal', 'full', 'isotropic', 'null'\]",
+        match=r"envelope='gaussian' must be one of \['bottleneck', 'diagonal', 'full', 'isotropic', 'null', 'sto'\]",
     ):
         head(1, 1, True, "gaussian")
 
