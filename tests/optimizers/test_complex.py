@@ -1,7 +1,7 @@
 """Complex wavefunctions: the gradient of the energy and the metric of modulus and phase.
 
 One electron in a harmonic trap, psi = exp(u + i v) with u = a.f and v = c.f for the features f = (r^2, x, y, z).
-|psi|^2 is a normal distribution, for which 216 walkers of equal weight integrate every polynomial of degree five exactly.
+|psi|^2 is a normal distribution, for which 216 walkers of equal weight integrate polynomials of degree five exactly.
 """
 
 import itertools
@@ -57,7 +57,7 @@ class Superposition(nn.Module):
 class Waves(nn.Module):
     def __init__(self):
         super().__init__()
-        draws = torch.randn(4, 5, generator=torch.Generator().manual_seed(8), dtype=DOUBLE)
+        draws = torch.randn(5, 5, generator=torch.Generator().manual_seed(8), dtype=DOUBLE)
         self.weight, self.vectors = nn.Parameter(draws[:1]), nn.Parameter(draws[1:])
 
     def forward(self, r):
