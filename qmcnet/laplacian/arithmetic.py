@@ -1,13 +1,11 @@
-"""Forward-Laplacian rules of sums, products and linear maps."""
+"""Forward-Laplacian rules of sums and products, entry by entry, and of the norm of a vector."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from qmcnet.laplacian import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.supports import Kind, accumulate, own_slots
 
@@ -252,25 +250,6 @@ def complex_from_parts(real: Operand, imag: Operand) -> LapTuple:
     if alike and real.shape == imag.shape:
         return LapTuple.from_rows(torch.complex(real.rows, imag.rows), real.support)
     return add(real, imag * 1j)
-
-
-@rule(F.linear)
-def linear(x: LapTuple, weight: Tensor, bias: Tensor | None = None) -> LapTuple:
-    """Apply a linear layer to the last axis.
-
-    Args:
-        x: tracked tensor, shape (B, ..., F).
-        weight: shape (G, F).
-        bias: shape (G,).
-
-    Returns:
-        x weight^T + bias with its derivatives, shape (B, ..., G).
-    """
-    x = x if x.feature_axis(-1) > x.support.owner_axes else x.dense()
-    rows = kernels.linear(x.rows, weight)
-    if bias is not None:
-        rows[-1] += bias
-    return LapTuple.from_rows(rows, x.support)
 
 
 @rule(torch.linalg.vector_norm)

@@ -18,7 +18,7 @@ def laplacian(function: Callable[[Tensor], Tensor], chunk_size: int | None = Non
     `qmcnet.laplacian.laptuple.RULES`; another one names itself and asks for a rule. No graph is recorded for backward.
 
     Args:
-        function: maps positions (B, N, 3) to real values (B,), each walker on its own.
+        function: maps positions (B, N, 3) to real or complex values (B,), each walker on its own.
         chunk_size: walkers differentiated at once; chosen from the device and the electrons when None.
 
     Returns:
@@ -65,8 +65,8 @@ def _check_result(result: Any, positions: Tensor) -> None:
         )
     if not isinstance(result, LapTuple):
         raise ValueError(f"function returned {type(result).__name__}, which does not depend on the positions")
-    if result.shape != positions.shape[:1] or not result.dtype.is_floating_point:
+    if result.shape != positions.shape[:1] or not (result.dtype.is_floating_point or result.dtype.is_complex):
         raise ValueError(
-            f"function returned shape {tuple(result.shape)} and dtype {result.dtype}, and must return one real number "
+            f"function returned shape {tuple(result.shape)} and dtype {result.dtype}, and must return one number "
             f"for each of the {positions.shape[0]} walkers"
         )

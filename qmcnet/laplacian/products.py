@@ -1,4 +1,4 @@
-"""Forward-Laplacian rules of products that contract indices: einsum and matmul.
+"""Forward-Laplacian rules of products that contract indices: linear layers, einsum and matmul.
 
 For z = x y: J_z = J_x y + x J_y and L_z = L_x y + x L_y + 2 sum_D J_x J_y. The last sum runs over D and the
 contracted indices at once, in one matrix product. A sparse operand is never written out in 3N directions: its
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qmcnet.laplacian import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.supports import Kind, dense_support, own_slots
 
@@ -23,6 +24,25 @@ ROWS = string.ascii_letters[-1]
 
 Owner = tuple[str, int, int]
 """Letter of an electron axis, the electron it starts with, and the sign with which that electron moves the entry."""
+
+
+@rule(F.linear)
+def linear(x: LapTuple, weight: Tensor, bias: Tensor | None = None) -> LapTuple:
+    """Apply a linear layer to the last axis.
+
+    Args:
+        x: tracked tensor, shape (B, ..., F).
+        weight: shape (G, F).
+        bias: shape (G,).
+
+    Returns:
+        x weight^T + bias with its derivatives, shape (B, ..., G).
+    """
+    x = x if x.feature_axis(-1) > x.support.owner_axes else x.dense()
+    rows = kernels.linear(x.rows, weight)
+    if bias is not None:
+        rows[-1] += bias
+    return LapTuple.from_rows(rows, x.support)
 
 
 @rule(torch.einsum)

@@ -29,6 +29,19 @@ def test_a_gaussian_in_closed_form(positions):
     torch.testing.assert_close(second, (squares - 12) * value)
 
 
+def test_a_wave_packet_in_closed_form(positions):
+    wave = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
+
+    def packet(x):
+        phase = (x * wave).sum((1, 2))
+        return torch.complex(torch.cos(phase), torch.sin(phase)) * torch.exp(-x.square().sum((1, 2)) / 2)
+
+    value, gradient, second = laplacian(packet)(positions)
+    slope = 1j * wave - positions
+    torch.testing.assert_close(gradient, slope * value[:, None, None])
+    torch.testing.assert_close(second, (slope.square().sum((1, 2)) - 12) * value)
+
+
 def test_the_example_of_the_documentation_runs(positions):
     lines = inspect.getdoc(laplacian).split("Example:\n")[1]
     scope = {}

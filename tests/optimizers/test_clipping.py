@@ -51,6 +51,28 @@ def test_outliers_are_the_energies_outside_of_the_window(center, width, count, s
     assert stats["outliers"] == count
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_real_and_imaginary_parts_have_windows_of_their_own(center, shape):
+    clipping, real, imag = Clipping(width=1.5, center=center, shape=shape), draw(40).pow(3), 0.1 * draw(40, 1).pow(3)
+    clipped, stats = clipping(torch.complex(real, imag))
+    expected, real_stats = clipping(real)
+    assert torch.equal(clipped.real, expected)
+    assert torch.equal(clipped.imag, clipping(imag)[0])
+    assert (clipped.imag != imag).any()
+    assert stats["outliers"] == real_stats["outliers"]
+    assert stats["outliers"] > 0
+
+
+def test_complex_energies_that_are_not_finite_are_left_as_they_are():
+    values = torch.complex(draw(9), draw(9, 1))
+    values[2], values[5] = complex(math.nan, 0.0), complex(0.0, math.inf)
+    clipped, _ = Clipping(width=1.0)(values)
+    assert clipped.isfinite().tolist() == values.isfinite().tolist()
+    unclipped, _ = Clipping(width=None)(values)
+    assert torch.equal(unclipped.nan_to_num(), values.nan_to_num())
+
+
 def test_the_default_is_five_deviations_about_the_median():
     values = draw(99)
     values[3] = 1e6

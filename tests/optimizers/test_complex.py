@@ -1,8 +1,7 @@
 """Complex wavefunctions: the gradient of the energy and the metric of modulus and phase.
 
 One electron in a harmonic trap, psi = exp(u + i v) with u = a.f and v = c.f for the features f = (r^2, x, y, z).
-|psi|^2 is a normal distribution, for which 216 walkers of equal weight integrate every polynomial of degree five
-exactly.
+|psi|^2 is a normal distribution, for which 216 walkers of equal weight integrate polynomials of degree five exactly.
 """
 
 import itertools
@@ -40,6 +39,30 @@ class Wave(nn.Module):
         features = torch.cat([r.square().sum(-1, keepdim=True), r], -1)
         phase = self.phase(features)[:, 0]
         return torch.complex(torch.cos(phase), torch.sin(phase)), self.modulus(features)[:, 0]
+
+
+class Superposition(nn.Module):
+    """psi = sum_k w_k exp(i k.r) exp(-r^2) of which a module returns the complex terms."""
+
+    def __init__(self):
+        super().__init__()
+        self.waves = Waves()
+
+    def forward(self, positions):
+        r = positions[:, 0]
+        psi = self.waves(r).sum(-1)
+        return psi.sgn(), psi.abs().log() - r.square().sum(-1)
+
+
+class Waves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        draws = torch.randn(5, 5, generator=torch.Generator().manual_seed(8), dtype=DOUBLE)
+        self.weight, self.vectors = nn.Parameter(draws[:1]), nn.Parameter(draws[1:])
+
+    def forward(self, r):
+        phase = r @ self.vectors[:3]
+        return self.weight * torch.complex(torch.cos(phase), torch.sin(phase) * self.vectors[3])
 
 
 class TrackedWave(nn.Module):
@@ -168,6 +191,13 @@ def test_scores_are_those_of_modulus_and_phase(chunk_size, walkers):
     torch.testing.assert_close(centred_scores[::2], complex_scores.real, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(centred_scores[1::2], complex_scores.imag, rtol=1e-9, atol=1e-9)
     assert (complex_scores.imag.abs().amax(0) > 1e-9).double().mean() > 0.8
+
+
+def test_scores_of_modules_whose_outputs_are_complex(walkers):
+    ansatz, positions = Superposition(), walkers(6, 1)
+    scores = centred(per_walker_scores(ansatz, positions, 4), torch.ones(6, dtype=torch.bool))
+    expected, _ = quantum_geometric_tensor(ansatz, positions)
+    torch.testing.assert_close(torch.complex(scores[::2], scores[1::2]), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("n_walkers", [6, 700])

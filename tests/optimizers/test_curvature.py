@@ -18,17 +18,32 @@ def shares(count):
     return weights / weights.sum()
 
 
-def linear_layer(n_walkers=8, n_rows=4, bias=True):
-    """Inputs and signals with means, and a column of ones as a bias has it."""
+def linear_layer(n_walkers=8, n_rows=4, bias=True, n_functions=1):
+    """Inputs and signals with means, and a column of ones as a bias has it; the inputs of all functions are equal."""
     inputs = draw(n_walkers, n_rows, N_IN) + 0.7
     if bias:
         inputs[..., -1] = 1
-    return LayerScores(inputs, draw(n_walkers, n_rows, N_OUT, seed=3) - 0.4, (Slot(0, N_OUT, N_IN),))
+    signals = draw(n_walkers * n_functions, n_rows, N_OUT, seed=3) - 0.4
+    return LayerScores(inputs.repeat_interleave(n_functions, 0), signals, (Slot(0, N_OUT, N_IN),))
 
 
-def single_row(n_walkers=20, width=6):
-    inputs = (draw(n_walkers, width) @ draw(width, width, seed=4) + 0.5)[:, None]
-    return LayerScores(inputs, torch.ones(n_walkers, 1, 1, dtype=torch.float64), (Slot(0, 1, width),))
+def single_row(n_walkers=20, width=6, n_functions=1):
+    inputs = (draw(n_walkers * n_functions, width) @ draw(width, width, seed=4) + 0.5)[:, None]
+    return LayerScores(inputs, torch.ones(len(inputs), 1, 1, dtype=torch.float64), (Slot(0, 1, width),))
+
+
+def covariance_of(layer, weights):
+    """Sum over functions of the covariances of the scores, one row a walker."""
+    total = torch.zeros(layer.inputs.shape[-1]).double()
+    n_functions = len(layer.inputs) // len(weights)
+    for g in range(n_functions):
+        scores = layer.inputs[g::n_functions, 0]
+        scores = scores - weights @ scores
+        total = total + (scores * weights[:, None]).T @ scores
+    return total
+
+
+each_number_of_functions = pytest.mark.parametrize("n_functions", [1, 2, 3])
 
 
 def total(parts):
@@ -38,39 +53,47 @@ def total(parts):
 
 def halves(layer, weights):
     """The same walkers in two chunks."""
-    for part in (slice(0, 3), slice(3, None)):
-        yield LayerScores(layer.inputs[part], layer.signals[part], layer.slots), weights[part]
+    n_functions = len(layer.inputs) // len(weights)
+    for start, stop in ((0, 3), (3, len(weights))):
+        part = slice(start * n_functions, stop * n_functions)
+        yield LayerScores(layer.inputs[part], layer.signals[part], layer.slots), weights[start:stop]
 
 
-def test_covariances_of_a_linear_layer_are_averages_over_walkers_and_rows():
-    layer, weights = linear_layer(), shares(8)
+@each_number_of_functions
+def test_covariances_of_a_linear_layer_are_averages_over_walkers_and_rows(n_functions):
+    layer, weights = linear_layer(n_functions=n_functions), shares(8)
     averages = KroneckerBlock().measure(layer, weights)
     inputs, signals = torch.zeros(N_IN, N_IN).double(), torch.zeros(N_OUT, N_OUT).double()
-    input_mean, signal_mean = torch.zeros(N_IN).double(), torch.zeros(N_OUT).double()
+    input_mean, signal_mean = torch.zeros(N_IN).double(), torch.zeros(n_functions, N_OUT).double()
     for walker in range(8):
         for row in range(4):
-            x, s = layer.inputs[walker, row], layer.signals[walker, row]
+            x = layer.inputs[n_functions * walker, row]
             inputs += weights[walker] * torch.outer(x, x) / 4
-            signals += weights[walker] * torch.outer(s, s)
             input_mean += weights[walker] * x / 4
-            signal_mean += weights[walker] * s / 4
+            for g in range(n_functions):
+                s = layer.signals[n_functions * walker + g, row]
+                signals += weights[walker] * torch.outer(s, s)
+                signal_mean[g] += weights[walker] * s / 4
     expected = {"inputs": inputs, "signals": signals, "input_mean": input_mean, "signal_mean": 2 * signal_mean}
     assert averages.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(averages[name], value, rtol=1e-12, atol=1e-12)
 
 
+@each_number_of_functions
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("damping", [1e-6, 1e-3, 0.3])
-def test_kronecker_division_is_the_dense_solve(damping, bias):
-    layer, weights, gradient = linear_layer(bias=bias), shares(8), draw(N_OUT, N_IN, seed=5)
+def test_kronecker_division_is_the_dense_solve(damping, bias, n_functions):
+    layer, weights, gradient = linear_layer(bias=bias, n_functions=n_functions), shares(8), draw(N_OUT, N_IN, seed=5)
     block = KroneckerBlock()
     averages = block.measure(layer, weights)
     pi = ((averages["inputs"].trace() / N_IN) / (averages["signals"].trace() / N_OUT)).sqrt()
     damped_inputs = averages["inputs"] + pi * damping**0.5 * torch.eye(N_IN).double()
     damped_signals = averages["signals"] + damping**0.5 / pi * torch.eye(N_OUT).double()
-    mean = torch.outer(averages["signal_mean"], averages["input_mean"]).flatten()
-    curvature = torch.kron(damped_signals, damped_inputs) - torch.outer(mean, mean)
+    curvature = torch.kron(damped_signals, damped_inputs)
+    for signal_mean in averages["signal_mean"]:
+        mean = torch.outer(signal_mean, averages["input_mean"]).flatten()
+        curvature -= torch.outer(mean, mean)
     expected = torch.linalg.solve(curvature, gradient.flatten()).view(N_OUT, N_IN)
     step = block.divide(gradient, block.decompose(averages), damping)
     assert (step - expected).norm() < 1e-8 * expected.norm()
@@ -104,28 +127,30 @@ def test_a_layer_that_is_called_once_has_its_exact_covariance():
     assert (step - expected).norm() < 1e-8 * expected.norm()
 
 
+@each_number_of_functions
 @pytest.mark.parametrize("damping", [1e-6, 1e-3, 0.3])
-def test_full_division_is_the_dense_solve_with_the_covariance(damping):
-    layer, weights, gradient, block = single_row(), shares(20), draw(1, 6, seed=5), FullBlock()
-    flat = layer.inputs[:, 0] - weights @ layer.inputs[:, 0]
-    covariance = (flat * weights[:, None]).T @ flat
+def test_full_division_is_the_dense_solve_with_the_covariance(damping, n_functions):
+    layer, weights, gradient = single_row(n_functions=n_functions), shares(20), draw(1, 6, seed=5)
+    block, covariance = FullBlock(), covariance_of(layer, weights)
     expected = torch.linalg.solve(covariance + damping * torch.eye(6).double(), gradient[0])
     step = block.divide(gradient, block.decompose(block.measure(layer, weights)), damping)[0]
     assert (step - expected).norm() < 1e-9 * expected.norm()
 
 
+@each_number_of_functions
 @pytest.mark.parametrize("damping", [1e-6, 1e-3, 0.3])
-def test_diagonal_division_is_by_damped_variances(damping):
-    layer, weights, gradient, block = single_row(), shares(20), draw(1, 6, seed=5), DiagonalBlock()
-    flat = layer.inputs[:, 0] - weights @ layer.inputs[:, 0]
-    expected = gradient[0] / (weights @ flat.square() + damping)
+def test_diagonal_division_is_by_damped_variances(damping, n_functions):
+    layer, weights, gradient = single_row(n_functions=n_functions), shares(20), draw(1, 6, seed=5)
+    block = DiagonalBlock()
+    expected = gradient[0] / (covariance_of(layer, weights).diagonal() + damping)
     step = block.divide(gradient, block.decompose(block.measure(layer, weights)), damping)[0]
     torch.testing.assert_close(step, expected, rtol=1e-10, atol=0)
 
 
+@each_number_of_functions
 @pytest.mark.parametrize("block", [KroneckerBlock(), FullBlock(), DiagonalBlock()])
-def test_chunks_of_walkers_add_up(block):
-    layer = linear_layer() if isinstance(block, KroneckerBlock) else single_row(8)
+def test_chunks_of_walkers_add_up(block, n_functions):
+    layer = (linear_layer if isinstance(block, KroneckerBlock) else single_row)(8, n_functions=n_functions)
     weights = shares(8)
     whole, parts = block.measure(layer, weights), total([block.measure(*part) for part in halves(layer, weights)])
     for name, value in whole.items():

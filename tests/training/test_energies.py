@@ -43,10 +43,14 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize(
-    ("name", "optimizer"),
-    [*((name, optimizer) for name in ("H", "He") for optimizer in OPTIMIZERS), ("H2", "spring")],
+    ("name", "optimizer", "complex"),
+    [
+        *((name, optimizer, False) for name in ("H", "He") for optimizer in OPTIMIZERS),
+        ("H2", "spring", False),
+        ("H", "spring", True),
+    ],
 )
-def test_a_short_run_reaches_the_exact_energy_from_above(name, optimizer, tmp_path):
+def test_a_short_run_reaches_the_exact_energy_from_above(name, optimizer, complex, tmp_path):
     molecule, exact, tolerance, steps = SYSTEMS[name]
     sizes = {
         "n_layers": 2,
@@ -54,6 +58,7 @@ def test_a_short_run_reaches_the_exact_energy_from_above(name, optimizer, tmp_pa
         "hidden_two": 8,
         "n_determinants": 2,
         "jastrow": "none" if name == "H" else "cusp",
+        "complex": complex,
     }
     run = VMC(
         FermiNet(molecule, **sizes, seed=2, dtype=torch.float64),

@@ -11,10 +11,9 @@ from qmcnet.training.simulation import Simulation
 LITHIUM = Molecule.atom("Li")  # two electrons up, one down
 
 
-def pretraining(molecule, full=True, batch_size=16, **settings):
-    ansatz = FermiNet(
-        molecule, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=2, full_determinants=full, dtype=torch.float64
-    )
+def pretraining(molecule, full=True, batch_size=16, complex=False, **settings):
+    options = {"full_determinants": full, "complex": complex, "dtype": torch.float64}
+    ansatz = FermiNet(molecule, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=2, **options)
     hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
     simulation = Simulation.start(ansatz, hamiltonian, Metropolis(steps=10), batch_size, 0, torch.device("cpu"))
     mean_field = hartree_fock(molecule, "sto-3g", "uhf").orbitals
@@ -43,6 +42,13 @@ def test_error_of_full_determinants_fits_the_other_spin_to_zero():
     assert orbital_error([up, down], targets).item() == pytest.approx(expected)
 
 
+def test_complex_orbitals_are_fitted_in_modulus():
+    up = torch.complex(tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), tensor([[[[0.0, 0.5], [0.0, 0.0]]]]))
+    error = orbital_error([up], [tensor([[[1.0, 2.0], [3.0, 1.0]]])])
+    assert error.dtype == torch.float64
+    assert error.item() == pytest.approx((0.25 + 9) / 4)
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_exact_orbitals_have_no_error(full):
     targets = [torch.randn(5, 2, 2, dtype=torch.float64), torch.randn(5, 1, 1, dtype=torch.float64)]
@@ -60,9 +66,10 @@ def test_exact_orbitals_have_no_error(full):
 
 
 @pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("complex", [True, False])
 @pytest.mark.parametrize("molecule", [LITHIUM, Molecule.atom("H"), Molecule.atom("N")], ids=["Li", "H", "N"])
-def test_the_error_falls(molecule, full):
-    stage = pretraining(molecule, full, learning_rate=1e-2, steps=80)
+def test_the_error_falls(molecule, full, complex):
+    stage = pretraining(molecule, full, complex=complex, learning_rate=1e-2, steps=80)
     errors = []
     while not stage.finished():
         errors.append(stage.advance()["mse"].item())

@@ -134,6 +134,8 @@ SETTINGS = {
     "minsr": {"optimizer": lambda ansatz: Spring(ansatz, momentum=0.0), "clipping": Clipping(3.0, "mean", "tanh")},
     "kfac": {"optimizer": lambda ansatz: Kfac(ansatz, inverse_every=2), "averaging": AveragingSettings("exponential")},
     "equal weights": {"averaging": AveragingSettings("equal", start=1)},
+    "complex": {"network": {"complex": True, "jastrow": "cusp"}},
+    "complex, kfac": {"network": {"complex": True}, "optimizer": Kfac},
     "no pretraining": {"pretraining": PretrainingSettings(steps=0)},
     "float32, odd sizes": {
         "network": {

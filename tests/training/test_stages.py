@@ -23,6 +23,15 @@ def test_statistics_of_finite_energies():
     assert values["nonfinite"] == 0
 
 
+def test_statistics_of_complex_energies_are_those_of_their_real_parts():
+    real, turned = energy([1.0, 2.0, 6.0]), energy([1.0, 2.0, 6.0])
+    turned = LocalEnergy(turned.kinetic + 1j * torch.tensor([3.0, -1.0, 2.0]), *list(vars(turned).values())[1:])
+    assert turned.total.is_complex()
+    for name, value in summarize(turned).items():
+        assert not value.is_complex(), name
+        assert torch.equal(value, summarize(real)[name]), name
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_bad_walkers_are_counted_and_left_out(bad):
     good, mixed = summarize(energy([1.0, 2.0, 6.0])), summarize(energy([1.0, bad, 2.0, 6.0, bad]))
