@@ -28,3 +28,10 @@ def test_points_are_drawn_from_the_density():
     assert error.max() < 0.1
     exact = torch.eye(orbitals.shape[1], dtype=torch.float64)
     assert ((products.mean(0) - exact).abs() < 4.5 * error).all()
+
+
+def test_points_reach_as_far_as_an_excited_electron():
+    r = torch.linspace(1.0, 40.0, 50, dtype=torch.float64)
+    density = Cloud(Molecule.atom("H")).density(torch.nn.functional.pad(r[:, None], (0, 2)))
+    excited = torch.exp(-r) / (8 * torch.pi)  # the slowest factor of the density of n = 2
+    assert (excited / density < 3).all()

@@ -73,8 +73,8 @@ def test_distances_are_measured_from_each_nucleus(states):
     radial = Radial(molecule, n_bins=40, largest=8.0)
     positions = draw_1s(10_000, 4, 1.0)
     local = local_values(radial, product(1.0), positions, states)
-    assert radial.components[0] == "Li1 0.1"
-    assert radial.components[-1] == "H2 7.9"
+    assert radial.components[:2] == ("Li1 0.1", "Li1 0.3")
+    assert radial.components[39:41] == ("Li1 7.9", "H2 0.1")
     first, second = local.unflatten(-1, (2, 40)).unbind(1)
     torch.testing.assert_close(first, radial.bins.density(positions.norm(dim=-1)))
     away = positions - torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64)
