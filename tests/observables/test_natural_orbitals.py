@@ -75,3 +75,14 @@ def test_two_determinants_share_two_electrons_among_two_orbitals(determinants, s
     assert error.max() < 0.03
     expected = torch.stack([weights, weights, 2 * weights])
     assert ((mean - expected).abs() < 4 * error).all()
+
+
+def test_complex_matrices_have_the_occupations_of_their_hermitian_part():
+    generator = torch.Generator().manual_seed(0)
+    occupations = torch.tensor([[0.9, 0.3, 0.0], [1.0, 0.5, 0.2]], dtype=torch.float64)
+    vectors = torch.linalg.qr(torch.randn(2, 3, 3, generator=generator, dtype=torch.complex128))[0]
+    matrices = vectors @ torch.diag_embed(occupations).to(vectors) @ vectors.mH
+    noise = torch.randn(2, 3, 3, generator=generator, dtype=torch.complex128)
+    found = natural_occupations((matrices + noise - noise.mH).flatten().numpy())
+    assert found[:2] == pytest.approx(occupations.numpy(), abs=1e-12)
+    assert found[2].sum() == pytest.approx(occupations.sum().item(), abs=1e-12)
