@@ -29,10 +29,10 @@ def test_the_grid_covers_the_molecule_symmetrically():
 
 def test_an_electron_is_counted_in_the_voxel_around_it():
     grid = DensityGrid((0.0, 1.0, 2.0), (2, 3, 4), 0.5)
-    positions = torch.tensor([[[0.24, 1.6, 2.76], [-0.24, 0.76, 1.76]], [[0.0, 1.0, 2.1], [0.8, 1.0, 2.0]]])
+    positions = torch.tensor([[[0.74, 1.6, 2.76], [-0.24, 0.76, 1.76]], [[0.0, 1.0, 2.1], [0.8, 1.0, 2.0]]])
     weights = torch.tensor([[1.0, 10.0], [2.0, 20.0]], dtype=torch.float64)
     expected = torch.zeros(2, 2, 3, 4, dtype=torch.float64)
-    expected[:, 0, 1, 2] += weights[0]
+    expected[:, 1, 1, 2] += weights[0]
     expected[:, 0, 0, 0] += weights.sum(0)  # the last electron is outside
     assert torch.equal(grid.count(positions, weights), expected)
 
