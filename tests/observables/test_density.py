@@ -86,6 +86,8 @@ def test_a_cube_file_is_read_by_others(tmp_path):
     density = torch.rand(grid.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).pow(40)
     path = tmp_path / "density.cube"
     grid.write_cube(path, molecule, density, "density of LiH")
+    n_x, n_y, n_z = grid.shape
+    assert len(path.read_text().splitlines()) == 6 + 2 + n_x * n_y * -(-n_z // 6)  # each row of z starts a line
     with path.open() as file:
         read = cube.read_cube(file)
     np.testing.assert_allclose(read["data"], density, rtol=1e-5, atol=1e-99)
