@@ -7,7 +7,7 @@ from pyscf import dft, gto
 
 from qmcnet import scf
 from qmcnet.molecule import Molecule
-from qmcnet.scf import gaussian_basis, hartree_fock
+from qmcnet.scf import gaussian_basis, hartree_fock, orthonormal_basis
 
 LITHIUM_HYDRIDE = Molecule.diatomic("Li", "H", 3.015, "bohr")
 HYDROGEN_ION = Molecule.diatomic("H", "H", 2.0, "bohr", charge=1, spin=1)
@@ -56,6 +56,16 @@ def test_orbitals_are_orthonormal(method):
         torch.testing.assert_close(
             coefficients.T @ overlap @ coefficients, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-9
         )
+
+
+@pytest.mark.parametrize(("bond_length", "name", "n_lost"), [(2.0, "cc-pvdz", 0), (0.1, "aug-cc-pvtz", 1)])
+def test_an_orthonormal_basis_drops_what_is_linearly_dependent(bond_length, name, n_lost):
+    molecule = Molecule.diatomic("H", "H", bond_length, "bohr")
+    basis, coefficients = orthonormal_basis(molecule, name)
+    assert coefficients.shape == (basis.n_ao, basis.n_ao - n_lost)
+    overlap = integral(mole(molecule, name), "int1e_ovlp")
+    unit = torch.eye(coefficients.shape[1], dtype=torch.float64)
+    torch.testing.assert_close(coefficients.T @ overlap @ coefficients, unit, rtol=0, atol=1e-7)
 
 
 def test_orbitals_on_a_grid_have_unit_overlap_and_the_kinetic_energy_of_the_integrals():

@@ -46,7 +46,7 @@ class DensityGrid:
         Raises:
             ValueError: for a length that is not positive.
         """
-        if not min(spacing, margin) > 0:
+        if not (spacing > 0 and margin > 0):
             raise ValueError(f"spacing={spacing}, margin={margin}: both must be positive")
         low, high = molecule.nuclei.amin(0) - margin, molecule.nuclei.amax(0) + margin
         counts = torch.ceil((high - low) / spacing)

@@ -94,5 +94,4 @@ def natural_occupations(mean: NDArray[Any]) -> NDArray[np.float64]:
     up, down = mean.reshape(len(SPINS), n, n)
     matrices = np.stack([up, down, up + down])
     hermitian = (matrices + matrices.conj().swapaxes(-1, -2)) / 2
-    occupations: NDArray[np.float64] = np.linalg.eigvalsh(hermitian)[:, ::-1]
-    return occupations
+    return np.flip(np.linalg.eigvalsh(hermitian), -1).copy()

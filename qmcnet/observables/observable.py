@@ -40,7 +40,7 @@ class StateValues:
             The states divided by the factors of the unchanged points, shape (M, S), double precision.
         """
         sign, log_abs_psi = (part.view(len(positions), -1) for part in self.network(positions))
-        return sign.to(self.values.dtype) * torch.exp(log_abs_psi.double() - self.shift.double()[:, None])
+        return sign.to(self.values.dtype) * torch.exp(log_abs_psi - self.shift.double()[:, None])
 
     def times(self, factors: Tensor) -> Tensor:
         """Multiply the states by functions of the positions.
