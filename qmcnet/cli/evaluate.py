@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
 from qmcnet.config import ConfigError, allow_plus, check_arguments, config_directory, load, quote_run
+from qmcnet.observables.registry import check_observables
 from qmcnet.training.evaluation import EvaluationSettings
 from qmcnet.training.result import Result
 from qmcnet.training.vmc import VMC
@@ -39,7 +40,8 @@ def evaluate(cfg: DictConfig) -> Result:
     run = load(directory, placed["device"])
     run.wall_time = placed["wall_time"]
     if observables is not None:
-        run.measure(observables)
+        check_observables(observables)
+        run.observables = sorted(observables)
     return run.evaluate(settings, averaged=averaged)
 
 

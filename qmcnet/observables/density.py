@@ -6,8 +6,11 @@ Letters: M points, B walkers, S states, N electrons.
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qmcnet.elements import atomic_number
@@ -111,21 +114,82 @@ class DensityGrid:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
+class DensityAverage:
+    """Sums of the local matrices of the density of every voxel."""
+
+    def __init__(self, grid: DensityGrid) -> None:
+        """Start without a sample.
+
+        Args:
+            grid: the voxels.
+        """
+        self.grid, self.n_walkers = grid, 0
+        self.sums: Tensor | None = None
+
+    def add(self, positions: Tensor, psi: Tensor, inverse: Tensor) -> None:
+        """Count the electrons of one step; walkers whose states are linearly dependent are left out.
+
+        Args:
+            positions: electron positions at the points of all walkers, shape (B S, N, 3), in bohr.
+            psi: states at these points, shape (B, S, S), rows scaled freely.
+            inverse: what local matrices have on the left, shape (B, S, S).
+        """
+        n_states = psi.shape[-1]
+        weights = state_weights(psi, inverse)  # (B S, S^2)
+        finite = weights.isfinite().all(-1).unflatten(0, (-1, n_states)).all(-1)
+        kept = finite.repeat_interleave(n_states)[:, None]
+        counts = self.grid.count(positions, torch.where(kept, weights, 0))
+        self.sums = counts if self.sums is None else self.sums + counts
+        self.n_walkers += int(finite.sum())
+
+    def write(self, folder: Path, molecule: Molecule, left: NDArray[Any], right: NDArray[Any]) -> None:
+        """Write a cube file for each state, `density.cube` or `density_0.cube` and so on.
+
+        Args:
+            folder: where they go.
+            molecule: the nuclei.
+            left: turns an average of local matrices, from the left, into the basis of the eigenstates, shape (S, S).
+            right: eigenvectors of the energy as columns, shape (S, S).
+        """
+        assert self.sums is not None
+        n_states = len(right)
+        sums = self.sums.cpu().numpy().reshape(n_states, n_states, *self.grid.shape)
+        for state in range(n_states):
+            counts = np.einsum("j,jkxyz,k->xyz", left[state], sums, right[:, state]).real
+            density = self.grid.density(torch.from_numpy(counts), self.n_walkers)
+            name = f"density_{state}.cube" if n_states > 1 else "density.cube"
+            self.grid.write_cube(folder / name, molecule, density, f"{molecule.formula}, state {state}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed evaluation needs."""
+        return {"sums": self.sums, "n_walkers": self.n_walkers}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+            device: where the walkers are.
+        """
+        self.sums = None if state["sums"] is None else state["sums"].to(device)
+        self.n_walkers = state["n_walkers"]
+
+
 def _row(integer: int, *numbers: float) -> str:
     return f"{integer:5d}" + "".join(f"{number:12.6f}" for number in numbers)
 
 
-def state_weights(psi: Tensor) -> Tensor:
+def state_weights(psi: Tensor, inverse: Tensor) -> Tensor:
     """Weights with which the points of a walker count for the local matrix of a function of one point.
 
     The local matrix Psi^-1 (o Psi) is the sum over points i of o(x^i) (Psi^-1)_ji Psi_ik.
 
     Args:
         psi: states k at points x^i, shape (B, S, S), rows scaled freely.
+        inverse: what local matrices have on the left, Psi^-1 of natural excited states, shape (B, S, S).
 
     Returns:
-        The weights of (j, k), which add up to the identity over the points of a walker, shape (B S, S^2).
+        The weights of (j, k), which add up to the local matrix of the identity, shape (B S, S^2).
     """
-    inverse = torch.linalg.inv_ex(psi)[0]
     weights = inverse.mT[..., None] * psi[:, :, None]  # (B, i, j, k)
     return weights.flatten(0, 1).flatten(-2)

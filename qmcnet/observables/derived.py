@@ -14,17 +14,19 @@ TOLERANCE = 0.1
 """Distance of <S^2> from s (s + 1) that is put down to an approximate wavefunction, besides three standard errors."""
 
 
-def multiplicity(s_squared: float, error: float) -> str:
+def multiplicity(s_squared: float, error: float, n_electrons: int) -> str:
     """Name the spin of a state.
 
     Args:
         s_squared: expectation value of S^2.
         error: its standard error; NaN if unknown.
+        n_electrons: number of electrons, half-integer spins of an odd number of which have even multiplicities.
 
     Returns:
         'singlet', 'doublet' and so on, a number for more than nine, or 'mixed' where S^2 is none of s (s + 1).
     """
-    twice = round(math.sqrt(max(0.0, 4 * s_squared + 1)) - 1)
+    odd = n_electrons % 2
+    twice = 2 * round((math.sqrt(1 + 4 * max(0.0, s_squared)) - 1 - odd) / 2) + odd
     allowed = TOLERANCE + (3 * error if math.isfinite(error) else 0.0)
     if abs(s_squared - twice * (twice + 2) / 4) > allowed:
         return "mixed"

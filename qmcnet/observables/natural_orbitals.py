@@ -68,6 +68,23 @@ class NaturalOrbitals(nn.Module):
         matrices = torch.stack(sums, 1)[:, :, :, None] * weighted[:, None, None, :, None]  # (M, 2, n, n, S)
         return matrices.flatten(1, 3)
 
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Names of the figures that `report` makes."""
+        return tuple(f"{spin} {i}" for spin in (*SPINS, "both") for i in range(self.coefficients.shape[1]))
+
+    @staticmethod
+    def report(mean: NDArray[Any]) -> NDArray[np.float64]:
+        """Turn expectation values into what is reported: occupations.
+
+        Args:
+            mean: expectation values of the components, shape (2 n^2,).
+
+        Returns:
+            Natural occupations, shape (3 n,).
+        """
+        return natural_occupations(mean).flatten()
+
     def orbitals(self, points: Tensor) -> Tensor:
         """Evaluate the orthonormal orbitals.
 

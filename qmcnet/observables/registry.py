@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from qmcnet.molecule import Molecule
+from qmcnet.observables.density import DensityGrid
 from qmcnet.observables.dipole import Dipole
 from qmcnet.observables.natural_orbitals import NaturalOrbitals
 from qmcnet.observables.observable import Observable
@@ -22,22 +23,49 @@ SPECTRUM = ("dipole", "spin")
 """What a spectrum needs."""
 
 
+DENSITY = "density"
+"""Name of the electron density, which is no operator with components but a grid that counts electrons."""
+
+
+def check_observables(names: Iterable[str]) -> None:
+    """Refuse an observable that is unknown.
+
+    Args:
+        names: names of observables.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    known = sorted({*OBSERVABLES, DENSITY})
+    for name in names:
+        if name not in known:
+            raise ValueError(f"observables={name!r} must be among {', '.join(known)}")
+
+
 def make_observables(names: Iterable[str], molecule: Molecule, device: torch.device) -> list[Observable]:
     """Make observables for a molecule.
 
     Args:
-        names: names, in any order.
+        names: names, in any order; the density is left out.
         molecule: the system.
         device: where the walkers are.
 
     Returns:
         The observables in the order of their names.
-
-    Raises:
-        ValueError: for an unknown name.
     """
-    for name in names:
-        if name not in OBSERVABLES:
-            raise ValueError(f"observables={name!r} must be among {', '.join(OBSERVABLES)}")
-    modules: list[Any] = [OBSERVABLES[name](molecule) for name in sorted(names)]
+    check_observables(names)
+    modules: list[Any] = [OBSERVABLES[name](molecule) for name in sorted(names) if name != DENSITY]
     return [module.to(device) for module in modules]
+
+
+def make_grid(names: Iterable[str], molecule: Molecule) -> DensityGrid | None:
+    """Make the grid of the electron density, where it is asked for.
+
+    Args:
+        names: names of observables.
+        molecule: the system.
+
+    Returns:
+        The grid, or None.
+    """
+    return DensityGrid.around(molecule) if DENSITY in names else None

@@ -4,15 +4,18 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from qmcnet.observables.averages import Averages
+from qmcnet.observables.density import DensityAverage, DensityGrid
 from qmcnet.observables.observable import Observable
+from qmcnet.observables.spectrum import eigenstates, without_overlap
 from qmcnet.observables.statistics import Estimate, estimate
-from qmcnet.training.measurement import local_matrices, state_values
+from qmcnet.training.measurement import local_matrices, points_and_states, state_values
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.spectrum import Spectrum, spectrum
 from qmcnet.training.stages import Row, summarize
@@ -87,7 +90,11 @@ class Evaluation:
     check_every = 50
 
     def __init__(
-        self, simulation: Simulation, settings: EvaluationSettings, observables: Sequence[Observable] = ()
+        self,
+        simulation: Simulation,
+        settings: EvaluationSettings,
+        observables: Sequence[Observable] = (),
+        grid: DensityGrid | None = None,
     ) -> None:
         """Prepare the first sweep.
 
@@ -95,12 +102,14 @@ class Evaluation:
             simulation: trained wavefunction and its walkers.
             settings: how long to evaluate.
             observables: what to measure besides the energy.
+            grid: where to count electrons.
         """
         self.simulation, self.settings = simulation, settings
         self.step = -settings.burn_in
         self.series: list[torch.Tensor] = []
         self.observables, self.averages = observables, Averages()
         self.points: list[torch.Tensor] = []
+        self.density = None if grid is None else DensityAverage(grid)
         self.error_reached = False
 
     def finished(self) -> bool:
@@ -123,6 +132,8 @@ class Evaluation:
             self.averages.add(local_matrices(run, energy, self.observables))
             if energy.matrix is not None and self.step % self.check_every == 0:
                 self.points.append(state_values(run).values)
+            if self.density is not None:
+                self.density.add(*points_and_states(run))
             self.error_reached = self._error_reached()
         return {**summarize(energy), **sampling}
 
@@ -174,13 +185,27 @@ class Evaluation:
             Figures with error bars.
         """
         points = torch.cat(self.points).cpu().numpy() if self.points else None
-        return spectrum(self.averages, self.observables, discarded / max(self.step, 1), points)
+        n_electrons = self.simulation.molecule.n_electrons
+        return spectrum(self.averages, self.observables, n_electrons, discarded / max(self.step, 1), points)
+
+    def write_cubes(self, folder: Path) -> None:
+        """Write the electron density of each state, where it was measured.
+
+        Args:
+            folder: where the cube files go.
+        """
+        if self.density is not None and self.density.n_walkers:
+            means = self.averages.means()
+            vectors = eigenstates(without_overlap(means)["energy"][0])[1]
+            identity = means["overlap"][0] if "overlap" in means else np.eye(len(vectors))
+            self.density.write(folder, self.simulation.molecule, np.linalg.inv(identity @ vectors), vectors)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step and the recorded energies."""
         series = torch.stack(self.series) if self.series else torch.empty(0)
         state = {"step": self.step, "series": series, "averages": self.averages.state_dict()}
-        return state | {"points": list(self.points)}
+        density = {} if self.density is None else self.density.state_dict()
+        return state | {"points": list(self.points), "density": density}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -189,7 +214,8 @@ class Evaluation:
             state: what `state_dict` returned.
         """
         bins = state["averages"]["bins"]
-        if bins and not {observable.name for observable in self.observables} <= set(bins[0]):
+        wanted = {observable.name for observable in self.observables}
+        if bins and (not wanted <= set(bins[0]) or (self.density is not None and not state["density"])):
             logger.warning("these observables were not measured before: the evaluation starts again")
             return
         self.step = state["step"]
@@ -197,5 +223,7 @@ class Evaluation:
         self.series = list(state["series"].to(device).unbind(0))
         self.averages.load_state_dict(state["averages"], device)
         self.points = [values.to(device) for values in state["points"]]
+        if self.density is not None:
+            self.density.load_state_dict(state["density"], device)
         # The target may be another one than when the state was saved.
         self.error_reached = self.step > 0 and self._error_reached()

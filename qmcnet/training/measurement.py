@@ -3,7 +3,7 @@
 Letters: B walkers, S states, N electrons, C components of an observable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -76,12 +76,12 @@ def observed(run: Simulation, observables: Sequence[Observable]) -> Mapping[str,
     states = state_values(run)
     n_states = states.values.shape[-1]
     psi = states.values.unflatten(0, (-1, n_states))[:, None]  # (B, 1, S, S)
-    # A single state is not wrapped: both kinds of ensemble divide by its value.
-    local_matrix = getattr(run.ansatz, "local_matrix", ProductStates.local_matrix)
+    local_matrix = local_matrix_of(run)
     operated = {observable.name: observable(states).unflatten(0, (-1, n_states)) for observable in observables}
     return {name: local_matrix(psi, values.movedim(-2, 1)) for name, values in operated.items()}  # (B, C, S, S)
 
 
+@torch.no_grad()
 def state_values(run: Simulation) -> StateValues:
     """Evaluate all states at the positions of all walkers.
 
@@ -97,3 +97,32 @@ def state_values(run: Simulation) -> StateValues:
     values, shift = scaled_exp(sign, log_abs_psi)
     precise = values.to(torch.promote_types(values.dtype, torch.float64))
     return StateValues(network, points, precise, shift, run.generator)
+
+
+def points_and_states(run: Simulation) -> tuple[Tensor, Tensor, Tensor]:
+    """Evaluate what a function of the positions of one copy of the molecule is averaged with.
+
+    Args:
+        run: wavefunction and walkers.
+
+    Returns:
+        Positions (B S, N, 3) in bohr, states at these points (B, S, S), and what local matrices have on the left,
+        (B, S, S).
+    """
+    states = state_values(run)
+    n_states = states.values.shape[-1]
+    psi = states.values.unflatten(0, (-1, n_states))
+    identity = torch.eye(n_states, dtype=psi.dtype, device=psi.device).expand_as(psi)
+    return states.positions, psi, local_matrix_of(run)(psi, identity)
+
+
+def local_matrix_of(run: Simulation) -> Callable[[Tensor, Tensor], Tensor]:
+    """Tell how local matrices of a simulation are made; a single state is not wrapped and divides by its value.
+
+    Args:
+        run: wavefunction and walkers.
+
+    Returns:
+        Maps states and an operator applied to them, each (..., S, S), to the local matrix (..., S, S).
+    """
+    return getattr(run.ansatz, "local_matrix", ProductStates.local_matrix)

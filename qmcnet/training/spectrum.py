@@ -6,6 +6,7 @@ Letters: S states, C components of an observable.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,18 @@ class Spectrum:
 
 
 def spectrum(
-    averages: Averages, observables: Sequence[Observable], discarded: float, points: NDArray[Any] | None = None
+    averages: Averages,
+    observables: Sequence[Observable],
+    n_electrons: int,
+    discarded: float,
+    points: NDArray[Any] | None = None,
 ) -> Spectrum:
     """Diagonalise the averages of an evaluation.
 
     Args:
         averages: of the local matrices of the energy, the kinetic energy and the observables.
         observables: what was measured besides the energy.
+        n_electrons: number of electrons of the molecule.
         discarded: share of the evaluation to leave out at the start.
         points: values of several states at points sampled, for their overlaps, (M, S), rows scaled freely.
 
@@ -62,9 +68,9 @@ def spectrum(
     if not averages.n_samples:
         return Spectrum([], [], None)
     sums = averages.sums(discarded)
-    values, errors = jackknife(figures, sums)
+    values, errors = jackknife(partial(figures, observables=observables), sums)
     n_states = len(values["energy"])
-    states = [_state(values, errors, observables, index) for index in range(n_states)]
+    states = [_state(values, errors, observables, n_electrons, index) for index in range(n_states)]
     means = averages.means(discarded)
     matrix = without_overlap(means)["energy"][0]
     warnings = warnings_of(values["energy"], errors["gap"], matrix)
@@ -81,19 +87,23 @@ def _overlaps(means: Means, matrix: NDArray[Any], points: NDArray[Any] | None) -
     return overlap_of_states(points, eigenstates(matrix)[1]).tolist()
 
 
-def figures(means: Means) -> Means:
+def figures(means: Means, observables: Sequence[Observable] = ()) -> Means:
     """Make figures of each state out of averaged local matrices.
 
     Args:
         means: averages by name, each (C, S, S), with `energy` and `kinetic` in hartree among them.
+        observables: those among them that report something else than expectation values.
 
     Returns:
-        Energies, (S,), gaps between neighbours, (S - 1,), expectation values of every observable, (S, C), and with
-        dipoles the oscillator strengths of transitions from the lowest state, (S,).
+        Energies, (S,), gaps between neighbours, (S - 1,), figures of every observable, (S, C), and with dipoles the
+        oscillator strengths of transitions from the lowest state, (S,).
     """
     basis = in_eigenstates(means)
     energy = basis.pop("energy")
     found = {name: _diagonal(matrices) for name, matrices in basis.items()}
+    for observable in observables:
+        if hasattr(observable, "report"):
+            found[observable.name] = np.stack([observable.report(mean) for mean in found[observable.name]])
     kinetic = found.pop("kinetic")[:, 0]
     potential = energy - kinetic
     found |= {"energy": energy, "excitation": energy - energy[0], "gap": np.diff(energy)}
@@ -110,17 +120,19 @@ def _diagonal(matrices: NDArray[Any]) -> NDArray[np.float64]:
 SCALARS = ("energy", "excitation", "kinetic", "potential", "virial_ratio", "oscillator_strength")
 
 
-def _state(values: Means, errors: Means, observables: Sequence[Observable], index: int) -> State:
+def _state(values: Means, errors: Means, observables: Sequence[Observable], n_electrons: int, index: int) -> State:
     def figure(name: str, *place: int) -> Figure:
         return {"value": float(values[name][place]), "error": _known(errors[name][place])}
 
     state: State = {name: figure(name, index) for name in SCALARS if name in values}
     state |= excitation_units(state["excitation"])
     for observable in observables:
-        parts = {part: figure(observable.name, index, i) for i, part in enumerate(observable.components)}
+        names = getattr(observable, "reported", observable.components)
+        parts = {part: figure(observable.name, index, i) for i, part in enumerate(names)}
         state[observable.name] = parts
     if "spin" in values:
-        state["multiplicity"] = multiplicity(*(float(found["spin"][index, 0]) for found in (values, errors)))
+        s_squared, error = (float(found["spin"][index, 0]) for found in (values, errors))
+        state["multiplicity"] = multiplicity(s_squared, error, n_electrons)
     return state
 
 

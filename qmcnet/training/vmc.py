@@ -10,7 +10,7 @@ from torch import nn
 
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.molecule import Molecule
-from qmcnet.observables.registry import SPECTRUM, make_observables
+from qmcnet.observables.registry import SPECTRUM, check_observables, make_grid, make_observables
 from qmcnet.optimizers import Clipping, Schedule, Spring
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis
@@ -108,15 +108,10 @@ class VMC:
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining, burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
-        self.resume, self.overwrite = resume, overwrite
-        self.measure(observables)
+        self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
+        check_observables(observables)
         self.simulation = Simulation.start(total, hamiltonian, self.sampler, batch_size, seed, self.device)
         self.compile = self.simulation.compile = compile
-
-    def measure(self, observables: Sequence[str]) -> None:
-        """Choose what is measured besides the energy, by name; an unknown one is refused."""
-        self.observables = sorted(observables)
-        make_observables(self.observables, self.molecule, self.device)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -264,7 +259,8 @@ class VMC:
 
     def _make_evaluation(self, settings: EvaluationSettings) -> Evaluation:
         names = self.observables if self.simulation.ansatz is self.ansatz else {*SPECTRUM, *self.observables}
-        return Evaluation(self.simulation, settings, make_observables(names, self.molecule, self.device))
+        observables = make_observables(names, self.molecule, self.device)
+        return Evaluation(self.simulation, settings, observables, make_grid(names, self.molecule))
 
     def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
         found = driver.checkpoints.load_newest()
@@ -296,5 +292,6 @@ class VMC:
         config = self.config
         result = make_result(stage, self.molecule, driver.trained, driver.wall_seconds, origin(self.molecule, config))
         result.store(folder)
+        stage.write_cubes(folder)
         write_hparams(folder, identity(config), {"energy": result.energy, "standard_error": result.standard_error})
         return result

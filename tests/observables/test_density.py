@@ -69,7 +69,7 @@ def test_weights_give_the_local_matrices_of_the_counts(dtype):
     psi = torch.randn(4, 3, 3, generator=generator, dtype=dtype)
     positions = torch.randn(12, 2, 3, generator=generator, dtype=torch.float64)
     grid = DensityGrid((-1.0, -1.0, -1.0), (3, 3, 3), 1.0)
-    weights = state_weights(psi)
+    weights = state_weights(psi, torch.linalg.inv(psi))
     identity = weights.unflatten(0, (4, 3)).sum(1).unflatten(-1, (3, 3))
     torch.testing.assert_close(identity, torch.eye(3, dtype=dtype).expand(4, 3, 3))
     each = torch.stack([grid.count(point[None], torch.ones(1, 1).double())[0] for point in positions])
