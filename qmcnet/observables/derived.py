@@ -24,7 +24,7 @@ def multiplicity(s_squared: float, error: float) -> str:
     Returns:
         'singlet', 'doublet' and so on, a number for more than nine, or 'mixed' where S^2 is none of s (s + 1).
     """
-    twice = round(math.sqrt(max(0.0, 4 * s_squared + 1)) - 1)
+    twice = round(math.sqrt(1 + 4 * max(0.0, s_squared)) - 1)
     allowed = TOLERANCE + (3 * error if math.isfinite(error) else 0.0)
     if abs(s_squared - twice * (twice + 2) / 4) > allowed:
         return "mixed"
