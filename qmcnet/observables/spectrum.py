@@ -52,6 +52,20 @@ def in_eigenstates(means: Means) -> Means:
     return {"energy": energies, **others}
 
 
+def resolved(energies: NDArray[Any], gap_errors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which neighbours are apart by more than their error.
+
+    Args:
+        energies: ascending, (S,), in hartree.
+        gap_errors: standard errors of the gaps between neighbours, (S - 1,), in hartree.
+
+    Returns:
+        Shape (S - 1,), false where an error is unknown.
+    """
+    apart: NDArray[np.bool_] = np.diff(energies) > DEGENERATE * gap_errors
+    return apart
+
+
 def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArray[Any]) -> list[str]:
     """Say what makes a spectrum hard to read.
 
@@ -63,12 +77,12 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     Returns:
         Sentences, none for a plain spectrum.
     """
-    gaps = np.diff(energies)
+    gaps, apart = np.diff(energies), resolved(energies, gap_errors)
     found = [
         f"states {i} and {i + 1} are degenerate within error: {1e3 * gap:.2f} +- {1e3 * error:.2f} mHa apart; "
         "only averages over both mean something"
         for i, (gap, error) in enumerate(zip(gaps, gap_errors, strict=True))
-        if not gap > DEGENERATE * error
+        if not apart[i]
     ]
     values = np.linalg.eigvals(matrix)
     if np.abs(values.imag).max() > COMPLEX * np.abs(values).max():
@@ -76,13 +90,15 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     return found
 
 
-def swapped(halves: tuple[Means, Means] | None) -> list[str]:
+def swapped(halves: tuple[Means, Means] | None, apart: NDArray[np.bool_]) -> list[str]:
     """Tell whether states changed places between the halves of an evaluation.
 
-    The network is the same in both halves, so the eigenvectors should be too, but for signs and noise.
+    The network is the same in both halves, so the eigenvectors should be too, but for signs and noise. Noise mixes
+    states that are degenerate within error at will.
 
     Args:
         halves: averages over the first and the second half, with the energy as `energy`; None if there are none.
+        apart: which neighbours are not degenerate within error, (S - 1,).
 
     Returns:
         One sentence, or none.
@@ -93,7 +109,8 @@ def swapped(halves: tuple[Means, Means] | None) -> list[str]:
     shares = np.linalg.inv(first) @ second
     # Each column of this product sums to one, whatever the norms of the eigenvectors.
     partner = np.abs(shares * np.linalg.inv(shares).T).argmax(0)
-    if (partner == np.arange(len(partner))).all():
+    level = np.concatenate([[0], np.cumsum(apart)])  # states that are degenerate share a level
+    if (level[partner] == level).all():
         return []
     order = ", ".join(map(str, partner))
     return [f"states changed places during the evaluation: those of its second half were {order} in its first"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qmcnet.observables.averages import Averages, Means, jackknife
 from qmcnet.observables.derived import multiplicity, oscillator_strengths
 from qmcnet.observables.observable import Observable
-from qmcnet.observables.spectrum import in_eigenstates, swapped, warnings_of
+from qmcnet.observables.spectrum import in_eigenstates, resolved, swapped, warnings_of
 from qmcnet.units import EV_PER_HARTREE, WAVENUMBERS_PER_HARTREE
 
 Figure = dict[str, float | None]
@@ -54,7 +54,8 @@ def spectrum(averages: Averages, observables: Sequence[Observable], discarded: f
     states = [_state(values, errors, observables, index) for index in range(n_states)]
     matrix = (sums["energy"].sum(0) / sums["count"].sum())[0]
     warnings = warnings_of(values["energy"], errors["gap"], matrix)
-    return Spectrum(states, warnings + swapped(averages.halves(discarded)))
+    apart = resolved(values["energy"], errors["gap"])
+    return Spectrum(states, warnings + swapped(averages.halves(discarded), apart))
 
 
 def figures(means: Means) -> Means:

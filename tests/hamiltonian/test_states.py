@@ -212,7 +212,9 @@ def test_points_that_coincide_are_reported_for_that_walker_alone(backend):
 def test_matrices_of_a_network_in_single_precision_are_in_double(backend):
     positions = draw(HYDROGEN, S)
     hamiltonian = StatesHamiltonian(HYDROGEN, backend)
-    single = hamiltonian.local_energy(NaturalStates(network(FermiNet, HYDROGEN, dtype=torch.float32)), positions.float())
+    single = hamiltonian.local_energy(
+        NaturalStates(network(FermiNet, HYDROGEN, dtype=torch.float32)), positions.float()
+    )
     double = hamiltonian.local_energy(NaturalStates(network(FermiNet, HYDROGEN)), positions)
     assert {single.matrix.dtype, single.kinetic_matrix.dtype, single.total.dtype} == {DOUBLE}
     torch.testing.assert_close(single.matrix, double.matrix, rtol=1e-2, atol=1e-2)

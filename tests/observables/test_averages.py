@@ -1,5 +1,6 @@
 """Averages of local matrices by group and by time, and the errors they give, against known ones."""
 
+import itertools
 import math
 
 import numpy as np
@@ -112,7 +113,7 @@ def test_the_start_can_be_discarded(count, discarded, left_out):
 def test_halves_are_averages_over_the_first_and_the_second_half(discarded, bounds):
     series = steps(16, 4)
     first, second = averaged(series).halves(discarded)
-    for half, (start, stop) in zip((first, second), zip(bounds, bounds[1:], strict=False), strict=True):
+    for half, (start, stop) in zip((first, second), itertools.pairwise(bounds), strict=True):
         assert set(half) == {"energy", "dipole"}
         expected = total(series[start:stop], "dipole") / (4 * (stop - start))
         np.testing.assert_allclose(half["dipole"], expected, rtol=1e-10, atol=1e-10)

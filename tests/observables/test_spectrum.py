@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from qmcnet.observables.spectrum import eigenstates, in_eigenstates, swapped, warnings_of
+from qmcnet.observables.spectrum import eigenstates, in_eigenstates, resolved, swapped, warnings_of
 
 ENERGIES = np.array([-2.9, -2.1, -2.0, -1.5])
 S = len(ENERGIES)
+APART = np.ones(S - 1, dtype=bool)
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def halves(rng, order, norms=(1.0,) * S, noise=0.0):
 @pytest.mark.parametrize("order", [(1, 0, 2, 3), (0, 1, 3, 2), (1, 2, 0, 3), (3, 2, 1, 0)])
 def test_states_that_change_places_are_found(order, norms, rng):
     first, second = halves(rng, order, norms)
-    (sentence,) = swapped((first, second))
+    (sentence,) = swapped((first, second), APART)
     # The state of lowest energy in the second half is where the lowest energy went, and so on.
     expected = ", ".join(str(order.index(i)) for i in range(S))
     assert f"those of its second half were {expected} in its first" in sentence
@@ -94,8 +95,27 @@ def test_states_that_change_places_are_found(order, norms, rng):
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_is_no_change_of_places(norms, seed):
     rng = np.random.default_rng(seed)
-    assert swapped(halves(rng, range(S), norms, noise=0.01)) == []
+    assert swapped(halves(rng, range(S), norms, noise=0.01), APART) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_mixes_degenerate_states_without_a_word(seed):
+    rng = np.random.default_rng(seed)
+    level = np.diag([-2.9, -2.0, -2.0, -1.5])
+    matrices = [in_frame(level + 1e-6 * rng.normal(size=(S, S)), np.eye(S)) for _ in range(2)]
+    halves = tuple({"energy": matrix[None]} for matrix in matrices)
+    assert swapped(halves, np.array([True, False, True])) == []
+
+
+def test_a_state_that_leaves_its_level_is_told_though_others_are_degenerate(rng):
+    assert swapped(halves(rng, (0, 2, 1, 3)), np.array([True, False, True])) == []
+    assert len(swapped(halves(rng, (2, 1, 0, 3)), np.array([True, False, True]))) == 1
+
+
+def test_states_are_apart_by_two_errors():
+    assert resolved(ENERGIES, np.array([0.399, 0.049, np.nan])).tolist() == [True, True, False]
+    assert resolved(ENERGIES, np.array([0.401, 0.051, 0.0])).tolist() == [False, False, True]
 
 
 def test_without_halves_there_is_nothing_to_say():
-    assert swapped(None) == []
+    assert swapped(None, APART) == []
