@@ -104,7 +104,7 @@ class Averages:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed evaluation needs."""
-        return {"bins": self.bins, "steps_per_bin": self.steps_per_bin, "steps_in_last": self.steps_in_last}
+        return {"bins": list(self.bins), "steps_per_bin": self.steps_per_bin, "steps_in_last": self.steps_in_last}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Continue from a saved state.

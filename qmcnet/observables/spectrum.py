@@ -69,6 +69,20 @@ def without_overlap(means: Means) -> Means:
     return {name: np.linalg.solve(means["overlap"], means[name]) for name in others}
 
 
+def resolved(energies: NDArray[Any], gap_errors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which neighbours are apart by more than their error.
+
+    Args:
+        energies: ascending, (S,), in hartree.
+        gap_errors: standard errors of the gaps between neighbours, (S - 1,), in hartree.
+
+    Returns:
+        Shape (S - 1,), false where an error is unknown.
+    """
+    apart: NDArray[np.bool_] = np.diff(energies) > DEGENERATE * gap_errors
+    return apart
+
+
 def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArray[Any]) -> list[str]:
     """Say what makes a spectrum hard to read.
 
@@ -80,11 +94,12 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     Returns:
         Sentences, none for a plain spectrum.
     """
+    gaps, apart = np.diff(energies), resolved(energies, gap_errors)
     found = [
         f"states {i} and {i + 1} are degenerate within error: {1e3 * gap:.2f} +- {1e3 * error:.2f} mHa apart; "
         "only averages over both mean something"
-        for i, (gap, error) in enumerate(zip(np.diff(energies), gap_errors, strict=True))
-        if not gap > DEGENERATE * error
+        for i, (gap, error) in enumerate(zip(gaps, gap_errors, strict=True))
+        if not apart[i]
     ]
     values = np.linalg.eigvals(matrix)
     if np.abs(values.imag).max() > COMPLEX * np.abs(values).max():
@@ -92,16 +107,15 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     return found
 
 
-def swapped(halves: tuple[Means, Means] | None, energies: NDArray[Any], gap_errors: NDArray[Any]) -> list[str]:
+def swapped(halves: tuple[Means, Means] | None, apart: NDArray[np.bool_]) -> list[str]:
     """Tell whether states changed places between the halves of an evaluation.
 
-    The network is the same in both halves, so the eigenvectors should be too, but for signs and noise. States that are
-    degenerate within error may mix as they like.
+    The network is the same in both halves, so the eigenvectors should be too, but for signs and noise. Noise mixes
+    states that are degenerate within error at will.
 
     Args:
         halves: averages over the first and the second half, with the energy as `energy`; None if there are none.
-        energies: ascending, (S,), in hartree.
-        gap_errors: standard errors of the gaps between neighbours, (S - 1,), in hartree.
+        apart: which neighbours are not degenerate within error, (S - 1,).
 
     Returns:
         One sentence, or none.
@@ -112,7 +126,7 @@ def swapped(halves: tuple[Means, Means] | None, energies: NDArray[Any], gap_erro
     shares = np.linalg.inv(first) @ second
     # Each column of this product sums to one, whatever the norms of the eigenvectors.
     partner = np.abs(shares * np.linalg.inv(shares).T).argmax(0)
-    level = np.concatenate([[0], np.cumsum(np.diff(energies) > DEGENERATE * gap_errors)])
+    level = np.concatenate([[0], np.cumsum(apart)])  # states that are degenerate share a level
     if (level[partner] == level).all():
         return []
     order = ", ".join(map(str, partner))

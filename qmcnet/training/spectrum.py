@@ -20,6 +20,7 @@ from qmcnet.observables.spectrum import (
     eigenstates,
     in_eigenstates,
     overlap_of_states,
+    resolved,
     swapped,
     warnings_of,
     without_overlap,
@@ -74,7 +75,7 @@ def spectrum(
     means = averages.means(discarded)
     matrix = without_overlap(means)["energy"][0]
     warnings = warnings_of(values["energy"], errors["gap"], matrix)
-    warnings += swapped(averages.halves(discarded), values["energy"], errors["gap"])
+    warnings += swapped(averages.halves(discarded), resolved(values["energy"], errors["gap"]))
     return Spectrum(states, warnings, _overlaps(means, matrix, points))
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from qmcnet.laplacian import determinant, signed_log_sum, track
+from qmcnet.laplacian import determinant, scaled_exp, signed_log_sum, track
 from qmcnet.laplacian.determinant import factorized
 
 DOUBLE = torch.float64
@@ -132,3 +132,40 @@ def test_groups_of_matrices_do_not_matter(cached, monkeypatch):
     torch.testing.assert_close(traces, product.diagonal(dim1=-2, dim2=-1).sum(-1))
     expected = (product[:, :-1] @ product[:, :-1]).diagonal(dim1=-2, dim2=-1).sum((-2, -1))
     torch.testing.assert_close(squares, expected)
+
+
+def signed_logs(shape=(6, 3)):
+    generator = torch.Generator().manual_seed(8)
+    return (torch.randn(shape, dtype=DOUBLE, generator=generator) for _ in range(2))
+
+
+@pytest.mark.parametrize("shift", [-1e4, 0.0, 1e4])
+def test_exponentials_are_divided_by_the_largest(shift):
+    logs, signs = signed_logs()
+    signs = signs.sign()
+    values, found = scaled_exp(signs, logs + shift)
+    assert values.shape == (6, 3)
+    assert found.shape == (6,)
+    torch.testing.assert_close(found, logs.amax(-1) + shift, rtol=1e-14, atol=0)
+    assert values.abs().amax(-1).tolist() == [1.0] * 6
+    torch.testing.assert_close(values * (found - shift).exp()[:, None], signs * logs.exp(), rtol=1e-11, atol=1e-11)
+
+
+def test_an_exponential_too_small_for_its_row_is_zero():
+    values, shift = scaled_exp(torch.tensor([[1.0, -1.0]], dtype=DOUBLE), torch.tensor([[900.0, -900.0]], dtype=DOUBLE))
+    assert values.tolist() == [[1.0, 0.0]]
+    assert shift.tolist() == [900.0]
+
+
+def test_scaled_exponentials_have_their_gradients_and_the_shift_has_none():
+    logs, signs = signed_logs()
+    logs.requires_grad_()
+    values, shift = scaled_exp(signs.sign(), logs)
+    assert not shift.requires_grad
+    (gradient,) = torch.autograd.grad(values.sum(), logs)
+    torch.testing.assert_close(gradient, values.detach())
+
+
+def test_scaled_exponentials_have_their_derivatives(positions, assert_tracked):
+    signs = torch.tensor([1.0, -1.0], dtype=DOUBLE)
+    assert_tracked(lambda x: scaled_exp(signs, torch.linalg.slogdet(orbitals(x))[1])[0], positions)

@@ -44,3 +44,36 @@ def test_when_all_are_lost_the_mean_is_not_finite():
     row = summarize(energy([math.nan, math.inf]))
     assert not math.isfinite(row["energy"])
     assert int(row["nonfinite"]) == 2
+
+
+def states(matrices):
+    kinetic = torch.arange(len(matrices), dtype=torch.float64)
+    rest = matrices.diagonal(dim1=1, dim2=2).sum(-1) - kinetic
+    return LocalEnergy(kinetic, rest, torch.zeros_like(kinetic), 0.0, matrices, matrices)
+
+
+@pytest.fixture
+def matrices():
+    return torch.randn(6, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_one_state_has_no_matrix():
+    assert "state" not in summarize(energy([1.0, 2.0]))
+
+
+def test_several_states_have_a_mean_matrix(matrices):
+    row = summarize(states(matrices))
+    torch.testing.assert_close(row["state"], matrices.mean(0))
+    assert float(row["state"].trace()) == pytest.approx(float(row["energy"]))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_matrices_of_bad_walkers_are_left_out(matrices, bad):
+    matrices[[1, 4], 0] = bad
+    row = summarize(states(matrices))
+    torch.testing.assert_close(row["state"], matrices[[0, 2, 3, 5]].mean(0))
+    assert int(row["nonfinite"]) == 2
+
+
+def test_when_all_are_lost_the_matrix_is_not_finite(matrices):
+    assert not summarize(states(matrices * math.nan))["state"].isfinite().any()

@@ -1,4 +1,5 @@
 import logging
+import math
 
 import pytest
 import torch
@@ -114,3 +115,48 @@ def test_every_tag_arrives_in_its_group(tmp_path):
     tags |= {"sampling/pmove": 0.5, "opt/learning_rate": 0.125, "opt/custom": 4.0}
     expected = {tag: [(1, value), (2, value)] for tag, value in tags.items()}
     assert scalars(tmp_path) == expected | {"timing/seconds_per_step": [(2, 0.5)]}
+
+
+FRAME = torch.tensor([[1.0, 0.5, 0.0], [-0.3, 1.0, 0.2], [0.1, 0.0, 1.0]], dtype=torch.float64)
+
+
+def matrix_of(*eigenvalues):
+    return torch.linalg.inv(FRAME) @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ FRAME
+
+
+def test_fetch_gives_a_matrix_as_its_eigenvalues_in_ascending_order():
+    rows = [
+        {"a": 1.0, "state": matrix_of(3.0, -1.0, 2.0), "b": torch.tensor(5.0)},
+        {"a": torch.tensor(2.0), "state": matrix_of(-7.0, 0.5, -8.0), "b": 6},
+    ]
+    fetched = fetch(rows)
+    assert [list(row) for row in fetched] == [["a", "state_0", "state_1", "state_2", "b"]] * 2
+    assert list(fetched[0].values()) == pytest.approx([1, -1, 2, 3, 5], abs=1e-12)
+    assert list(fetched[1].values()) == pytest.approx([2, -8, -7, 0.5, 6], abs=1e-12)
+
+
+def test_fetch_gives_complex_pairs_as_their_real_parts():
+    rotation = torch.tensor([[1.0, -2.0], [2.0, 1.0]])
+    assert fetch([{"state": rotation}]) == [{"state_0": pytest.approx(1), "state_1": pytest.approx(1)}]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_fetch_of_a_matrix_that_is_not_finite(bad):
+    matrix = matrix_of(1.0, 2.0, 3.0)
+    matrix[1, 2] = bad
+    (row,) = fetch([{"state": matrix}])
+    assert list(row) == ["state_0", "state_1", "state_2"]
+    assert all(math.isnan(value) for value in row.values())
+
+
+@pytest.mark.parametrize(("stage", "group"), [("optimization", "energy"), ("evaluation", "evaluation")])
+def test_states_have_columns_and_tags(tmp_path, stage, group):
+    writer = Writer(tmp_path, stage, 0)
+    row = fetch([{"state": matrix_of(3.0, -1.0, 2.0), "energy": 4.0}])[0]
+    writer.write([(1, row)])
+    writer.close()
+    table = next(tmp_path.glob("*.csv")).read_text().splitlines()
+    assert table[0] == "step,energy,state_0,state_1,state_2"
+    assert [float(x) for x in table[1].split(",")] == pytest.approx([1, 4, -1, 2, 3])
+    found = scalars(tmp_path)
+    assert [found[f"{group}/state_{i}"][0][1] for i in range(3)] == pytest.approx([-1, 2, 3])
