@@ -5,6 +5,7 @@ import torch
 
 from qmcnet import FermiNet, ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule
 from qmcnet.scf import hartree_fock
+from qmcnet.state_orbitals import excited_determinants
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings, orbital_error
 from qmcnet.training.simulation import Simulation
 
@@ -17,7 +18,7 @@ def pretraining(molecule, full=True, batch_size=16, **settings):
     )
     hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
     simulation = Simulation.start(ansatz, hamiltonian, Metropolis(steps=10), batch_size, 0, torch.device("cpu"))
-    mean_field = hartree_fock(molecule, "sto-3g", "uhf").orbitals
+    mean_field = excited_determinants(hartree_fock(molecule, "sto-3g", "uhf"), 1, "ordered", 0)
     return Pretraining(simulation, mean_field, PretrainingSettings(basis="sto-3g", **settings))
 
 
@@ -27,8 +28,8 @@ def tensor(values):
 
 def test_error_of_block_determinants_in_closed_form():
     up = tensor([[[[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 4.0]]]])  # (1, K = 2, 2, 2)
-    up_target = tensor([[[1.0, 2.0], [3.0, 2.0]]])
-    down, down_target = tensor([[[[5.0]], [[2.0]]]]), tensor([[[3.0]]])
+    up_target = tensor([[[[1.0, 2.0], [3.0, 2.0]]]])  # (1, S = 1, 2, 2)
+    down, down_target = tensor([[[[5.0]], [[2.0]]]]), tensor([[[[3.0]]]])
     # up: first determinant differs by 2 in one entry, second by 2, 3 and 2; 8 entries in all. Down: 2 and -1.
     expected = (4 + 4 + 9 + 4) / 8 + (4 + 1) / 2
     assert orbital_error([up, down], [up_target, down_target]).item() == pytest.approx(expected)
@@ -38,20 +39,28 @@ def test_error_of_full_determinants_fits_the_other_spin_to_zero():
     # Columns 0 and 1 belong to the two electrons up, column 2 to the one down.
     up = tensor([[[[1.0, 2.0, 0.5], [3.0, 4.0, 0.0]]]])
     down = tensor([[[[0.0, 2.0, 7.0]]]])
-    targets = [tensor([[[1.0, 2.0], [3.0, 1.0]]]), tensor([[[4.0]]])]
+    targets = [tensor([[[[1.0, 2.0], [3.0, 1.0]]]]), tensor([[[[4.0]]]])]
     expected = (0.25 + 9) / 6 + (4 + 9) / 3
     assert orbital_error([up, down], targets).item() == pytest.approx(expected)
 
 
+def test_error_of_several_states_in_closed_form():
+    orbitals = tensor([[[[1.0]], [[2.0]], [[3.0]], [[4.0]]]])  # (1, S K = 4, 1, 1): states slowest
+    targets = tensor([[[[1.0]], [[5.0]]]])
+    assert orbital_error([orbitals], [targets]).item() == pytest.approx((0 + 1 + 4 + 1) / 4)
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_exact_orbitals_have_no_error(full):
-    targets = [torch.randn(5, 2, 2, dtype=torch.float64), torch.randn(5, 1, 1, dtype=torch.float64)]
+    # Two states of three determinants each.
+    targets = [torch.randn(5, 2, 2, 2, dtype=torch.float64), torch.randn(5, 2, 1, 1, dtype=torch.float64)]
     orbitals, column = [], 0
     for target in targets:
         count = target.shape[-1]
-        matrix = torch.zeros(5, 3, count, 3 if full else count, dtype=torch.float64)
+        matrix = torch.zeros(5, 6, count, 3 if full else count, dtype=torch.float64)
         start = column if full else 0
-        matrix[..., start : start + count] = target[:, None]
+        matrix[:, :3, :, start : start + count] = target[:, :1]
+        matrix[:, 3:, :, start : start + count] = target[:, 1:]
         orbitals.append(matrix)
         column += count
     assert orbital_error(orbitals, targets) == 0
