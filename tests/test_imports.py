@@ -15,6 +15,7 @@ FLOORS = {
     "laplacian": 1,
     "molecule": 1,
     "geometry": 1,
+    "ethylene": 1,
     "scf": 1,
     "gto": 1,
     "excitations": 1,
@@ -29,7 +30,7 @@ FLOORS = {
     "cli": 6,
     "__init__": 7,
 }
-SYSTEMS = {"molecule", "geometry", "scf", "gto", "excitations", "state_orbitals"}
+SYSTEMS = {"molecule", "geometry", "ethylene", "scf", "gto", "excitations", "state_orbitals"}
 STRANGERS = {"ansatz", "sampling", "hamiltonian"}
 ONLY_IN = {"pyscf": {"scf", "state_orbitals"}, "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"}}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
