@@ -4,7 +4,7 @@ PySCF is imported on first use: it is not needed to sample or train, and its imp
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class HartreeFockResult:
         converged: whether the self-consistent field converged.
         basis: name of the basis set.
         method: `rohf` or `uhf`.
+        solution: the PySCF mean field, with all its orbitals.
     """
 
     orbitals: MeanFieldOrbitals
@@ -37,6 +38,7 @@ class HartreeFockResult:
     converged: bool
     basis: str
     method: str
+    solution: Any = field(repr=False)
 
 
 def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf") -> HartreeFockResult:
@@ -73,7 +75,7 @@ def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf"
             stacklevel=2,
         )
     orbitals = MeanFieldOrbitals(functions, *_occupied(solution, method))
-    return HartreeFockResult(orbitals, float(solution.e_tot), bool(solution.converged), basis, method)
+    return HartreeFockResult(orbitals, float(solution.e_tot), bool(solution.converged), basis, method, solution)
 
 
 def gaussian_basis(mol: Any) -> GaussianBasis:

@@ -16,12 +16,16 @@ TINY = [
     "device=cpu",
 ]
 NARROW = ["ansatz.hidden_one=8", "ansatz.hidden_two=4"]
+REGULAR = ["ansatz.hidden_one=64", "ansatz.hidden_two=4"]  # fresh determinants of more electrons than features vanish
 XYZ = "3\nwater\nO 0 0 0\nH 0 0.757 0.586\nH 0 -0.757 0.586\n"
 INPUT = {
     "atom": ["symbol=C"],
     "atoms": ["system.atoms=[[Li,0,0,0],[H,0,0,3.015]]"],
     "xyz": ["path=water.xyz"],
 }
+EXCITED = {"C2": 8, "twisted_ethylene": 5, "pyramidal_ethylene": 3, "nitroxyl": 5, "benzene": 6}
+EXCITED |= dict.fromkeys(["Li", "Be", "B", "C", "N", "O", "F", "Ne"], 5)
+EXCITED |= dict.fromkeys(["nitrosomethane", "butadiene", "glyoxal", "tetrazine", "cyclopentadienone"], 6)
 DIATOMIC = ["H2", "H2+", "HeH+", "LiH", "Li2", "Be2", "B2", "C2", "N2", "O2", "F2", "CO", "HF", "BH", "NO"]
 
 
@@ -47,6 +51,36 @@ def test_every_system_is_built_and_optimised_for_a_step(system, tmp_path, monkey
     assert molecule.nearest_neighbour is None or 1.0 < molecule.nearest_neighbour < 5.5
 
 
+@pytest.mark.parametrize(("system", "states"), EXCITED.items())
+def test_every_excited_system_is_built_and_optimised_for_a_step(system, states, tmp_path):
+    run = built(tmp_path, system, f"states={states}", sizes=[*TINY, *REGULAR])
+    before = torch.nn.utils.parameters_to_vector(run.ansatz.parameters()).clone()
+    row = Optimization(run.simulation, run.optimizer, 1).advance()
+    after = torch.nn.utils.parameters_to_vector(run.ansatz.parameters())
+    assert run.simulation.walkers.positions.shape == (4, states * run.molecule.n_electrons, 3)
+    assert torch.as_tensor(row["energy"]).isfinite()
+    assert row["nonfinite"] == 0
+    assert after.isfinite().all()
+    assert (after - before).norm() > 1e-6
+    text = (config_directory() / "system" / f"{system}.yaml").read_text()
+    assert f"states={states}" in text
+
+
+@pytest.mark.parametrize("preset", ["paper", "paper_excited"])
+def test_the_paper_settings_take_several_states(preset, tmp_path):
+    run = built(tmp_path, "C2", "states=8", f"preset={preset}", sizes=["batch_size=2", "device=cpu"])
+    assert type(run.ansatz).__name__ == {"paper": "FermiNet", "paper_excited": "Psiformer"}[preset]
+    assert run.ansatz.settings["n_states"] == run.simulation.ansatz.n_states == 8
+    assert run.ansatz.settings["n_determinants"] == 16
+    assert (run.steps, run.pretraining.steps) == {"paper": (200000, 1000), "paper_excited": (100000, 10000)}[preset]
+    small = [*TINY, "ansatz.n_heads=2", "ansatz.head_size=8", "ansatz.perceptron_size=16"]
+    tiny = built(
+        tmp_path, "C2", "states=8", f"preset={preset}", sizes=[*TINY, *REGULAR] if preset == "paper" else small
+    )
+    row = Optimization(tiny.simulation, tiny.optimizer, 1).advance()
+    assert torch.as_tensor(row["energy"]).isfinite()
+
+
 @pytest.mark.parametrize("ansatz", sorted(path.stem for path in (config_directory() / "ansatz").glob("*.yaml")))
 def test_every_ansatz_is_built_and_optimised_for_a_step(ansatz, tmp_path):
     run = built(tmp_path, "Li", f"ansatz={ansatz}", sizes=TINY)
@@ -69,7 +103,7 @@ def test_the_promised_ansatzes_are_there():
 def test_the_promised_systems_are_there():
     atoms = ["H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar"]
     molecules = "H2O NH3 CH4 CH2O C2H4 methylamine ozone ethanol butadiene cyclobutadiene benzene bicyclobutane"
-    assert {*atoms, *DIATOMIC, *molecules.split(), *INPUT, "H4", "H_chain", "H10"} == set(systems())
+    assert {*atoms, *DIATOMIC, *molecules.split(), *EXCITED, *INPUT, "H4", "H_chain", "H10"} == set(systems())
 
 
 @pytest.mark.parametrize("system", DIATOMIC)
@@ -108,6 +142,34 @@ def test_hydrogen_clusters_take_their_lengths(tmp_path):
     assert (len(chain.symbols), chain.spin) == (5, 1)
     assert torch.diff(chain.nuclei[:, 2]).tolist() == pytest.approx([2.0] * 4)
     assert built(tmp_path, "H10").molecule == built(tmp_path, "H_chain", "n_atoms=10").molecule
+
+
+@pytest.mark.parametrize(
+    ("system", "first", "second", "angstrom"),
+    [
+        ("nitrosomethane", 1, 2, 1.21),  # N=O
+        ("butadiene", 0, 2, 1.34),  # C=C
+        ("glyoxal", 0, 2, 1.21),  # C=O
+        ("tetrazine", 2, 4, 1.32),  # N=N
+        ("cyclopentadienone", 0, 5, 1.21),  # C=O
+        ("nitroxyl", 0, 1, 1.21),  # N=O
+        ("benzene", 0, 1, 1.39),  # C=C
+        ("twisted_ethylene", 0, 1, 1.35),  # C=C
+        ("pyramidal_ethylene", 0, 1, 1.377),  # C-C
+    ],
+)
+def test_bonds_of_excited_systems_have_their_known_lengths(system, first, second, angstrom, tmp_path):
+    nuclei = built(tmp_path, system).molecule.nuclei
+    assert (nuclei[first] - nuclei[second]).norm() / BOHR_PER_ANGSTROM == pytest.approx(angstrom, abs=0.01)
+
+
+def test_ethylene_takes_its_angles(tmp_path):
+    planar = built(tmp_path, "twisted_ethylene").molecule.nuclei
+    assert planar[:, 1].abs().max() == 0
+    twisted = built(tmp_path, "twisted_ethylene", "tau=90").molecule.nuclei
+    assert twisted[4:, 2].abs().max() < 1e-12 < twisted[4:, 1].abs().min()
+    bent = built(tmp_path, "pyramidal_ethylene", "phi=30").molecule.nuclei
+    assert bent[4:, 2].min() > 0.5
 
 
 def test_an_xyz_file_is_in_angstrom_and_takes_charge_and_spin(tmp_path):

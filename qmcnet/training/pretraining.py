@@ -1,9 +1,9 @@
-"""The pretraining stage: fit the orbitals of the network to Hartree-Fock.
+"""The pretraining stage: fit the orbitals of the network to Hartree-Fock, of several states to excited determinants.
 
 References:
     Pfau, Spencer, Matthews, Foulkes, Phys. Rev. Research 2, 033429 (2020), doi:10.1103/PhysRevResearch.2.033429.
 
-Letters: B walkers, K determinants, n electrons of one spin, M orbitals.
+Letters: B walkers, S states, N electrons, K determinants, n electrons of one spin, M orbitals.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from qmcnet.ansatz.natural_states import NaturalStates
+from qmcnet.state_orbitals import EXCITATIONS, StateOrbitals
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Row
 
@@ -29,6 +31,7 @@ class PretrainingSettings:
         basis: Gaussian basis of the Hartree-Fock calculation.
         method: 'uhf' or 'rohf'.
         sampling_steps: Metropolis moves between updates.
+        excitations: determinants of the excited states: 'ordered', 'random' or 'cis'.
     """
 
     steps: int = 1000
@@ -36,15 +39,18 @@ class PretrainingSettings:
     basis: str = "cc-pvdz"
     method: str = "uhf"
     sampling_steps: int = 1
+    excitations: str = "ordered"
 
     def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
-            ValueError: for an unknown method or a number out of range.
+            ValueError: for an unknown method or kind of excitations, or a number out of range.
         """
         if self.method not in METHODS:
             raise ValueError(f"pretraining method={self.method!r} must be one of {METHODS}")
+        if self.excitations not in EXCITATIONS:
+            raise ValueError(f"pretraining excitations={self.excitations!r} must be one of {EXCITATIONS}")
         if self.steps < 0 or self.sampling_steps < 1 or not self.learning_rate > 0:
             raise ValueError(
                 f"pretraining needs steps >= 0, sampling_steps >= 1 and learning_rate > 0, got steps={self.steps}, "
@@ -56,9 +62,9 @@ def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
     """Mean squared modulus of the difference between network and target orbitals.
 
     Args:
-        orbitals: one matrix per spin that has electrons, shape (B, K, n, M). Of full determinants (M > n) the
+        orbitals: one matrix per spin that has electrons, shape (B, S K, n, M). Of full determinants (M > n) the
             columns of the other spin are fitted to zero.
-        targets: one matrix per such spin, shape (B, n, n).
+        targets: one matrix per such spin, shape (B, S, n, n), each for the K determinants of a state.
 
     Returns:
         The error, a scalar.
@@ -68,10 +74,11 @@ def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
     for matrix, target in zip(orbitals, targets, strict=True):
         n_electrons = target.shape[-1]
         if matrix.shape[-1] > n_electrons:
-            wide = matrix.new_zeros(len(target), n_electrons, matrix.shape[-1])
+            wide = matrix.new_zeros(*target.shape[:-1], matrix.shape[-1])
             wide[..., column : column + n_electrons] = target
             target = wide
-        error = error + (matrix - target[:, None]).abs().square().mean()
+        matrix = matrix.unflatten(-3, (target.shape[-3], -1))  # (B, S, K, n, M)
+        error = error + (matrix - target.unsqueeze(-3)).abs().square().mean()
         column += n_electrons
     return error
 
@@ -82,18 +89,19 @@ class Pretraining:
     name = "pretraining"
     order = 0
 
-    def __init__(self, simulation: Simulation, mean_field: nn.Module, settings: PretrainingSettings) -> None:
+    def __init__(self, simulation: Simulation, mean_field: StateOrbitals, settings: PretrainingSettings) -> None:
         """Prepare the first update.
 
         Args:
             simulation: wavefunction and walkers.
-            mean_field: returns the target orbitals of each spin and `log_prob`.
+            mean_field: the target orbitals of as many states as the wavefunction has.
             settings: how to pretrain.
         """
         self.simulation, self.settings, self.step = simulation, settings, 0
-        walkers = simulation.walkers.positions
-        self.mean_field: Any = mean_field.to(walkers.device, walkers.dtype)
-        self.optimizer = torch.optim.Adam(simulation.ansatz.parameters(), lr=settings.learning_rate)
+        ansatz, walkers = simulation.ansatz, simulation.walkers.positions
+        self.network: Any = ansatz.network if isinstance(ansatz, NaturalStates) else ansatz
+        self.mean_field = mean_field.to(walkers.device, walkers.dtype)
+        self.optimizer = torch.optim.Adam(ansatz.parameters(), lr=settings.learning_rate)
         self.sampler = replace(simulation.sampler, steps=settings.sampling_steps)
 
     def finished(self) -> bool:
@@ -108,7 +116,7 @@ class Pretraining:
         """Log-probability of the mixed ensemble: the first half follows Hartree-Fock, the rest the network.
 
         Args:
-            positions: electron positions, shape (B, N, 3), in bohr.
+            positions: electron positions of all states, shape (B, S N, 3), in bohr.
 
         Returns:
             Unnormalised log-probability, shape (B,).
@@ -121,9 +129,10 @@ class Pretraining:
         """Sample and make one update."""
         run: Any = self.simulation
         run.walkers, sampling = self.sampler.sweep(self.log_prob, run.walkers, run.generator)
+        points = run.walkers.positions.reshape(-1, run.molecule.n_electrons, 3)  # of all states together
         with torch.no_grad():
-            targets = [matrix for matrix in self.mean_field(run.walkers.positions) if matrix.shape[-1]]
-        error = orbital_error(run.ansatz.orbitals(run.walkers.positions), targets)
+            targets = [matrix for matrix in self.mean_field(points) if matrix.shape[-1]]
+        error = orbital_error(self.network.orbitals(points), targets)
         self.optimizer.zero_grad()
         error.backward()
         self.optimizer.step()

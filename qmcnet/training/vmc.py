@@ -15,6 +15,7 @@ from qmcnet.optimizers import Clipping, Schedule, Spring
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis
 from qmcnet.scf import hartree_fock
+from qmcnet.state_orbitals import excited_determinants
 from qmcnet.training.averaging import AveragingSettings
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
 from qmcnet.training.checkpoint import Checkpoints, Milestone
@@ -250,7 +251,11 @@ class VMC:
         mean_field = hartree_fock(self.molecule, settings.basis, settings.method)
         note = "" if mean_field.converged else " (not converged)"
         logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
-        return Pretraining(self.simulation, mean_field.orbitals, settings)
+        n_states = getattr(self.simulation.ansatz, "n_states", 1)
+        orbitals = excited_determinants(mean_field, n_states, settings.excitations, self.seed)
+        for state, (up, down) in enumerate(orbitals.determinants if n_states > 1 else ()):
+            logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
+        return Pretraining(self.simulation, orbitals, settings)
 
     def _make_optimization(self) -> Optimization:
         how = (self.clipping, self.schedule, self.averaging, self.objective)

@@ -1,22 +1,25 @@
+import itertools
 import math
 
 import pytest
 import torch
 
-from qmcnet import FermiNet, ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule
+from qmcnet import FermiNet, ForwardLaplacian, Metropolis, Molecule
 from qmcnet.scf import hartree_fock
+from qmcnet.state_orbitals import excited_determinants
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings, orbital_error
 from qmcnet.training.simulation import Simulation
+from qmcnet.training.states import ensemble
 
 LITHIUM = Molecule.atom("Li")  # two electrons up, one down
 
 
-def pretraining(molecule, full=True, batch_size=16, complex=False, **settings):
-    options = {"full_determinants": full, "complex": complex, "dtype": torch.float64}
-    ansatz = FermiNet(molecule, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=2, **options)
-    hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
-    simulation = Simulation.start(ansatz, hamiltonian, Metropolis(steps=10), batch_size, 0, torch.device("cpu"))
-    mean_field = hartree_fock(molecule, "sto-3g", "uhf").orbitals
+def pretraining(molecule, full=True, batch_size=16, n_states=1, complex=False, **settings):
+    sizes = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2, "n_states": n_states}
+    ansatz = FermiNet(molecule, full_determinants=full, complex=complex, dtype=torch.float64, **sizes)
+    total, hamiltonian = ensemble(ansatz, ForwardLaplacian())
+    simulation = Simulation.start(total, hamiltonian, Metropolis(steps=10), batch_size, 0, torch.device("cpu"))
+    mean_field = excited_determinants(hartree_fock(molecule, "sto-3g", "uhf"), n_states, "ordered", 0)
     return Pretraining(simulation, mean_field, PretrainingSettings(basis="sto-3g", **settings))
 
 
@@ -26,8 +29,8 @@ def tensor(values):
 
 def test_error_of_block_determinants_in_closed_form():
     up = tensor([[[[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 4.0]]]])  # (1, K = 2, 2, 2)
-    up_target = tensor([[[1.0, 2.0], [3.0, 2.0]]])
-    down, down_target = tensor([[[[5.0]], [[2.0]]]]), tensor([[[3.0]]])
+    up_target = tensor([[[[1.0, 2.0], [3.0, 2.0]]]])  # (1, S = 1, 2, 2)
+    down, down_target = tensor([[[[5.0]], [[2.0]]]]), tensor([[[[3.0]]]])
     # up: first determinant differs by 2 in one entry, second by 2, 3 and 2; 8 entries in all. Down: 2 and -1.
     expected = (4 + 4 + 9 + 4) / 8 + (4 + 1) / 2
     assert orbital_error([up, down], [up_target, down_target]).item() == pytest.approx(expected)
@@ -37,27 +40,35 @@ def test_error_of_full_determinants_fits_the_other_spin_to_zero():
     # Columns 0 and 1 belong to the two electrons up, column 2 to the one down.
     up = tensor([[[[1.0, 2.0, 0.5], [3.0, 4.0, 0.0]]]])
     down = tensor([[[[0.0, 2.0, 7.0]]]])
-    targets = [tensor([[[1.0, 2.0], [3.0, 1.0]]]), tensor([[[4.0]]])]
+    targets = [tensor([[[[1.0, 2.0], [3.0, 1.0]]]]), tensor([[[[4.0]]]])]
     expected = (0.25 + 9) / 6 + (4 + 9) / 3
     assert orbital_error([up, down], targets).item() == pytest.approx(expected)
 
 
 def test_complex_orbitals_are_fitted_in_modulus():
     up = torch.complex(tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), tensor([[[[0.0, 0.5], [0.0, 0.0]]]]))
-    error = orbital_error([up], [tensor([[[1.0, 2.0], [3.0, 1.0]]])])
+    error = orbital_error([up], [tensor([[[[1.0, 2.0], [3.0, 1.0]]]])])
     assert error.dtype == torch.float64
     assert error.item() == pytest.approx((0.25 + 9) / 4)
 
 
+def test_error_of_several_states_in_closed_form():
+    orbitals = tensor([[[[1.0]], [[2.0]], [[3.0]], [[4.0]]]])  # (1, S K = 4, 1, 1): states slowest
+    targets = tensor([[[[1.0]], [[5.0]]]])
+    assert orbital_error([orbitals], [targets]).item() == pytest.approx((0 + 1 + 4 + 1) / 4)
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_exact_orbitals_have_no_error(full):
-    targets = [torch.randn(5, 2, 2, dtype=torch.float64), torch.randn(5, 1, 1, dtype=torch.float64)]
+    # Two states of three determinants each.
+    targets = [torch.randn(5, 2, 2, 2, dtype=torch.float64), torch.randn(5, 2, 1, 1, dtype=torch.float64)]
     orbitals, column = [], 0
     for target in targets:
         count = target.shape[-1]
-        matrix = torch.zeros(5, 3, count, 3 if full else count, dtype=torch.float64)
+        matrix = torch.zeros(5, 6, count, 3 if full else count, dtype=torch.float64)
         start = column if full else 0
-        matrix[..., start : start + count] = target[:, None]
+        matrix[:, :3, :, start : start + count] = target[:, :1]
+        matrix[:, 3:, :, start : start + count] = target[:, 1:]
         orbitals.append(matrix)
         column += count
     assert orbital_error(orbitals, targets) == 0
@@ -89,6 +100,44 @@ def test_half_of_the_walkers_follow_hartree_fock_and_half_the_network(batch_size
     assert not torch.allclose(mixed[4:], stage.mean_field.log_prob(positions)[4:])
 
 
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("molecule", [LITHIUM, Molecule.diatomic("H", "H", 1.4, "bohr")], ids=["Li", "H2"])
+def test_the_error_of_several_states_falls(molecule, full):
+    stage = pretraining(molecule, full, n_states=3, learning_rate=1e-2, steps=80)
+    errors = []
+    while not stage.finished():
+        errors.append(stage.advance()["mse"].item())
+    assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
+
+
+def test_the_error_of_several_states_is_that_of_each_at_the_points_of_all():
+    stage = pretraining(LITHIUM, n_states=3, batch_size=4, learning_rate=1e-12, steps=1)
+    network = stage.simulation.ansatz.network
+    error = stage.advance()["mse"].item()
+    points = stage.simulation.walkers.positions.view(4, 3, 3, 3)  # (B, S, N, 3)
+    squares = [[], []]
+    for walker, copy, state in itertools.product(range(4), range(3), range(3)):
+        point = points[walker, copy]
+        targets = stage.mean_field(point)
+        for spin, matrix in enumerate(network.orbitals(point)):
+            target = torch.zeros(matrix.shape[1:], dtype=torch.float64)
+            target[:, 2 * spin : 2 * spin + target.shape[0]] = targets[spin][state]
+            squares[spin] += [(matrix[2 * state + k] - target).square().mean().item() for k in range(2)]
+    assert error == pytest.approx(sum(sum(part) / len(part) for part in squares), rel=1e-9)
+
+
+def test_half_of_the_walkers_of_several_states_follow_independent_copies():
+    stage = pretraining(LITHIUM, n_states=3, batch_size=6)
+    positions = stage.simulation.walkers.positions
+    mixed = stage.log_prob(positions)
+    expected = torch.zeros(3, dtype=torch.float64)
+    for copy, points in enumerate(positions[:3].unflatten(1, (3, 3)).unbind(1)):
+        for matrices in stage.mean_field(points):
+            expected += 2 * torch.linalg.slogdet(matrices[:, copy]).logabsdet
+    torch.testing.assert_close(mixed[:3], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mixed[3:], 2 * stage.simulation.ansatz(positions)[1][3:], rtol=1e-12, atol=1e-12)
+
+
 def test_hartree_fock_is_not_changed():
     stage = pretraining(LITHIUM, steps=3)
     before = {name: value.clone() for name, value in stage.mean_field.state_dict().items()}
@@ -108,6 +157,7 @@ def test_the_number_of_moves_between_updates_is_a_setting():
     ("settings", "message"),
     [
         ({"method": "rhf"}, "'rhf' must be one of"),
+        ({"excitations": "lowest"}, "'lowest' must be one of"),
         ({"steps": -1}, "steps=-1"),
         ({"sampling_steps": 0}, "sampling_steps=0"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),

@@ -116,6 +116,21 @@ def test_stopped_and_continued(tmp_path, make_run, newest, stop_at, uninterrupte
     assert_equal_runs(tmp_path, uninterrupted, newest)
 
 
+@pytest.mark.parametrize("kind", ["random", "cis"])
+def test_pretraining_of_several_states_is_stopped_and_continued(tmp_path, make_run, newest, stop_at, kind):
+    settings = {
+        "network": {"n_states": 3},
+        "pretraining": PretrainingSettings(steps=6, basis="6-31g", learning_rate=3e-3, excitations=kind),
+        "steps": 2,
+    }
+    make_run(tmp_path / "reference", "Li", **settings).train()
+    stop_at(Pretraining, 3)
+    with pytest.raises(Interrupted):
+        make_run(tmp_path / "run", "Li", **settings).train()
+    make_run(tmp_path / "run", "Li", **settings).train()
+    assert_equal_runs(tmp_path / "run", tmp_path / "reference", newest)
+
+
 def test_stopped_after_every_step(tmp_path, make_run, newest, uninterrupted):
     stops = 0
     while not (tmp_path / "result.json").exists():
