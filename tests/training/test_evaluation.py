@@ -52,6 +52,16 @@ def test_a_drift_over_the_whole_series_is_no_estimate(evaluation, noise):
     assert not evaluation.estimate()[0].stationary
 
 
+@pytest.mark.parametrize(("discarded", "energy"), [(0, -1.0), (4, -5 / 3), (8, -3.0)])
+def test_the_spectrum_leaves_out_what_the_energy_does(evaluation, discarded, energy):
+    evaluation.step = 16
+    matrices = torch.ones(WALKERS, 1, 1, 1, dtype=torch.float64)
+    for value in [1.0] * 8 + [-3.0] * 8:
+        evaluation.averages.add({"energy": value * matrices, "kinetic": matrices})
+    (state,) = evaluation.spectrum(discarded).states
+    assert state["energy"]["value"] == pytest.approx(energy)
+
+
 def test_walkers_that_were_ever_not_finite_are_left_out(evaluation, noise):
     poisoned = noise.clone()
     poisoned[3, 2], poisoned[4, 2], poisoned[7, 5] = math.nan, math.inf, -math.inf
