@@ -237,23 +237,6 @@ def reverse_divide(x: Operand, y: Operand) -> LapTuple:
     return divide(y, x)
 
 
-@rule(torch.complex)
-def complex_from_parts(real: Operand, imag: Operand) -> LapTuple:
-    """Combine real and imaginary part, at least one of them tracked.
-
-    Args:
-        real: tracked tensor or tensor, real.
-        imag: tracked tensor or tensor, real.
-
-    Returns:
-        real + i imag with its derivatives.
-    """
-    alike = isinstance(real, LapTuple) and isinstance(imag, LapTuple) and real.support == imag.support
-    if alike and real.shape == imag.shape:
-        return LapTuple.from_rows(torch.complex(real.rows, imag.rows), real.support)
-    return add(real, imag * 1j)
-
-
 @rule(F.linear)
 def linear(x: LapTuple, weight: Tensor, bias: Tensor | None = None) -> LapTuple:
     """Apply a linear layer to the last axis.
