@@ -201,6 +201,23 @@ def stack(tensors: Sequence[LapTuple | Tensor], dim: int = 0) -> LapTuple:
     return cat([tensor.unsqueeze(axis) for tensor in tensors], axis)
 
 
+@rule(torch.complex)
+def complex_from_parts(real: Any, imag: Any) -> LapTuple:
+    """Combine real and imaginary part, at least one of them tracked.
+
+    Args:
+        real: tracked tensor or tensor, real.
+        imag: tracked tensor or tensor, real.
+
+    Returns:
+        real + i imag with its derivatives.
+    """
+    alike = isinstance(real, LapTuple) and isinstance(imag, LapTuple) and real.support == imag.support
+    if alike and real.shape == imag.shape:
+        return LapTuple.from_rows(torch.complex(real.rows, imag.rows), real.support)
+    return arithmetic.add(real, imag * 1j)
+
+
 @rule(torch.where)
 def where(condition: Tensor, input: Any, other: Any) -> LapTuple:
     """Choose entries of two operands by a constant mask.

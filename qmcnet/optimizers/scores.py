@@ -62,8 +62,7 @@ def inputs_and_signals(ansatz: nn.Module, positions: Tensor) -> dict[nn.Module, 
         functions = log_components(ansatz, positions).sum(0)  # (G,)
         outputs, last = [output for _, _, output in calls], len(functions) - 1
         signals = [
-            torch.autograd.grad(function, outputs, retain_graph=g < last, materialize_grads=True)
-            for g, function in enumerate(functions)
+            torch.autograd.grad(function, outputs, retain_graph=g < last) for g, function in enumerate(functions)
         ]
     modules: dict[nn.Module, list[Call]] = defaultdict(list)
     for (module, inputs, _), *parts in zip(calls, *signals, strict=True):

@@ -6,6 +6,7 @@ References:
 Letters: B walkers, S states, N electrons, K determinants, n electrons of one spin, M orbitals.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,9 +15,13 @@ import torch
 from torch import Tensor
 
 from qmcnet.ansatz.natural_states import NaturalStates
+from qmcnet.excitations import excited_determinants
+from qmcnet.scf import hartree_fock
 from qmcnet.state_orbitals import EXCITATIONS, StateOrbitals
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Row
+
+logger = logging.getLogger(__name__)
 
 METHODS = ("uhf", "rohf")
 
@@ -103,6 +108,27 @@ class Pretraining:
         self.mean_field = mean_field.to(walkers.device, walkers.dtype)
         self.optimizer = torch.optim.Adam(ansatz.parameters(), lr=settings.learning_rate)
         self.sampler = replace(simulation.sampler, steps=settings.sampling_steps)
+
+    @classmethod
+    def on_hartree_fock(cls, simulation: Simulation, settings: PretrainingSettings, seed: int) -> "Pretraining":
+        """Solve the Hartree-Fock equations and prepare to fit their orbitals.
+
+        Args:
+            simulation: wavefunction and walkers.
+            settings: how to pretrain.
+            seed: seed of random excitations.
+
+        Returns:
+            The stage.
+        """
+        mean_field = hartree_fock(simulation.molecule, settings.basis, settings.method)
+        note = "" if mean_field.converged else " (not converged)"
+        logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
+        n_states = getattr(simulation.ansatz, "n_states", 1)
+        orbitals = excited_determinants(mean_field, n_states, settings.excitations, seed)
+        for state, (up, down) in enumerate(orbitals.determinants if n_states > 1 else ()):
+            logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
+        return cls(simulation, orbitals, settings)
 
     def finished(self) -> bool:
         """Whether all updates have been made."""

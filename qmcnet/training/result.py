@@ -164,6 +164,7 @@ def origin(molecule: Molecule, config: Mapping[str, Any]) -> dict[str, Any]:
         "device": config["device"],
         "precision": config["dtype"],
         "batch_size": config["batch_size"],
+        "observables": config["observables"],
         "versions": versions(),
         "config_hash": config_hash(config),
     }

@@ -14,8 +14,6 @@ from qmcnet.observables.registry import SPECTRUM, check_observables, make_grid, 
 from qmcnet.optimizers import Clipping, Schedule, Spring
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis
-from qmcnet.scf import hartree_fock
-from qmcnet.state_orbitals import excited_determinants
 from qmcnet.training.averaging import AveragingSettings
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
 from qmcnet.training.checkpoint import Checkpoints, Milestone
@@ -247,15 +245,7 @@ class VMC:
         return Driver(directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed)
 
     def _make_pretraining(self) -> Pretraining:
-        settings = self.pretraining
-        mean_field = hartree_fock(self.molecule, settings.basis, settings.method)
-        note = "" if mean_field.converged else " (not converged)"
-        logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
-        n_states = getattr(self.simulation.ansatz, "n_states", 1)
-        orbitals = excited_determinants(mean_field, n_states, settings.excitations, self.seed)
-        for state, (up, down) in enumerate(orbitals.determinants if n_states > 1 else ()):
-            logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
-        return Pretraining(self.simulation, orbitals, settings)
+        return Pretraining.on_hartree_fock(self.simulation, self.pretraining, self.seed)
 
     def _make_optimization(self) -> Optimization:
         how = (self.clipping, self.schedule, self.averaging, self.objective)
@@ -290,7 +280,7 @@ class VMC:
         result = Result.read(path)
         same = result.metadata["config_hash"] == config_hash(self.config)
         enough = self.evaluation.met_by(result.evaluation_steps, result.standard_error)
-        measured = set(self.observables) <= set(result.states[0] if result.states else ())
+        measured = set(self.observables) <= set(result.metadata["observables"])
         return result if same and enough and measured and result.trained_steps >= self.steps else None
 
     def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:

@@ -18,7 +18,8 @@ from qmcnet.hamiltonian.kinetic import kinetic_energy
 from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.optimizers import Kfac
 from qmcnet.optimizers.gradient import centred, energy_components, log_components, without_lost_walkers
-from qmcnet.optimizers.scores import per_walker_scores
+from qmcnet.optimizers.least_squares import normal_equations
+from qmcnet.optimizers.scores import per_walker_scores, score_operator
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.0, "bohr")
@@ -213,6 +214,27 @@ def test_spring_solves_with_the_geometric_tensor_in_either_space(n_walkers, walk
     stats = Spring(ansatz, learning_rate=1, momentum=0, damping=0.1, norm_constraint=1e9).update(positions, energies)
     torch.testing.assert_close(vector(ansatz) - before, -expected, rtol=1e-8, atol=1e-8)
     assert stats["grad_norm"].item() == pytest.approx(2 * force.norm().item())
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_the_rank_counts_both_functions_of_a_walker(few, walkers):
+    ansatz = network()
+    n_walkers = 6 if few else sum(parameter.numel() for parameter in ansatz.parameters()) + 1
+    finite = torch.arange(n_walkers) != 2
+    scores = score_operator(ansatz, walkers(n_walkers, 4), n_walkers)
+    assert normal_equations(scores, finite).rank == min(2 * (n_walkers - 2), scores.n_parameters)
+
+
+def test_the_constant_vectors_of_both_functions_are_lifted(walkers):
+    """Without a lift the kernel of centred scores is singular, and rounding decides whether it has a factor."""
+    scores = score_operator(network(), walkers(6, 4), 6)
+    system, energies = normal_equations(scores, torch.ones(6, dtype=torch.bool)), walkers(12, 1).sum((1, 2))
+    first = torch.tensor([1.0, 0.0], dtype=DOUBLE).repeat(6)
+    for constant in (first, 1 - first):
+        system.matrix = system.matrix - 1e-9 * torch.outer(constant, constant)  # as rounding may
+    direction, lifted = system.solve(centred(energies, torch.ones(6, dtype=torch.bool)), 1e-12)
+    assert not lifted
+    assert direction.isfinite().all()
 
 
 OPTIMIZERS = {
