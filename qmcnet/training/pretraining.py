@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from qmcnet.ansatz.natural_states import NaturalStates
-from qmcnet.excitations import excited_determinants
 from qmcnet.scf import hartree_fock
-from qmcnet.state_orbitals import EXCITATIONS, StateOrbitals
+from qmcnet.state_orbitals import EXCITATIONS, StateOrbitals, excited_determinants
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Row
 
