@@ -126,6 +126,28 @@ def test_the_error_of_several_states_is_that_of_each_at_the_points_of_all():
     assert error == pytest.approx(sum(sum(part) / len(part) for part in squares), rel=1e-9)
 
 
+def test_pretrained_states_are_independent_and_have_the_energies_of_their_determinants():
+    helium = Molecule.atom("He")
+    sizes = {"n_layers": 1, "hidden_one": 16, "hidden_two": 4, "n_determinants": 2, "n_states": 3}
+    total, hamiltonian = ensemble(FermiNet(helium, dtype=torch.float64, **sizes), ForwardLaplacian())
+    simulation = Simulation.start(total, hamiltonian, Metropolis(steps=10), 200, 0, torch.device("cpu"))
+    mean_field = excited_determinants(hartree_fock(helium, "aug-cc-pvdz"), 3, "ordered", 0)
+    stage = Pretraining(simulation, mean_field, PretrainingSettings(steps=500, learning_rate=3e-3))
+    while not stage.finished():
+        stage.advance()
+    walkers, matrices = simulation.walkers, []
+    for _ in range(40):
+        walkers, _ = simulation.sampler.sweep(simulation.log_prob, walkers, simulation.generator)
+        matrices.append(hamiltonian.local_energy(total, walkers.positions).matrix)
+    energies = torch.linalg.eigvals(torch.stack(matrices[10:]).mean((0, 1)))
+    ground, triplet, singlet = energies.real.sort()[0].tolist()
+    assert energies.imag.abs().max() < 1e-6
+    # In this basis Hartree-Fock gives -2.856 hartree, and single excitations -2.116 (2 3S) and -2.031 (2 1S).
+    assert ground == pytest.approx(-2.856, abs=0.1)
+    assert triplet == pytest.approx(-2.116, abs=0.25)
+    assert singlet == pytest.approx(-2.031, abs=0.25)
+
+
 def test_half_of_the_walkers_of_several_states_follow_independent_copies():
     stage = pretraining(LITHIUM, n_states=3, batch_size=6)
     positions = stage.simulation.walkers.positions
