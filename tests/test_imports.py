@@ -16,7 +16,9 @@ FLOORS = {
     "molecule": 1,
     "geometry": 1,
     "scf": 1,
+    "casscf": 1,
     "gto": 1,
+    "harmonics": 1,
     "ansatz": 2,
     "sampling": 2,
     "optimizers": 3,
@@ -27,9 +29,9 @@ FLOORS = {
     "cli": 6,
     "__init__": 7,
 }
-SYSTEMS = {"molecule", "geometry", "scf", "gto"}
+SYSTEMS = {"molecule", "geometry", "scf", "casscf", "gto", "harmonics"}
 STRANGERS = {"ansatz", "sampling", "hamiltonian"}
-ONLY_IN = {"pyscf": {"scf"}, "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"}}
+ONLY_IN = {"pyscf": {"scf", "casscf"}, "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"}}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAXIMUM_FILE, MAXIMUM_FUNCTION = 300, 60
 
