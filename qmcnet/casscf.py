@@ -77,19 +77,14 @@ def casscf(
         )
     coefficients, up, down = _expansion(solution.ci, solution.ncore, active_orbitals, solution.nelecas, ci_threshold)
     orbitals = torch.tensor(solution.mo_coeff[:, : solution.ncore + active_orbitals])
-    return CasscfResult(
-        functions, orbitals, up, down, coefficients, float(solution.e_tot), bool(solution.converged)
-    )
+    return CasscfResult(functions, orbitals, up, down, coefficients, float(solution.e_tot), bool(solution.converged))
 
 
 def _check_space(molecule: Molecule, basis: str, n_ao: int, n_electrons: int, n_orbitals: int) -> None:
-    core, odd = divmod(molecule.n_electrons - n_electrons, 2)
-    n_down = (n_electrons - molecule.spin) // 2
-    if odd or core < 0 or n_down < 0:
-        fitting = [*range(max(molecule.spin, 1), molecule.n_electrons + 1)]
-        fitting = [n for n in fitting if (molecule.n_electrons - n) % 2 == 0]
-        raise ValueError(f"active_electrons={n_electrons}: {molecule.formula} with spin {molecule.spin} allows {fitting}")
-    smallest, largest = max(n_electrons - n_down, 1), n_ao - core
+    fitting = [n for n in range(1, molecule.n_electrons + 1) if n >= molecule.spin and not (n - molecule.spin) % 2]
+    if n_electrons not in fitting:
+        raise ValueError(f"active_electrons={n_electrons} of {molecule.formula} must be one of {fitting}")
+    smallest, largest = (n_electrons + molecule.spin) // 2, n_ao - (molecule.n_electrons - n_electrons) // 2
     if not smallest <= n_orbitals <= largest:
         raise ValueError(
             f"active_orbitals={n_orbitals}: {n_electrons} active electrons in basis={basis!r} allow "
@@ -103,7 +98,12 @@ def _solve_active_space(mol: Any, molecule: Molecule, n_electrons: int, n_orbita
     mean_field = solve(mol, "rohf")
     n_down = (n_electrons - molecule.spin) // 2
     solver = mcscf.CASSCF(mean_field, n_orbitals, (n_electrons - n_down, n_down))
-    solver.conv_tol, solver.max_cycle_macro, solver.natorb, solver.chkfile = _ENERGY_TOLERANCE, _MACRO_CYCLES, True, None
+    solver.conv_tol, solver.max_cycle_macro, solver.natorb, solver.chkfile = (
+        _ENERGY_TOLERANCE,
+        _MACRO_CYCLES,
+        True,
+        None,
+    )
     spin = molecule.spin / 2
     solver.fix_spin_(ss=spin * (spin + 1))
     # Threads sum integrals in a random order, which can rotate degenerate orbitals from run to run.

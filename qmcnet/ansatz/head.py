@@ -44,7 +44,7 @@ class DeterminantHead(nn.Module):
             raise ValueError(f"jastrow={jastrow!r} must be one of {sorted(JASTROWS)}")
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         self.orbitals = Orbitals(n_up, n_down, n_nuclei, n_features, n_determinants, full_determinants, envelope)
-        self.jastrow = JASTROWS[jastrow](n_up, n_down)
+        self.jastrow = JASTROWS[jastrow](molecule)
 
     def forward(self, h_one: Tensor, features: Features) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
@@ -57,4 +57,4 @@ class DeterminantHead(nn.Module):
             sign (B,) and log_abs_psi (B,).
         """
         sign, log_abs_psi = sum_of_determinants(self.orbitals(h_one, features))
-        return sign, log_abs_psi if self.jastrow is None else log_abs_psi + self.jastrow(features.d_ee)
+        return sign, log_abs_psi if self.jastrow is None else log_abs_psi + self.jastrow(features.d_en, features.d_ee)

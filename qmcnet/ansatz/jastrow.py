@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from qmcnet.molecule import Molecule
+
 
 class ElectronCusp(nn.Module):
     """Electron-electron cusp: J = -sum_{i<j} c a^2 / (a + r_ij), with dJ/dr = c at r_ij = 0.
@@ -19,25 +21,25 @@ class ElectronCusp(nn.Module):
 
     masks: Tensor
 
-    def __init__(self, n_up: int, n_down: int) -> None:
+    def __init__(self, molecule: Molecule) -> None:
         """Start with both ranges at one bohr.
 
         Args:
-            n_up: number of spin-up electrons, which come first.
-            n_down: number of spin-down electrons.
+            molecule: the system.
         """
         super().__init__()
-        up = torch.arange(n_up + n_down) < n_up
+        up = torch.arange(molecule.n_electrons) < molecule.n_up
         equal = (up[:, None] == up[None, :]).double()
-        apart = 1 - torch.eye(n_up + n_down, dtype=torch.float64)
+        apart = 1 - torch.eye(molecule.n_electrons, dtype=torch.float64)
         # Each pair appears twice in the sum over i and j, hence half the cusp.
         self.register_buffer("masks", torch.stack([equal * apart / 8, (1 - equal) / 4]), persistent=False)
         self.range = nn.Parameter(torch.ones(2))
 
-    def forward(self, d_ee: Tensor) -> Tensor:
+    def forward(self, d_en: Tensor, d_ee: Tensor) -> Tensor:
         """Evaluate the logarithm of the factor.
 
         Args:
+            d_en: electron-nucleus distances, shape (B, N, A), in bohr; not used.
             d_ee: electron-electron distances, shape (B, N, N), in bohr.
 
         Returns:
@@ -47,8 +49,5 @@ class ElectronCusp(nn.Module):
         return -(terms[0] + terms[1]).sum((-2, -1))
 
 
-JASTROWS: dict[str, Callable[[int, int], ElectronCusp | None]] = {
-    "none": lambda n_up, n_down: None,
-    "cusp": ElectronCusp,
-}
-"""Makers of Jastrow factors from the numbers of electrons of each spin."""
+JASTROWS: dict[str, Callable[[Molecule], nn.Module | None]] = {"none": lambda molecule: None, "cusp": ElectronCusp}
+"""Makers of Jastrow factors, called with distances (B, N, A) to nuclei and (B, N, N) between electrons."""

@@ -131,6 +131,23 @@ def contiguous(x: LapTuple) -> LapTuple:
     return x.map_linear(Tensor.contiguous)
 
 
+@rule(torch.index_select, torch.Tensor.index_select)
+def index_select(x: LapTuple, dim: int, index: Tensor) -> LapTuple:
+    """Gather entries along one axis.
+
+    Args:
+        x: tracked tensor.
+        dim: axis, not the batch.
+        index: numbers of the entries, shape (n,).
+
+    Returns:
+        The entries with their derivatives.
+    """
+    axis = x.feature_axis(dim)
+    x = x if axis > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.index_select(axis - x.ndim, index))
+
+
 @rule(torch.split, torch.Tensor.split)
 def split(x: LapTuple, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[LapTuple, ...]:
     """Cut an axis into pieces of given lengths.
