@@ -35,6 +35,8 @@ def test_shifts_are_sums_over_pairs_and_nuclei():
                 expected[walker, i] += gaussians(module.electrons[kind], (r[i] - r[j]).norm()) * (r[i] - r[j])
             for a, nucleus in enumerate(MOLECULE.nuclei):
                 expected[walker, i] += gaussians(module.nuclei[a], (r[i] - nucleus).norm()) * (r[i] - nucleus)
+            for charge, nucleus in zip((3, 1), MOLECULE.nuclei, strict=True):
+                expected[walker, i] *= 1 - torch.exp(-(charge**2) * (r[i] - nucleus).square().sum() / 2)
     torch.testing.assert_close(shifts(module, POSITIONS), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -50,6 +52,18 @@ def test_a_fresh_one_shifts_nothing_but_is_about_to():
     ):
         assert slope.shape == parameter.shape
         assert (slope != 0).all()
+
+
+@pytest.mark.parametrize("nucleus", [0, 1])
+def test_shifts_vanish_at_nuclei_in_second_order(nucleus):
+    def at(distance):
+        moved = POSITIONS.clone()
+        moved[:, 1] = MOLECULE.nuclei[nucleus] + distance * torch.tensor([0.36, 0.48, 0.8], dtype=DOUBLE)
+        return shifts(backflow(), moved)[:, 1]
+
+    assert at(0.0).abs().max() == 0
+    torch.testing.assert_close(at(2e-4), 4 * at(1e-4), rtol=1e-2, atol=0)
+    assert at(1e-4).abs().min() > 0
 
 
 def test_electrons_of_equal_spin_are_alike():
@@ -76,6 +90,7 @@ def test_the_shift_of_a_pair_is_linear_in_a_short_distance(spin):
     module = Backflow(helium).double().requires_grad_(False)
     module.electrons.copy_(backflow().electrons)
     direction = torch.tensor([[[0.36, 0.48, 0.8], [-0.36, -0.48, -0.8]]], dtype=DOUBLE)
-    near, next_ = (module(*features(r * direction, helium.nuclei)) for r in (1e-3, 2e-3))
+    centre = torch.tensor([0.0, 0.7, 0.4], dtype=DOUBLE)
+    near, next_ = (module(*features(centre + r * direction, helium.nuclei)).diff(dim=1) for r in (1e-3, 2e-3))
     torch.testing.assert_close(next_, 2 * near, rtol=0, atol=1e-7)
     assert near.abs().min() > 1e-5
