@@ -1,6 +1,6 @@
 """Neural-network quantum Monte Carlo in PyTorch."""
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz import FermiNet, LapNet, Psiformer, SlaterJastrow
 from qmcnet.config import build, load
 from qmcnet.hamiltonian import LocalEnergy, MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
@@ -31,6 +31,7 @@ __all__ = [
     "Psiformer",
     "Result",
     "Schedule",
+    "SlaterJastrow",
     "Spring",
     "TorchFuncLaplacian",
     "build",

@@ -124,6 +124,8 @@ def build(cfg: DictConfig, directory: str | Path) -> VMC:
             check_group(name, cfg[name])
         molecule = instantiate(cfg.system, _convert_="all")
         ansatz = instantiate(cfg.ansatz, _convert_="all")(molecule, dtype=DTYPES[cfg.dtype])
+        if cfg.get("states", 1) not in (1, ansatz.settings.get("n_states", 1)):
+            raise ConfigError(f"states={cfg.states}: {type(ansatz).__name__} has a single state; leave out states")
         parts = {name: instantiate(cfg[name], _convert_="all") for name in PARTS}
         return VMC(ansatz, directory, **parts, **{name: cfg[name] for name in SCALARS})
     except InstantiationException as error:

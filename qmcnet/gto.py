@@ -1,21 +1,18 @@
 """Contracted Gaussian basis functions and mean-field orbitals in torch, on any device.
 
 chi(r) = Y_lm(r - R) |r - R|^l sum_p c_p exp(-a_p |r - R|^2), with orthonormal real spherical harmonics Y_lm.
-The harmonics and their gradients follow the recursions in Cartesian coordinates of the reference.
 
 Dimension letters: B walkers, N electrons, A centres, P primitives, R radial functions, M points, H harmonics.
-
-References:
-    Bigi, Fraux, Browning, Ceriotti, J. Chem. Phys. 159, 064802 (2023), doi:10.1063/5.0156307.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from qmcnet.harmonics import derivative_matrices, solid_harmonics
 
 LARGEST_DEGREE = 4
 
@@ -72,6 +69,7 @@ class GaussianBasis(nn.Module):
     radial_of_ao: Tensor
     harmonic_of_ao: Tensor
     center_of_ao: Tensor
+    harmonic_derivatives: Tensor
 
     def __init__(self, shells: Sequence[Shell]) -> None:
         """Build the basis in float64 on the CPU.
@@ -92,6 +90,7 @@ class GaussianBasis(nn.Module):
         self.register_buffer("centers", torch.tensor(list(centers), dtype=torch.float64))
         self.register_buffer("exponents", torch.tensor([a for _, a in primitives], dtype=torch.float64))
         self.register_buffer("center_of_primitive", torch.tensor([c for c, _ in primitives]))
+        self.register_buffer("harmonic_derivatives", derivative_matrices(self.degree), persistent=False)
         self._register_contraction(shells, centers, primitives)
         self._register_ao_order(shells, centers)
 
@@ -106,28 +105,41 @@ class GaussianBasis(nn.Module):
         """
         displacement = self._displacement(points)  # (3, A, M)
         radial = self.contraction @ self._primitives(displacement)  # (R, M)
-        harmonics = _solid_harmonics(displacement, self.degree).flatten(0, 1)  # (HA, M)
+        harmonics = solid_harmonics(displacement, self.degree).flatten(0, 1)  # (HA, M)
         values = radial[self.radial_of_ao] * harmonics[self.harmonic_of_ao]  # (n_ao, M)
         return values.T.reshape(*points.shape[:-1], self.n_ao)
 
-    def gradient(self, points: Tensor) -> Tensor:
-        """Evaluate the gradients of the basis functions in closed form.
+    def derivatives(self, points: Tensor, metric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate the basis functions with first and second derivatives in closed form.
 
         Args:
             points: positions, (..., 3), bohr.
+            metric: weights g_ab of the second derivatives, symmetric, (..., 3, 3); the identity gives the Laplacian.
 
         Returns:
-            Gradients, (..., 3, n_ao), bohr^-5/2.
+            Values, (..., n_ao), bohr^-3/2; gradients, (..., 3, n_ao), bohr^-5/2; and sum_ab g_ab d_a d_b of the
+            functions, (..., n_ao), bohr^-7/2.
         """
-        displacement = self._displacement(points)  # (3, A, M)
-        primitives = self._primitives(displacement)  # (P, M)
-        radial = (self.contraction @ primitives)[self.radial_of_ao]  # (n_ao, M)
-        slope = (-2 * self.contraction * self.exponents) @ primitives  # (R, M)
-        harmonics = _solid_harmonics(displacement, self.degree).flatten(0, 1)  # (HA, M)
-        radial_part = slope[self.radial_of_ao] * harmonics[self.harmonic_of_ao]  # (n_ao, M)
-        derivatives = _solid_harmonic_gradients(displacement, self.degree).flatten(1, 2)  # (3, HA, M)
-        values = radial * derivatives[:, self.harmonic_of_ao] + radial_part * displacement[:, self.center_of_ao]
-        return values.permute(2, 0, 1).reshape(*points.shape[:-1], 3, self.n_ao)
+        r, g = self._displacement(points), metric.reshape(-1, 3, 3).permute(1, 2, 0)  # (3, A, M), (3, 3, M)
+        primitives = self._primitives(r)  # (P, M)
+        radial, slope, bend = (
+            ((-2 * self.exponents) ** k * self.contraction @ primitives)[self.radial_of_ao] for k in range(3)
+        )  # (n_ao, M)
+        harmonics = solid_harmonics(r, self.degree)  # (H, A, M)
+        first = torch.einsum("xhk,kam->xham", self.harmonic_derivatives, harmonics)
+        second = torch.einsum("yhk,ykam->ham", self.harmonic_derivatives, torch.einsum("xym,xkam->ykam", g, first))
+        s, s_first, s_second = (h.flatten(-3, -2)[..., self.harmonic_of_ao, :] for h in (harmonics, first, second))
+        weighted = torch.einsum("xym,xam->yam", g, r)  # (3, A, M)
+        squared, r, weighted = (x[..., self.center_of_ao, :] for x in ((weighted * r).sum(0), r, weighted))
+        gradient = radial * s_first + slope * s * r  # (3, n_ao, M)
+        trace = g.diagonal().sum(-1)  # (M,)
+        curvature = radial * s_second + slope * (2 * (weighted * s_first).sum(0) + trace * s) + bend * squared * s
+        shape = points.shape[:-1]
+        return (
+            (radial * s).T.reshape(*shape, self.n_ao),
+            gradient.permute(2, 0, 1).reshape(*shape, 3, self.n_ao),
+            curvature.T.reshape(*shape, self.n_ao),
+        )
 
     def _register_contraction(
         self,
@@ -162,7 +174,8 @@ class GaussianBasis(nn.Module):
         return points.reshape(-1, 3).T[:, None, :] - self.centers.T[:, :, None]
 
     def _primitives(self, displacement: Tensor) -> Tensor:
-        squared = _squared_length(displacement)  # (A, M)
+        x, y, z = displacement
+        squared = x * x + y * y + z * z  # (A, M)
         return torch.exp(-self.exponents[:, None] * squared[self.center_of_primitive])
 
 
@@ -226,59 +239,3 @@ def _log_abs_det(matrix: Tensor) -> Tensor:
 
 def _numbered(items: Iterable[Any]) -> dict[Any, int]:
     return {item: i for i, item in enumerate(dict.fromkeys(items))}
-
-
-def _squared_length(r: Tensor) -> Tensor:
-    x, y, z = r[0], r[1], r[2]
-    return x * x + y * y + z * z
-
-
-def _orders(largest: int) -> list[tuple[int, int]]:
-    orders = {1: (1, -1, 0)}
-    return [(n, m) for n in range(largest + 1) for m in orders.get(n, range(-n, n + 1))]
-
-
-def _norm(degree: int, m: int) -> float:
-    ratio = math.factorial(degree - abs(m)) / math.factorial(degree + abs(m))
-    return math.sqrt((2 * degree + 1) / (4 * math.pi) * (1 if m == 0 else 2) * ratio)
-
-
-# r^n Y_nm = norm P_nm(z, r^2) C_m(x, y), as (H, A, M).
-def _solid_harmonics(r: Tensor, largest: int) -> Tensor:
-    legendre, cosine, sine = _factors(r, largest)
-    rows = [_norm(n, m) * legendre[n, abs(m)] * (sine[-m] if m < 0 else cosine[m]) for n, m in _orders(largest)]
-    return torch.stack(rows)
-
-
-# Their gradients, as (3, H, A, M), with dP_nm/dx = -x P_(n-1)(m+1) and dP_nm/dz = (n + m) P_(n-1)m.
-def _solid_harmonic_gradients(r: Tensor, largest: int) -> Tensor:
-    legendre, cosine, sine = _factors(r, largest)
-    zero = torch.zeros_like(r[0])
-    rows = []
-    for n, m in _orders(largest):
-        k, before = abs(m), max(abs(m) - 1, 0)
-        circle = sine[k] if m < 0 else cosine[k]
-        circle_x, circle_y = (sine[before], cosine[before]) if m < 0 else (cosine[before], -sine[before])
-        turn = k * _norm(n, m) * legendre[n, k]
-        bend = -_norm(n, m) * legendre.get((n - 1, k + 1), zero) * circle
-        lift = (n + k) * _norm(n, m) * legendre.get((n - 1, k), zero) * circle
-        rows += [turn * circle_x + bend * r[0], turn * circle_y + bend * r[1], lift]
-    return torch.stack(rows).reshape(-1, 3, *r.shape[1:]).transpose(0, 1)
-
-
-# P_nm for 0 <= m <= n, and the real and imaginary parts C_m of (x + iy)^m, each (A, M).
-def _factors(r: Tensor, largest: int) -> tuple[dict[tuple[int, int], Tensor], list[Tensor], list[Tensor]]:
-    x, y, z = r
-    squared = _squared_length(r)
-    cosine, sine = [torch.ones_like(z)], [torch.zeros_like(z)]
-    legendre = {(0, 0): torch.ones_like(z)}
-    for m in range(largest):
-        c, s = cosine[m], sine[m]
-        cosine.append(x * c - y * s)
-        sine.append(x * s + y * c)
-        legendre[m + 1, m + 1] = (2 * m + 1) * legendre[m, m]
-        legendre[m + 1, m] = (2 * m + 1) * z * legendre[m, m]
-        for n in range(m + 2, largest + 1):
-            upper, lower = legendre[n - 1, m], legendre[n - 2, m]
-            legendre[n, m] = ((2 * n - 1) * z * upper - (n + m - 1) * squared * lower) / (n - m)
-    return legendre, cosine, sine

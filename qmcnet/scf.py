@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from qmcnet.gto import GaussianBasis, MeanFieldOrbitals, Shell
@@ -25,7 +26,7 @@ class HartreeFockResult:
     """Outcome of a Hartree-Fock calculation.
 
     Attributes:
-        orbitals: occupied orbitals, float64 on the CPU.
+        orbitals: occupied orbitals, float64 on the CPU; of `rohf` the spin-down ones are the first spin-up ones.
         energy: total energy with the nuclear repulsion, hartree.
         converged: whether the self-consistent field converged.
         basis: name of the basis set.
@@ -60,14 +61,14 @@ def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf"
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r}: choose one of {', '.join(_METHODS)}")
-    mol = _mole(molecule, basis)
+    mol = build_mole(molecule, basis)
     functions = gaussian_basis(mol)
     if functions.n_ao < molecule.n_up:
         raise ValueError(
             f"basis={basis!r} has {functions.n_ao} functions for {molecule.n_up} spin-up electrons: "
             "choose a larger basis"
         )
-    solution = _solve(mol, method)
+    solution = solve(mol, method)
     if not solution.converged:
         warnings.warn(
             f"{method} of {molecule.formula} in {basis} did not converge: E = {solution.e_tot:.6f} hartree. "
@@ -106,7 +107,7 @@ def orthonormal_basis(molecule: Molecule, basis: str) -> tuple[GaussianBasis, to
         The basis functions, and coefficients of orthonormal combinations, (n_ao, n), fewer than functions where
         these are almost linearly dependent.
     """
-    mol = _mole(molecule, basis)
+    mol = build_mole(molecule, basis)
     overlaps, vectors = torch.linalg.eigh(torch.tensor(mol.intor("int1e_ovlp")))
     kept = overlaps > _SMALLEST_OVERLAP
     return gaussian_basis(mol), vectors[:, kept] * overlaps[kept].rsqrt()
@@ -121,7 +122,19 @@ def _shell(mol: Any, i: int) -> Shell:
     return Shell((x, y, z), degree, tuple(exponents.tolist()), tuple(map(tuple, coefficients.tolist())))
 
 
-def _mole(molecule: Molecule, basis: str) -> Any:
+def build_mole(molecule: Molecule, basis: str) -> Any:
+    """Build a molecule for PySCF.
+
+    Args:
+        molecule: nuclei and electrons.
+        basis: name of a Gaussian basis set.
+
+    Returns:
+        Built `pyscf.gto.Mole`.
+
+    Raises:
+        ValueError: PySCF does not know the basis for one of the elements.
+    """
     from pyscf import gto
 
     for symbol in dict.fromkeys(molecule.symbols):
@@ -150,7 +163,16 @@ def _has_basis(basis: str, symbol: str) -> bool:
             return False
 
 
-def _solve(mol: Any, method: str) -> Any:
+def solve(mol: Any, method: str) -> Any:
+    """Iterate to self-consistency, on one thread.
+
+    Args:
+        mol: built `pyscf.gto.Mole`.
+        method: `rohf` or `uhf`.
+
+    Returns:
+        Mean-field object of PySCF, converged or not.
+    """
     from pyscf import lib, scf
 
     mean_field = (scf.rohf.ROHF if method == "rohf" else scf.uhf.UHF)(mol)
@@ -188,7 +210,8 @@ def _follow_instability(mean_field: Any) -> Any:
 def _occupied(mean_field: Any, method: str) -> tuple[torch.Tensor, torch.Tensor]:
     coefficients, occupations = mean_field.mo_coeff, mean_field.mo_occ
     if method == "rohf":
-        up, down = coefficients[:, occupations > 0], coefficients[:, occupations == 2]
+        down = coefficients[:, occupations == 2]
+        up = np.hstack([down, coefficients[:, occupations == 1]])
     else:
         up, down = (c[:, n > 0] for c, n in zip(coefficients, occupations, strict=True))
     return torch.tensor(up), torch.tensor(down)

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -29,6 +30,10 @@ def points_near(mol, n=200):
     return chosen + distances * torch.randn(n, 3, generator=generator, dtype=torch.float64)
 
 
+def gradients_of(basis, points):
+    return basis.derivatives(points, torch.eye(3, dtype=points.dtype).expand(*points.shape, 3))[1]
+
+
 def orbitals_of(mol, n_up, n_down):
     generator = torch.Generator().manual_seed(2)
     basis = gaussian_basis(mol)
@@ -55,7 +60,24 @@ def test_gradients_equal_pyscf(name):
     mol = mole(*MOLES[name])
     points = points_near(mol)
     expected = torch.tensor(mol.eval_gto("GTOval_sph_deriv1", points.numpy()))[1:].transpose(0, 1)
-    torch.testing.assert_close(gaussian_basis(mol).gradient(points), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(gradients_of(gaussian_basis(mol), points), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", MOLES)
+def test_second_derivatives_equal_pyscf_for_any_metric(name):
+    mol = mole(*MOLES[name])
+    points = points_near(mol)
+    generator = torch.Generator().manual_seed(4)
+    factor = torch.randn(len(points), 3, 5, generator=generator, dtype=torch.float64)
+    metric = factor @ factor.mT
+    rows = torch.tensor(mol.eval_gto("GTOval_sph_deriv2", points.numpy()))  # 1, x, y, z, xx, xy, xz, yy, yz, zz
+    hessian = rows[torch.tensor([[4, 5, 6], [5, 7, 8], [6, 8, 9]])]  # (3, 3, M, n_ao)
+    expected = torch.einsum("mxy,xymf->mf", metric, hessian)
+    basis = gaussian_basis(mol)
+    values, _, curvature = basis.derivatives(points, metric)
+    torch.testing.assert_close(values, basis(points), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(curvature, expected, rtol=1e-9, atol=1e-8)
+    assert hessian.abs().max() > 10
 
 
 def test_the_quadruple_zeta_case_has_g_shells_and_general_contractions():
@@ -91,7 +113,7 @@ def test_second_derivatives_give_the_laplacian_of_a_gaussian(degree):
     exponent = 0.7
     basis = GaussianBasis([Shell((0.1, 0.2, 0.3), degree, (exponent,), ((1.0,),))])
     point = torch.tensor([0.5, -0.4, 0.9], dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(basis.gradient, point)  # (3, n_ao, 3)
+    jacobian = torch.autograd.functional.jacobian(partial(gradients_of, basis), point)  # (3, n_ao, 3)
     squared = (point - basis.centers[0]).square().sum()
     factor = 4 * exponent**2 * squared - 2 * exponent * (2 * degree + 3)
     torch.testing.assert_close(jacobian.diagonal(dim1=0, dim2=2).sum(-1), factor * basis(point))
@@ -101,7 +123,7 @@ def test_gradient_equals_automatic_differentiation():
     mol = mole(*MOLES["C"])
     basis, points = gaussian_basis(mol), points_near(mol, 20)
     jacobian = torch.func.vmap(torch.func.jacfwd(basis))(points)  # (M, n_ao, 3)
-    torch.testing.assert_close(basis.gradient(points), jacobian.transpose(1, 2))
+    torch.testing.assert_close(gradients_of(basis, points), jacobian.transpose(1, 2))
 
 
 @pytest.mark.parametrize("name", MOLES)
@@ -111,8 +133,8 @@ def test_nuclei_give_finite_values_and_derivatives(name):
     points = torch.tensor(mol.atom_coords(), requires_grad=True)
     expected = torch.tensor(mol.eval_gto("GTOval_sph_deriv1", mol.atom_coords()))
     torch.testing.assert_close(basis(points), expected[0], rtol=0, atol=1e-10)
-    torch.testing.assert_close(basis.gradient(points), expected[1:].transpose(0, 1), rtol=0, atol=1e-10)
-    (slope,) = torch.autograd.grad(basis.gradient(points).square().sum() + basis(points).sum(), points)
+    torch.testing.assert_close(gradients_of(basis, points), expected[1:].transpose(0, 1), rtol=0, atol=1e-10)
+    (slope,) = torch.autograd.grad(gradients_of(basis, points).square().sum() + basis(points).sum(), points)
     assert slope.isfinite().all()
 
 
@@ -120,23 +142,23 @@ def test_batches_and_chunks_agree_with_single_points():
     mol = mole(*MOLES["LiH"])
     basis = gaussian_basis(mol)
     points = random_positions(4, 5)
-    values, gradients = basis(points), basis.gradient(points)
+    values, gradients = basis(points), gradients_of(basis, points)
     assert values.shape == (4, 5, basis.n_ao)
     assert gradients.shape == (4, 5, 3, basis.n_ao)
     assert basis(points[:, :0]).shape == (4, 0, basis.n_ao)
     torch.testing.assert_close(basis(points[2, 3]), values[2, 3])
-    torch.testing.assert_close(basis.gradient(points[2, 3]), gradients[2, 3])
+    torch.testing.assert_close(gradients_of(basis, points[2, 3]), gradients[2, 3])
     torch.testing.assert_close(torch.cat([basis(chunk) for chunk in points.split(3)]), values)
 
 
 def test_single_precision_follows_double_precision():
     basis, points = gaussian_basis(mole(*MOLES["C"])), random_positions(50, 4)
-    values, gradients = basis(points), basis.gradient(points)
+    values, gradients = basis(points), gradients_of(basis, points)
     basis.to(torch.float32)
     single = points.float()
-    assert basis(single).dtype == basis.gradient(single).dtype == torch.float32
+    assert basis(single).dtype == gradients_of(basis, single).dtype == torch.float32
     torch.testing.assert_close(basis(single).double(), values, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(basis.gradient(single).double(), gradients, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients_of(basis, single).double(), gradients, rtol=1e-5, atol=1e-5)
 
 
 def test_unsupported_shells_are_refused():

@@ -17,7 +17,9 @@ FLOORS = {
     "geometry": 1,
     "ethylene": 1,
     "scf": 1,
+    "casscf": 1,
     "gto": 1,
+    "harmonics": 1,
     "excitations": 1,
     "state_orbitals": 1,
     "ansatz": 2,
@@ -30,9 +32,19 @@ FLOORS = {
     "cli": 6,
     "__init__": 7,
 }
-SYSTEMS = {"molecule", "geometry", "ethylene", "scf", "gto", "excitations", "state_orbitals"}
+SYSTEMS = {
+    "molecule",
+    "geometry",
+    "ethylene",
+    "scf",
+    "casscf",
+    "gto",
+    "harmonics",
+    "excitations",
+    "state_orbitals",
+}
 STRANGERS = {"ansatz", "sampling", "hamiltonian"}
-ONLY_IN = {"pyscf": {"scf", "state_orbitals"}, "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"}}
+ONLY_IN = {"pyscf": {"scf", "casscf", "state_orbitals"}, "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"}}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAXIMUM_FILE, MAXIMUM_FUNCTION = 300, 60
 

@@ -74,8 +74,8 @@ def test_orbitals_on_a_grid_have_unit_overlap_and_the_kinetic_energy_of_the_inte
     grid = dft.gen_grid.Grids(mol)
     grid.build()
     points, weights = torch.tensor(grid.coords), torch.tensor(grid.weights)
-    values = orbitals.basis(points) @ orbitals.up
-    slopes = orbitals.basis.gradient(points) @ orbitals.up
+    identity = torch.eye(3, dtype=torch.float64).expand(len(points), 3, 3)
+    values, slopes, _ = (part @ orbitals.up for part in orbitals.basis.derivatives(points, identity))
     overlap = torch.einsum("p,pi,pj->ij", weights, values, values)
     torch.testing.assert_close(overlap, torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-5)
     kinetic = torch.einsum("p,pki,pkj->ij", weights, slopes, slopes) / 2

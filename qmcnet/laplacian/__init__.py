@@ -9,8 +9,8 @@ as methods of tensors:
 * tanh, exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, pow, sin, cos, erf, abs, sigmoid, relu, leaky_relu,
   elu, silu, gelu, softplus;
 * softmax, log_softmax, logsumexp, logaddexp, scaled_dot_product_attention, layer_norm;
-* sum, mean, indexing by slices, integers and None, cat, stack, complex, split, chunk, unbind, where, masked_fill,
-  expand, reshape, flatten, unflatten, transpose, permute, movedim, squeeze, unsqueeze;
+* sum, mean, indexing by slices, integers and None, index_select, cat, stack, complex, split, chunk, unbind, where,
+  masked_fill, expand, reshape, flatten, unflatten, transpose, permute, movedim, squeeze, unsqueeze;
 * slogdet and, from here, `signed_log_sum`, `scaled_exp` and `pair_differences`.
 
 Another operation names itself and says that `rule` adds one: a function of LapTuples that builds the result from

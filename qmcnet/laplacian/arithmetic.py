@@ -235,6 +235,23 @@ def reverse_divide(x: Operand, y: Operand) -> LapTuple:
     return divide(y, x)
 
 
+@rule(torch.complex)
+def complex_from_parts(real: Any, imag: Any) -> LapTuple:
+    """Combine real and imaginary part, at least one of them tracked.
+
+    Args:
+        real: tracked tensor or tensor, real.
+        imag: tracked tensor or tensor, real.
+
+    Returns:
+        real + i imag with its derivatives.
+    """
+    alike = isinstance(real, LapTuple) and isinstance(imag, LapTuple) and real.support == imag.support
+    if alike and real.shape == imag.shape:
+        return LapTuple.from_rows(torch.complex(real.rows, imag.rows), real.support)
+    return add(real, imag * 1j)
+
+
 @rule(torch.linalg.vector_norm)
 def vector_norm(x: LapTuple, ord: float = 2, dim: int = -1, keepdim: bool = False) -> LapTuple:
     """Euclidean norm over one feature axis: L = (x.L + sum_D |J|^2 - sum_D (J_y)^2) / y.

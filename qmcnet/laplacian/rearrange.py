@@ -131,6 +131,23 @@ def contiguous(x: LapTuple) -> LapTuple:
     return x.map_linear(Tensor.contiguous)
 
 
+@rule(torch.index_select, torch.Tensor.index_select)
+def index_select(x: LapTuple, dim: int, index: Tensor) -> LapTuple:
+    """Gather entries along one axis.
+
+    Args:
+        x: tracked tensor.
+        dim: axis, not the batch.
+        index: numbers of the entries, shape (n,).
+
+    Returns:
+        The entries with their derivatives.
+    """
+    axis = x.feature_axis(dim)
+    x = x if axis > x.support.owner_axes else x.dense()
+    return x.map_linear(lambda tensor: tensor.index_select(axis - x.ndim, index))
+
+
 @rule(torch.split, torch.Tensor.split)
 def split(x: LapTuple, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[LapTuple, ...]:
     """Cut an axis into pieces of given lengths.
@@ -199,23 +216,6 @@ def stack(tensors: Sequence[LapTuple | Tensor], dim: int = 0) -> LapTuple:
     """
     axis = next(tensor for tensor in tensors if isinstance(tensor, LapTuple)).feature_axis(dim, new=1)
     return cat([tensor.unsqueeze(axis) for tensor in tensors], axis)
-
-
-@rule(torch.complex)
-def complex_from_parts(real: Any, imag: Any) -> LapTuple:
-    """Combine real and imaginary part, at least one of them tracked.
-
-    Args:
-        real: tracked tensor or tensor, real.
-        imag: tracked tensor or tensor, real.
-
-    Returns:
-        real + i imag with its derivatives.
-    """
-    alike = isinstance(real, LapTuple) and isinstance(imag, LapTuple) and real.support == imag.support
-    if alike and real.shape == imag.shape:
-        return LapTuple.from_rows(torch.complex(real.rows, imag.rows), real.support)
-    return arithmetic.add(real, imag * 1j)
 
 
 @rule(torch.where)

@@ -236,7 +236,9 @@ class VMC:
             (Optimization.order, self._make_optimization, self.directory),
             (Evaluation.order, lambda: self._make_evaluation(self.evaluation), self.directory / "evaluation"),
         ]
-        if self.pretraining.steps:
+        if self.pretraining.steps and not hasattr(self.ansatz, "orbitals"):
+            logger.info("%s starts from orbitals of its own: no pretraining", type(self.ansatz).__name__)
+        elif self.pretraining.steps:
             stages.insert(0, (Pretraining.order, self._make_pretraining, self.directory / "pretraining"))
         return stages
 

@@ -46,6 +46,13 @@ def test_exchanging_axes(source, name, positions, assert_tracked):
 
 
 @each_source
+def test_gathering(source, positions, assert_tracked):
+    for axis, index in itertools.product((1, 2, -1), ([1, 0], [1, 1, 0])):
+        agree(lambda y, a=axis, i=index: y.index_select(a, torch.tensor(i)), source, positions, assert_tracked)
+    agree(lambda y: torch.index_select(y, -2, torch.tensor([3, 1, 3])), source, positions, assert_tracked)
+
+
+@each_source
 def test_permutations(source, positions, assert_tracked):
     for order in itertools.permutations((1, 2, 3)):
         agree(lambda y, order=order: torch.permute(y, (0, *order)), source, positions, assert_tracked)

@@ -1,0 +1,241 @@
+"""Classical wavefunctions: Slater determinants of molecular orbitals with a Jastrow factor and backflow.
+
+References:
+    Foulkes, Mitas, Needs, Rajagopal, Rev. Mod. Phys. 73, 33 (2001), doi:10.1103/RevModPhys.73.33.
+
+Letters: B walkers, N electrons, n electrons of one spin, K determinants, U different occupations of one spin,
+M orbitals.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.ansatz.backflow import Backflow
+from qmcnet.ansatz.embedding import draw_weights
+from qmcnet.ansatz.features import features, spin_slices
+from qmcnet.ansatz.jastrow import JASTROWS
+from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals
+from qmcnet.ansatz.nuclear_cusp import NuclearCusp
+from qmcnet.casscf import casscf
+from qmcnet.gto import GaussianBasis
+from qmcnet.laplacian import signed_log_sum
+from qmcnet.molecule import Molecule
+from qmcnet.scf import hartree_fock
+
+METHODS = ("rohf", "uhf", "casscf")
+
+
+class SlaterJastrow(nn.Module):
+    """psi = e^J sum_k c_k det[phi_up_ki(x_j)] det[phi_down_ki(x_j)], with x = r or positions shifted by backflow.
+
+    Orbitals phi and coefficients c start from Hartree-Fock or CASSCF. Gaussian functions have no cusps at the nuclei:
+    without `nuclear_cusp` the local energy diverges there as Z/r. Its variance is finite, but that of its variance not,
+    and error bars of short runs are unreliable.
+    """
+
+    nuclei: Tensor
+
+    def __init__(
+        self,
+        molecule: Molecule,
+        *,
+        basis: str = "cc-pvdz",
+        method: str = "rohf",
+        active_electrons: int | None = None,
+        active_orbitals: int | None = None,
+        ci_threshold: float = 0.01,
+        jastrow: str = "cusp",
+        nuclear_cusp: bool = True,
+        backflow: bool = False,
+        train_orbitals: bool = True,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Compute the orbitals.
+
+        Args:
+            molecule: the system.
+            basis: name of a Gaussian basis set known to PySCF, with shells up to g.
+            method: 'rohf', 'uhf' or 'casscf'.
+            active_electrons: electrons in the active space of 'casscf'.
+            active_orbitals: orbitals in the active space of 'casscf'.
+            ci_threshold: determinants of 'casscf' with |c_k| below it are left out.
+            jastrow: name of the Jastrow factor, or 'none'.
+            nuclear_cusp: give the orbitals their cusps at the nuclei.
+            backflow: shift the positions at which orbitals are evaluated.
+            train_orbitals: optimise the orbitals along with everything else.
+            seed: seed of the initial weights of a neural Jastrow factor.
+            dtype: precision of the parameters and of the positions to come.
+
+        Raises:
+            ValueError: for an unknown method, basis or Jastrow factor, or an active space that does not fit.
+        """
+        super().__init__()
+        if jastrow not in JASTROWS:
+            raise ValueError(f"jastrow={jastrow!r} must be one of {sorted(JASTROWS)}")
+        space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}
+        slater = slater_part(molecule, basis, method, ci_threshold, **space)
+        self.molecule = molecule
+        self.settings = {"basis": basis, "method": method, **space, "ci_threshold": ci_threshold, "jastrow": jastrow}
+        self.settings |= {"nuclear_cusp": nuclear_cusp, "backflow": backflow, "train_orbitals": train_orbitals}
+        self.settings["seed"] = seed
+        self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
+        self.molecular_orbitals = MolecularOrbitals(slater.basis, slater.orbitals, train_orbitals)
+        occupations = [occupied for occupied in (slater.up, slater.down) if occupied.shape[-1]]
+        self.determinants = nn.ModuleList(SpinDeterminants(occupied) for occupied in occupations)
+        self.expansion = Expansion(slater.coefficients)
+        self.backflow = Backflow(molecule) if backflow else None
+        # torch draws default weights, which are replaced: keep them off the global generator.
+        with torch.random.fork_rng(devices=[]):
+            self.jastrow = JASTROWS[jastrow](molecule)
+        if self.jastrow is not None:
+            draw_weights(self.jastrow, torch.Generator().manual_seed(seed))
+        self.nuclear_cusp = NuclearCusp(molecule, slater.basis) if nuclear_cusp else None
+        self.to(dtype)
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the wavefunction.
+
+        Args:
+            positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+
+        Returns:
+            sign (B,) and log_abs_psi (B,).
+        """
+        inputs = features(positions, self.nuclei)
+        shifted = positions if self.backflow is None else positions + self.backflow(*inputs)
+        orbitals = self.molecular_orbitals(shifted)  # (B, N, M)
+        sign, log_abs = self._products(orbitals)  # (B, K)
+        sign, log_abs_psi = signed_log_sum(self.expansion(sign), log_abs)
+        if self.jastrow is not None:
+            log_abs_psi = log_abs_psi + self.jastrow(inputs.d_en, inputs.d_ee)
+        return sign, log_abs_psi if self.nuclear_cusp is None else log_abs_psi + self.nuclear_cusp(inputs.d_en)
+
+    def _products(self, orbitals: Tensor) -> tuple[Tensor, Tensor]:
+        spins = spin_slices(self.molecule.n_up, self.molecule.n_down)
+        factors = [part(orbitals[..., spin, :]) for spin, part in zip(spins, self.determinants, strict=True)]
+        sign, log_abs = factors[0]
+        for other_sign, other_log in factors[1:]:
+            sign, log_abs = sign * other_sign, log_abs + other_log
+        return sign, log_abs
+
+
+class SpinDeterminants(nn.Module):
+    """Determinants of the electrons of one spin, each different one evaluated once."""
+
+    occupations: Tensor
+    number: Tensor
+
+    def __init__(self, occupied: Tensor) -> None:
+        """Find the different determinants.
+
+        Args:
+            occupied: numbers of the occupied orbitals in each determinant, shape (K, n).
+        """
+        super().__init__()
+        occupations, number = torch.unique(occupied, dim=0, return_inverse=True)
+        self.register_buffer("occupations", occupations)  # (U, n)
+        self.register_buffer("number", number)  # (K,)
+
+    def forward(self, orbitals: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the determinants.
+
+        Args:
+            orbitals: at the electrons of this spin, shape (B, n, M).
+
+        Returns:
+            Signs and logarithms of the moduli, each (B, K).
+        """
+        columns = orbitals.index_select(-1, self.occupations.flatten())  # (B, n, U n)
+        matrices = columns.unflatten(-1, self.occupations.shape).movedim(-2, -3)  # (B, U, n, n)
+        sign, log_abs = torch.linalg.slogdet(matrices)
+        return sign.index_select(-1, self.number), log_abs.index_select(-1, self.number)
+
+
+class Expansion(nn.Module):
+    """Coefficients of the determinants; they may change sign, so that no logarithm is taken of them."""
+
+    def __init__(self, coefficients: Tensor) -> None:
+        """Start from given coefficients.
+
+        Args:
+            coefficients: c_k, shape (K,).
+        """
+        super().__init__()
+        self.coefficients = nn.Parameter(coefficients.clone())
+
+    def forward(self, sign: Tensor) -> Tensor:
+        """Weigh the signs of the determinants.
+
+        Args:
+            sign: shape (B, K).
+
+        Returns:
+            c_k sign_k, shape (B, K).
+        """
+        return sign * self.coefficients
+
+
+class SlaterPart(NamedTuple):
+    """Orbitals and the determinants made of them.
+
+    Attributes:
+        basis: Gaussian basis set.
+        orbitals: coefficients, shape (n_ao, M).
+        up: orbitals of the spin-up electrons in each determinant, shape (K, n_up).
+        down: orbitals of the spin-down electrons in each determinant, shape (K, n_down).
+        coefficients: c_k, shape (K,).
+    """
+
+    basis: GaussianBasis
+    orbitals: Tensor
+    up: Tensor
+    down: Tensor
+    coefficients: Tensor
+
+
+def slater_part(
+    molecule: Molecule,
+    basis: str,
+    method: str,
+    ci_threshold: float,
+    active_electrons: int | None,
+    active_orbitals: int | None,
+) -> SlaterPart:
+    """Compute orbitals and determinants.
+
+    Args:
+        molecule: the system.
+        basis: name of a Gaussian basis set.
+        method: 'rohf', 'uhf' or 'casscf'.
+        ci_threshold: determinants of 'casscf' with |c_k| below it are left out.
+        active_electrons: electrons in the active space of 'casscf'.
+        active_orbitals: orbitals in the active space of 'casscf'.
+
+    Returns:
+        Orbitals and determinants, float64 on the CPU.
+
+    Raises:
+        ValueError: for an unknown method, or an active space without 'casscf' or the other way round.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r} must be one of {METHODS}")
+    if method == "casscf":
+        if active_electrons is None or active_orbitals is None:
+            raise ValueError(
+                f"method='casscf' needs active_electrons and active_orbitals, got {active_electrons} and "
+                f"{active_orbitals}"
+            )
+        result = casscf(molecule, basis, active_electrons, active_orbitals, ci_threshold)
+        return SlaterPart(result.basis, result.orbitals, result.up, result.down, result.coefficients)
+    if active_electrons is not None or active_orbitals is not None:
+        raise ValueError(f"active_electrons and active_orbitals belong to method='casscf', not to method={method!r}")
+    mean_field = hartree_fock(molecule, basis, method).orbitals
+    up, down = torch.arange(molecule.n_up), torch.arange(molecule.n_down)
+    one = torch.ones(1, dtype=torch.float64)
+    if method == "rohf":
+        return SlaterPart(mean_field.basis, mean_field.up, up[None], down[None], one)
+    orbitals = torch.cat([mean_field.up, mean_field.down], -1)
+    return SlaterPart(mean_field.basis, orbitals, up[None], molecule.n_up + down[None], one)

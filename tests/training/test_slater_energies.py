@@ -1,0 +1,77 @@
+"""Energies of whole runs with Slater determinants, which quantum chemistry knows: sampler to statistics at once."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from qmcnet import VMC, Clipping, EvaluationSettings, Metropolis, Molecule, SlaterJastrow, Spring, load
+from qmcnet.casscf import casscf
+from qmcnet.scf import hartree_fock
+from qmcnet.training.burn_in import BurnInSettings
+
+LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
+BARE = {"jastrow": "none", "nuclear_cusp": False}
+ACTIVE = {"method": "casscf", "active_electrons": 2, "active_orbitals": 4}
+
+
+def run(molecule, directory, wavefunction, **settings):
+    ansatz = SlaterJastrow(molecule, **wavefunction, dtype=torch.float64)
+    defaults = {
+        "sampler": Metropolis(steps=10),
+        "burn_in": BurnInSettings(min_sweeps=20, max_sweeps=40),
+        "evaluation": EvaluationSettings(steps=100, burn_in=5),
+        "batch_size": 500,
+        "seed": 1,
+        "device": "cpu",
+    }
+    return VMC(ansatz, directory, **defaults | settings)
+
+
+@pytest.mark.parametrize(
+    ("molecule", "method", "largest_error"),
+    [
+        (Molecule.atom("He"), "rohf", 0.012),
+        (Molecule.atom("Li"), "uhf", 0.03),
+        (Molecule.atom("B"), "rohf", 0.06),
+        (LIH, "rohf", 0.03),
+    ],
+    ids=["He", "Li", "B", "LiH"],
+)
+def test_a_bare_determinant_has_the_hartree_fock_energy(molecule, method, largest_error, tmp_path):
+    result = run(molecule, tmp_path, {"method": method, **BARE}, steps=0).train()
+    expected = hartree_fock(molecule, method=method).energy
+    print(f"\n{molecule.formula}: {result.energy} +- {result.standard_error} hartree, {method} {expected}")
+    assert result.standard_error < largest_error
+    assert abs(result.energy - expected) < 4 * result.standard_error
+
+
+@pytest.mark.parametrize("molecule", [Molecule.atom("Be"), LIH], ids=["Be", "LiH"])
+def test_an_active_space_has_the_energy_of_casscf(molecule, tmp_path):
+    result = run(molecule, tmp_path, {**ACTIVE, "ci_threshold": 1e-6, **BARE}, steps=0).train()
+    expected = casscf(molecule, "cc-pvdz", 2, 4).energy
+    print(f"\n{molecule.formula}: {result.energy} +- {result.standard_error} hartree, casscf {expected}")
+    assert result.standard_error < 0.06
+    assert abs(result.energy - expected) < 4 * result.standard_error
+
+
+def test_jastrow_and_backflow_are_optimised_below_hartree_fock_and_load_again(tmp_path, caplog):
+    molecule = Molecule.atom("He")
+    made = run(
+        molecule,
+        tmp_path,
+        {"backflow": True},
+        optimizer=partial(Spring, learning_rate=0.1, norm_constraint=1e-2),
+        clipping=Clipping(10.0),
+        steps=100,
+    )
+    with caplog.at_level("INFO", logger="qmcnet"):
+        result = made.train()
+    print(f"\nHe: {result.energy} +- {result.standard_error} hartree")
+    assert result.energy + 3 * result.standard_error < hartree_fock(molecule).energy - 0.01
+    assert result.energy > -2.903724377 - 4 * result.standard_error
+    assert "SlaterJastrow starts from orbitals of its own: no pretraining" in caplog.text
+    assert not (tmp_path / "pretraining").exists()
+    again = load(tmp_path, device="cpu")
+    positions = made.simulation.walkers.positions
+    assert torch.equal(again.ansatz(positions)[1], made.ansatz(positions)[1])
