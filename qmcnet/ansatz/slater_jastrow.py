@@ -48,7 +48,7 @@ class SlaterJastrow(nn.Module):
         jastrow: str = "cusp",
         nuclear_cusp: bool = True,
         backflow: bool = False,
-        train_orbitals: bool = True,
+        train_orbitals: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """Compute the orbitals.
@@ -63,7 +63,7 @@ class SlaterJastrow(nn.Module):
             jastrow: name of the Jastrow factor, or 'none'.
             nuclear_cusp: give the orbitals their cusps at the nuclei.
             backflow: shift the positions at which orbitals are evaluated.
-            train_orbitals: optimise the orbitals along with everything else.
+            train_orbitals: optimise the orbitals, too; noise in many parameters calls for small steps and many walkers.
             dtype: precision of the parameters and of the positions to come.
 
         Raises:
