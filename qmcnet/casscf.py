@@ -98,12 +98,8 @@ def _solve_active_space(mol: Any, molecule: Molecule, n_electrons: int, n_orbita
     mean_field = solve(mol, "rohf")
     n_down = (n_electrons - molecule.spin) // 2
     solver = mcscf.CASSCF(mean_field, n_orbitals, (n_electrons - n_down, n_down))
-    solver.conv_tol, solver.max_cycle_macro, solver.natorb, solver.chkfile = (
-        _ENERGY_TOLERANCE,
-        _MACRO_CYCLES,
-        True,
-        None,
-    )
+    solver.conv_tol, solver.max_cycle_macro = _ENERGY_TOLERANCE, _MACRO_CYCLES
+    solver.natorb, solver.chkfile = True, None
     spin = molecule.spin / 2
     solver.fix_spin_(ss=spin * (spin + 1))
     # Threads sum integrals in a random order, which can rotate degenerate orbitals from run to run.

@@ -49,7 +49,7 @@ class SlaterJastrow(nn.Module):
         jastrow: str = "cusp",
         nuclear_cusp: bool = True,
         backflow: bool = False,
-        train_orbitals: bool = True,
+        train_orbitals: bool = False,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -65,7 +65,7 @@ class SlaterJastrow(nn.Module):
             jastrow: name of the Jastrow factor, or 'none'.
             nuclear_cusp: give the orbitals their cusps at the nuclei.
             backflow: shift the positions at which orbitals are evaluated.
-            train_orbitals: optimise the orbitals along with everything else.
+            train_orbitals: optimise the orbitals, too; noise in many parameters calls for small steps and many walkers.
             seed: seed of the initial weights of a neural Jastrow factor.
             dtype: precision of the parameters and of the positions to come.
 

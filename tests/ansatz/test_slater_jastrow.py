@@ -33,7 +33,8 @@ def psi(randomized):
 
     def build(molecule, kind, moved=0.1, **options):
         space = {"active_electrons": 4} if molecule is CARBON and "active_electrons" in KINDS[kind] else {}
-        wavefunction = SlaterJastrow(molecule, **{**KINDS[kind], **space, **options}, dtype=DOUBLE)
+        settings = {"train_orbitals": True, **KINDS[kind], **space, **options}
+        wavefunction = SlaterJastrow(molecule, **settings, dtype=DOUBLE)
         return randomized(wavefunction, moved).requires_grad_(False)
 
     return build
