@@ -63,9 +63,8 @@ def main() -> None:
         rows = [run(name, given.threads, Path(folder) / name) for name in given.systems]
     machine = {"processor": platform.processor() or platform.machine(), "threads": given.threads}
     given.output.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
-    print(
-        f"\n{'system':8}{'state':>6}{'energy':>12}{'exc. / eV':>11}{'error':>8}{'reference':>11}{'off / eV':>10}  minutes"
-    )
+    header = f"{'system':8}{'state':>6}{'energy':>12}{'exc. / eV':>11}{'error':>8}{'reference':>11}{'off / eV':>10}"
+    print(f"\n{header}{'minutes':>9}")
     for row in rows:
         for index, state in enumerate(row["states"]):
             excitation = state["excitation_ev"]

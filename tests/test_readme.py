@@ -68,19 +68,10 @@ def test_the_example_of_a_run_runs(tmp_path, monkeypatch):
     swapped = again.ansatz(positions[:, [1, 0, 2, 3]])
     torch.testing.assert_close(swapped[1], names["log_abs_psi"], rtol=1e-4, atol=1e-4)
     assert torch.equal(swapped[0], -names["sign"])
-
-
-def test_the_example_of_a_laplacian_is_right():
-    names = run_example(1)
-    function, points = names["log_abs_psi"], names["positions"][:5].double()
-    for module in (names["mix"], names["orbitals"]):
-        module.double()
-    value, gradient, second = names["laplacian"](function)(points)
-    expected = torch_func_laplacian(function, points)
-    torch.testing.assert_close(value, expected.value.detach(), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(gradient, expected.gradient, rtol=1e-8, atol=1e-8)
-    torch.testing.assert_close(second, expected.laplacian, rtol=1e-8, atol=1e-8)
-    assert names["kinetic"].shape == (100,)
+    expected = torch_func_laplacian(lambda r: again.ansatz(r)[1], positions)
+    torch.testing.assert_close(names["value"], expected.value)
+    torch.testing.assert_close(names["gradient"], expected.gradient, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(names["second"], expected.laplacian, rtol=1e-3, atol=1e-2)
 
 
 def test_scripts_and_files_that_are_named_exist():
