@@ -49,7 +49,8 @@ def diagnose(simulation: Simulation) -> dict[str, Any]:
     for index in bad.any(0).nonzero()[:10, 0].tolist():
         names = [name for name, lost in zip(terms, bad[:, index].tolist(), strict=True) if lost]
         distances = torch.cdist(positions[index].double(), positions[index].double())
-        distances.fill_diagonal_(torch.inf)
+        copies = torch.arange(len(distances), device=distances.device) // simulation.molecule.n_electrons
+        distances = distances.where(copies[:, None] == copies, torch.inf).fill_diagonal_(torch.inf)
         closest = int(distances.argmin())
         pair = [closest // len(distances), closest % len(distances)]
         distance = distances.min().item()
