@@ -102,7 +102,7 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
         if not apart[i]
     ]
     values = np.linalg.eigvals(matrix)
-    if np.abs(values.imag).max() > COMPLEX * np.abs(values).max():
+    if np.isrealobj(matrix) and np.abs(values.imag).max() > COMPLEX * np.abs(values).max():
         found.append("noise made eigenvalues complex; their real parts are given")
     return found
 
