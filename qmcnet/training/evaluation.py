@@ -23,6 +23,8 @@ from qmcnet.training.stages import Row, summarize
 logger = logging.getLogger(__name__)
 
 DISCARDED_SHARES = (0.0, 0.25, 0.5)
+MOST_WALKERS = 20_000
+"""Walkers whose values are kept for the overlaps of states."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class Evaluation:
         if not adapt:
             self.series.append(energy.real.total)
             self.averages.add(local_matrices(run, energy, self.observables))
-            if energy.matrix is not None and self.step % self.check_every == 0:
+            few = len(self.points) * len(run.walkers.positions) < MOST_WALKERS
+            if energy.matrix is not None and self.step % self.check_every == 0 and few:
                 self.points.append(state_values(run).values)
             if self.density is not None:
                 self.density.add(*points_and_states(run))
