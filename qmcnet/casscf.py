@@ -80,6 +80,33 @@ def casscf(
     return CasscfResult(functions, orbitals, up, down, coefficients, float(solution.e_tot), bool(solution.converged))
 
 
+def active_space(method: str, active_electrons: int | None, active_orbitals: int | None) -> tuple[int, int] | None:
+    """Check that an active space is given to CASSCF, and to nothing else.
+
+    Args:
+        method: 'casscf' or any other.
+        active_electrons: electrons in the active space of 'casscf'.
+        active_orbitals: orbitals in the active space of 'casscf'.
+
+    Returns:
+        Electrons and orbitals of the active space, None of another method.
+
+    Raises:
+        ValueError: an active space is missing, or given without 'casscf'.
+    """
+    if method != "casscf":
+        if active_electrons is not None or active_orbitals is not None:
+            raise ValueError(
+                f"active_electrons and active_orbitals belong to method='casscf', not to method={method!r}"
+            )
+        return None
+    if active_electrons is None or active_orbitals is None:
+        raise ValueError(
+            f"method='casscf' needs active_electrons and active_orbitals, got {active_electrons} and {active_orbitals}"
+        )
+    return active_electrons, active_orbitals
+
+
 def _check_space(molecule: Molecule, basis: str, n_ao: int, n_electrons: int, n_orbitals: int) -> None:
     fitting = [n for n in range(1, molecule.n_electrons + 1) if n >= molecule.spin and not (n - molecule.spin) % 2]
     if n_electrons not in fitting:

@@ -178,6 +178,8 @@ def test_building_writes_nothing(tmp_path):
         (["evaluation.target_error=abc"], "evaluation.target_error='abc' must be a number or null"),
         (["evaluation.target_error=-1"], "target_error=-1 must be positive, or null"),
         (["pretraining.method=dft"], "method='dft' must be one of"),
+        (["pretraining.method=casscf"], "method='casscf' needs active_electrons and active_orbitals, got None and"),
+        (["pretraining.active_orbitals=2.5"], "pretraining.active_orbitals=2.5 must be a whole number or null"),
         (["logging.seconds=abc"], "logging.seconds='abc' must be a number"),
         (["checkpoints.max_retries=abc"], "checkpoints.max_retries='abc' must be a whole number"),
     ],

@@ -18,7 +18,7 @@ from qmcnet.ansatz.features import features, spin_slices
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals
 from qmcnet.ansatz.nuclear_cusp import NuclearCusp
-from qmcnet.casscf import casscf
+from qmcnet.casscf import active_space, casscf
 from qmcnet.gto import GaussianBasis
 from qmcnet.laplacian import signed_log_sum
 from qmcnet.molecule import Molecule
@@ -222,16 +222,10 @@ def slater_part(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r} must be one of {METHODS}")
-    if method == "casscf":
-        if active_electrons is None or active_orbitals is None:
-            raise ValueError(
-                f"method='casscf' needs active_electrons and active_orbitals, got {active_electrons} and "
-                f"{active_orbitals}"
-            )
-        result = casscf(molecule, basis, active_electrons, active_orbitals, ci_threshold)
+    space = active_space(method, active_electrons, active_orbitals)
+    if space is not None:
+        result = casscf(molecule, basis, *space, ci_threshold)
         return SlaterPart(result.basis, result.orbitals, result.up, result.down, result.coefficients)
-    if active_electrons is not None or active_orbitals is not None:
-        raise ValueError(f"active_electrons and active_orbitals belong to method='casscf', not to method={method!r}")
     mean_field = hartree_fock(molecule, basis, method).orbitals
     up, down = torch.arange(molecule.n_up), torch.arange(molecule.n_down)
     one = torch.ones(1, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The pretraining stage: fit the orbitals of the network to Hartree-Fock, of several states to excited determinants.
+"""The pretraining stage: fit the orbitals of the network to those of Hartree-Fock, CASSCF or excited determinants.
 
 References:
     Pfau, Spencer, Matthews, Foulkes, Phys. Rev. Research 2, 033429 (2020), doi:10.1103/PhysRevResearch.2.033429.
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from qmcnet.ansatz.natural_states import NaturalStates
+from qmcnet.casscf import active_space, casscf
+from qmcnet.casscf_orbitals import CasscfOrbitals
 from qmcnet.scf import hartree_fock
 from qmcnet.state_orbitals import EXCITATIONS, StateOrbitals, excited_determinants
 from qmcnet.training.simulation import Simulation
@@ -22,7 +24,9 @@ from qmcnet.training.stages import Row
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("uhf", "rohf")
+METHODS = ("uhf", "rohf", "casscf")
+
+_SMALLEST_COEFFICIENT = 0.01  # of a determinant that is worth a share of the network
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,10 @@ class PretrainingSettings:
     Attributes:
         steps: updates; 0 turns pretraining off.
         learning_rate: of the Adam optimiser.
-        basis: Gaussian basis of the Hartree-Fock calculation.
-        method: 'uhf' or 'rohf'.
+        basis: Gaussian basis of the target orbitals.
+        method: 'uhf', 'rohf' or, of a single state, 'casscf'.
+        active_electrons: electrons in the active space of 'casscf'.
+        active_orbitals: orbitals in the active space of 'casscf'.
         sampling_steps: Metropolis moves between updates.
         excitations: determinants of the excited states: 'ordered', 'random' or 'cis'.
     """
@@ -42,6 +48,8 @@ class PretrainingSettings:
     learning_rate: float = 3e-4
     basis: str = "cc-pvdz"
     method: str = "uhf"
+    active_electrons: int | None = None
+    active_orbitals: int | None = None
     sampling_steps: int = 1
     excitations: str = "ordered"
 
@@ -49,10 +57,12 @@ class PretrainingSettings:
         """Check the settings.
 
         Raises:
-            ValueError: for an unknown method or kind of excitations, or a number out of range.
+            ValueError: for an unknown method or kind of excitations, an active space without 'casscf' or the other
+                way round, or a number out of range.
         """
         if self.method not in METHODS:
             raise ValueError(f"pretraining method={self.method!r} must be one of {METHODS}")
+        active_space(self.method, self.active_electrons, self.active_orbitals)
         if self.excitations not in EXCITATIONS:
             raise ValueError(f"pretraining excitations={self.excitations!r} must be one of {EXCITATIONS}")
         if self.steps < 0 or self.sampling_steps < 1 or not self.learning_rate > 0:
@@ -61,6 +71,18 @@ class PretrainingSettings:
                 f"sampling_steps={self.sampling_steps}, learning_rate={self.learning_rate}"
             )
 
+    def check_states(self, n_states: int) -> None:
+        """Check that there are targets for as many states.
+
+        Args:
+            n_states: states of the wavefunction.
+
+        Raises:
+            ValueError: for several states of 'casscf'.
+        """
+        if self.method == "casscf" and n_states > 1:
+            raise ValueError(f"pretraining method='casscf' is for a single state, got n_states={n_states}")
+
 
 def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     """Mean squared modulus of the difference between network and target orbitals.
@@ -68,7 +90,8 @@ def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
     Args:
         orbitals: one matrix per spin that has electrons, shape (B, S K, n, M). Of full determinants (M > n) the
             columns of the other spin are fitted to zero.
-        targets: one matrix per such spin, shape (B, S, n, n), each for the K determinants of a state.
+        targets: one matrix per such spin, shape (B, S, n, n), each for K of the network's determinants: those
+            of a state, or an equal share of them.
 
     Returns:
         The error, a scalar.
@@ -88,17 +111,19 @@ def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
 
 
 class Pretraining:
-    """Adam on the orbital error; half of the walkers follow Hartree-Fock, half the network."""
+    """Adam on the orbital error; half of the walkers follow the targets, half the network."""
 
     name = "pretraining"
     order = 0
 
-    def __init__(self, simulation: Simulation, mean_field: StateOrbitals, settings: PretrainingSettings) -> None:
+    def __init__(
+        self, simulation: Simulation, mean_field: StateOrbitals | CasscfOrbitals, settings: PretrainingSettings
+    ) -> None:
         """Prepare the first update.
 
         Args:
             simulation: wavefunction and walkers.
-            mean_field: the target orbitals of as many states as the wavefunction has.
+            mean_field: the target orbitals of as many states as the wavefunction has, or of a single state of CASSCF.
             settings: how to pretrain.
         """
         self.simulation, self.settings, self.step = simulation, settings, 0
@@ -109,8 +134,8 @@ class Pretraining:
         self.sampler = replace(simulation.sampler, steps=settings.sampling_steps)
 
     @classmethod
-    def on_hartree_fock(cls, simulation: Simulation, settings: PretrainingSettings, seed: int) -> "Pretraining":
-        """Solve the Hartree-Fock equations and prepare to fit their orbitals.
+    def prepare(cls, simulation: Simulation, settings: PretrainingSettings, seed: int) -> "Pretraining":
+        """Compute the target orbitals and prepare to fit them.
 
         Args:
             simulation: wavefunction and walkers.
@@ -120,14 +145,10 @@ class Pretraining:
         Returns:
             The stage.
         """
-        mean_field = hartree_fock(simulation.molecule, settings.basis, settings.method)
-        note = "" if mean_field.converged else " (not converged)"
-        logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
-        n_states = getattr(simulation.ansatz, "n_states", 1)
-        orbitals = excited_determinants(mean_field, n_states, settings.excitations, seed)
-        for state, (up, down) in enumerate(orbitals.determinants if n_states > 1 else ()):
-            logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
-        return cls(simulation, orbitals, settings)
+        space = active_space(settings.method, settings.active_electrons, settings.active_orbitals)
+        if space is None:
+            return cls(simulation, _hartree_fock_orbitals(simulation, settings, seed), settings)
+        return cls(simulation, _casscf_orbitals(simulation, settings.basis, space), settings)
 
     def finished(self) -> bool:
         """Whether all updates have been made."""
@@ -138,7 +159,7 @@ class Pretraining:
         return self.step, self.settings.steps
 
     def log_prob(self, positions: Tensor) -> Tensor:
-        """Log-probability of the mixed ensemble: the first half follows Hartree-Fock, the rest the network.
+        """Log-probability of the mixed ensemble: the first half follows the targets, the rest the network.
 
         Args:
             positions: electron positions of all states, shape (B, S N, 3), in bohr.
@@ -176,3 +197,27 @@ class Pretraining:
         """
         self.step = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _hartree_fock_orbitals(simulation: Simulation, settings: PretrainingSettings, seed: int) -> StateOrbitals:
+    mean_field = hartree_fock(simulation.molecule, settings.basis, settings.method)
+    note = "" if mean_field.converged else " (not converged)"
+    logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
+    n_states = getattr(simulation.ansatz, "n_states", 1)
+    orbitals = excited_determinants(mean_field, n_states, settings.excitations, seed)
+    for state, (up, down) in enumerate(orbitals.determinants if n_states > 1 else ()):
+        logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
+    return orbitals
+
+
+def _casscf_orbitals(simulation: Simulation, basis: str, space: tuple[int, int]) -> CasscfOrbitals:
+    result = casscf(simulation.molecule, basis, *space, _SMALLEST_COEFFICIENT)
+    note = "" if result.converged else " (not converged)"
+    logger.info("CASSCF(%d,%d)/%s energy %.6f hartree%s", *space, basis, result.energy, note)
+    network: Any = simulation.ansatz
+    with torch.no_grad():
+        matrices = network.orbitals(simulation.walkers.positions[:1])  # (1, K, n, M) each
+    orbitals = CasscfOrbitals(result, matrices[0].shape[-3])
+    weight = sum(c**2 for c in orbitals.coefficients)
+    logger.info("its %d leading determinants, of %.4f of its norm, are the targets", len(orbitals.coefficients), weight)
+    return orbitals

@@ -22,7 +22,7 @@ from qmcnet.training.directory import RunDirectoryError, claim, config_hash, ide
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.interruption import Interruption
-from qmcnet.training.objective import Natural, Objective
+from qmcnet.training.objective import Natural, Objective, n_states
 from qmcnet.training.optimization import Optimization, Optimizer
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings
 from qmcnet.training.process import prepare_process
@@ -109,6 +109,7 @@ class VMC:
         self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
         check_observables(observables)
+        pretraining.check_states(n_states(ansatz))
         self.simulation = Simulation.start(total, hamiltonian, self.sampler, batch_size, seed, self.device)
         self.compile = self.simulation.compile = compile
 
@@ -247,7 +248,7 @@ class VMC:
         return Driver(directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed)
 
     def _make_pretraining(self) -> Pretraining:
-        return Pretraining.on_hartree_fock(self.simulation, self.pretraining, self.seed)
+        return Pretraining.prepare(self.simulation, self.pretraining, self.seed)
 
     def _make_optimization(self) -> Optimization:
         how = (self.clipping, self.schedule, self.averaging, self.objective)

@@ -4,14 +4,21 @@ import math
 import pytest
 import torch
 
-from qmcnet import FermiNet, ForwardLaplacian, Metropolis, Molecule
+from qmcnet import FermiNet, ForwardLaplacian, LapNet, Metropolis, MolecularHamiltonian, Molecule, Psiformer
 from qmcnet.scf import hartree_fock
 from qmcnet.state_orbitals import excited_determinants
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings, orbital_error
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.states import ensemble
 
+ACTIVE = ("active_electrons", "active_orbitals")
+SIZES = {
+    FermiNet: {"n_layers": 2, "hidden_one": 16, "hidden_two": 4},
+    Psiformer: {"n_layers": 1, "n_heads": 2, "head_size": 8},
+    LapNet: {"n_layers": 1, "n_heads": 2, "head_size": 8},
+}
 LITHIUM = Molecule.atom("Li")  # two electrons up, one down
+BERYLLIUM = Molecule.atom("Be")
 
 
 def pretraining(molecule, full=True, batch_size=16, n_states=1, complex=False, **settings):
@@ -175,10 +182,81 @@ def test_the_number_of_moves_between_updates_is_a_setting():
     assert pretraining(LITHIUM, sampling_steps=3).sampler.steps == 3
 
 
+def casscf_pretraining(molecule=BERYLLIUM, network=FermiNet, batch_size=32, head=None, **settings):
+    sizes = SIZES[network] | {"n_determinants": 4, "dtype": torch.float64} | (head or {})
+    ansatz, total = network(molecule, **sizes), MolecularHamiltonian(molecule, ForwardLaplacian())
+    simulation = Simulation.start(ansatz, total, Metropolis(steps=10), batch_size, 0, torch.device("cpu"))
+    active = {"method": "casscf", "active_electrons": 2, "active_orbitals": 4}
+    return Pretraining.prepare(simulation, PretrainingSettings(basis="6-31g", **(active | settings)), 0)
+
+
+@pytest.mark.parametrize("network", [FermiNet, Psiformer, LapNet])
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("complex", [True, False])
+def test_the_error_of_casscf_determinants_falls(network, full, complex):
+    head = {"full_determinants": full, "complex": complex}
+    stage = casscf_pretraining(network=network, head=head, learning_rate=1e-2, steps=60)
+    errors = [stage.advance()["mse"].item() for _ in range(60)]
+    assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
+
+
+def test_half_of_the_walkers_follow_the_sum_of_casscf_determinants():
+    stage = casscf_pretraining(batch_size=9)
+    positions = stage.simulation.walkers.positions
+    mixed, (up, down) = stage.log_prob(positions), stage.mean_field(positions)
+    expected = (up.det() * down.det()).sum(-1).square().log()
+    torch.testing.assert_close(mixed[:4], expected[:4], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ansatz(positions)[1][4:], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n_network", "n_targets"), [(1, 1), (6, 3), (12, 4)])
+def test_as_many_casscf_determinants_as_share_the_network_evenly(n_network, n_targets, caplog):
+    with caplog.at_level("INFO"):
+        stage = casscf_pretraining(head={"n_determinants": n_network})
+    assert len(stage.mean_field.coefficients) == n_targets
+    assert "CASSCF(2,4)/6-31g energy -14.6" in caplog.text
+    assert f"its {n_targets} leading determinants" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["casscf", "rohf"])
+def test_a_network_pretrained_on_casscf_breaks_a_bond(method):
+    """At 5 bohr, Hartree-Fock puts both electrons of H2 at the same nucleus half of the time."""
+    hydrogen = Molecule.diatomic("H", "H", 5.0, "bohr")
+    space = {"active_electrons": 2, "active_orbitals": 2} if method == "casscf" else dict.fromkeys(ACTIVE)
+    stage = casscf_pretraining(hydrogen, batch_size=128, method=method, learning_rate=1e-2, steps=600, **space)
+    while not stage.finished():
+        stage.advance()
+    run, energies, ionic = stage.simulation, [], []
+    walkers, middle = run.walkers, hydrogen.nuclei[:, 2].mean()
+    for _ in range(60):
+        walkers, _ = run.sampler.sweep(run.log_prob, walkers, run.generator)
+        energies.append(run.hamiltonian.local_energy(run.ansatz, walkers.positions).total.detach())
+        ionic.append(((walkers.positions[..., 2] - middle).prod(-1) > 0).double())
+    energy, ionic = (torch.stack(values[10:]).mean().item() for values in (energies, ionic))
+    print(f"\n{method}: {energy:.4f} hartree, {ionic:.3f} ionic")
+    # -0.9993 hartree of CASSCF and -0.8432 of Hartree-Fock in this basis.
+    assert (ionic < 0.2) if method == "casscf" else (0.4 < ionic < 0.6)
+    assert (-1.02 < energy < -0.92) if method == "casscf" else (-0.92 < energy < -0.8)
+
+
+def test_casscf_is_for_a_single_state():
+    settings = PretrainingSettings(method="casscf", active_electrons=2, active_orbitals=4)
+    settings.check_states(1)
+    PretrainingSettings().check_states(2)
+    with pytest.raises(ValueError, match="method='casscf' is for a single state, got n_states=2"):
+        settings.check_states(2)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"method": "rhf"}, "'rhf' must be one of"),
+        ({"method": "casscf", "active_orbitals": 4}, "needs active_electrons and active_orbitals, got None and 4"),
+        ({"method": "casscf"}, "needs active_electrons and active_orbitals, got None and None"),
+        (
+            {"active_electrons": 2},
+            "active_electrons and active_orbitals belong to method='casscf', not to method='uhf'",
+        ),
         ({"excitations": "lowest"}, "'lowest' must be one of"),
         ({"steps": -1}, "steps=-1"),
         ({"sampling_steps": 0}, "sampling_steps=0"),
