@@ -153,12 +153,11 @@ def overlap_terms(ratios: Tensor) -> Tensor:
         ratios: psi_k(x^j) / psi_j(x^j), shape (B, S, S).
 
     Returns:
-        sum_{k != j} <psi_j / psi_k>_k psi_k / psi_j, shape (B, S).
+        sum_k <psi_j / psi_k>_k psi_k / psi_j, whose term k = j is one everywhere, shape (B, S).
     """
     finite = ratios.isfinite().all(-1).all(-1)
     mean = torch.where(finite[:, None, None], ratios, 0).sum(0) / finite.sum().clamp(min=1)  # (S, S)
-    others = mean.mT * (1 - torch.eye(len(mean), dtype=mean.dtype, device=mean.device))
-    return (others * ratios).sum(-1)
+    return (mean.mT * ratios).sum(-1)
 
 
 def excess_spin(run: Simulation) -> Tensor:

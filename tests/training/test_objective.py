@@ -90,7 +90,7 @@ def placed(ring, shares):
         return (angle + 2 * (waves / (1j * orders) * phase).real.sum(-1)) / (2 * math.pi)
 
     low, high = torch.zeros_like(shares), torch.full_like(shares, 2 * math.pi)
-    for _ in range(50):
+    for _ in range(44):
         middle = (low + high) / 2
         left = below(middle) < shares
         low, high = torch.where(left, middle, low), torch.where(left, high, middle)
@@ -152,7 +152,7 @@ def test_an_update_is_a_step_down_the_gradient(ring, on_the_ring):
 
 
 def test_small_batches_have_no_bias(ring):
-    batches, size = 2000, 3
+    batches, size = 1000, 3
     shares = torch.rand(batches * size, S, dtype=DOUBLE, generator=torch.Generator().manual_seed(2))
     angles = placed(ring, shares)
     product, positions = ProductStates(ring), as_positions(angles)
@@ -166,7 +166,7 @@ def test_small_batches_have_no_bias(ring):
     gradients = torch.autograd.grad(exact(ring, (0.0, 0.0, 0.0), 1.0), list(ring.parameters()))
     expected = torch.cat([gradient.flatten() for gradient in gradients])
     error = estimates.std(0) / batches**0.5
-    assert error.max() < 0.1 * expected.abs().max()
+    assert error.max() < 0.2 * expected.abs().max()
     assert ((estimates.mean(0) - expected).abs() < 4 * error + 1e-12).all()
 
 
@@ -197,7 +197,7 @@ def test_exact_eigenstates_are_a_stationary_point():
     torch.testing.assert_close(local, expected, rtol=0, atol=1e-10)
 
 
-def test_two_equal_states_would_stay_equal_and_nearly_equal_ones_are_pushed_apart(ring):
+def test_states_that_are_nearly_equal_are_pushed_apart(ring):
     with torch.no_grad():
         ring.own.weight[1] = ring.own.weight[0] + 0.05
         ring.own.weight[2] = ring.own.weight[0] - 0.05
@@ -221,7 +221,7 @@ def test_a_walker_that_is_lost_is_left_out_of_the_overlaps():
 
 
 def spins(mixture):
-    """Singlet and triplet of two open shells, and a mixture of them with a given share of the triplet."""
+    """Singlet of two open shells, and its sum with as many times the triplet."""
 
     def psi(positions):
         x, decay = positions[..., 0], torch.exp(-0.4 * positions.square().sum((-2, -1)))
@@ -307,7 +307,7 @@ def test_bad_settings_are_refused(make, message):
 @pytest.mark.parametrize("n_states", [1, 2])
 def test_the_penalty_wants_a_real_wavefunction(n_states):
     network = FermiNet(HELIUM, n_layers=1, hidden_one=8, hidden_two=4, n_states=n_states, complex=True)
-    with pytest.raises(ValueError, match="objective=penalty needs a real wavefunction: set ansatz.complex=false"):
+    with pytest.raises(ValueError, match=r"objective=penalty needs a real wavefunction: set ansatz\.complex=false"):
         ensemble(network, ForwardLaplacian(), Penalty())
 
 
@@ -401,20 +401,19 @@ def test_the_states_of_a_trap_are_learned_with_small_overlaps(tmp_path, monkeypa
     monkeypatch.setattr(run.simulation.hamiltonian, "potential", trap)
     result = run.train()
     energies, errors = ([state["energy"][key] for state in result.states] for key in ("value", "error"))
-    print(energies, errors, result.overlaps)
     assert energies == pytest.approx([1.5, 2.5], abs=5e-3)
     assert sum(energies) > 4.0 - 4 * sum(errors)
-    assert result.overlaps[0][1] == pytest.approx(0, abs=0.05)
+    assert result.overlaps[0][1] == pytest.approx(0, abs=0.1)  # 1 without a penalty, and about 1/8 with equal weights
     assert result.overlaps[0][0] == result.overlaps[1][1] == 1
 
 
-def test_a_spin_penalty_keeps_the_triplet_out_of_helium(tmp_path):
+@pytest.mark.parametrize(("penalty", "kept_out"), [(0.0, False), (1.0, True)])
+def test_a_spin_penalty_keeps_the_triplet_out_of_helium(penalty, kept_out, tmp_path):
     steps = 60
-    network = FermiNet(HELIUM, n_layers=1, hidden_one=12, hidden_two=4, n_determinants=2, n_states=2, dtype=DOUBLE)
     run = VMC(
-        network,
+        FermiNet(HELIUM, n_layers=1, hidden_one=12, hidden_two=4, n_determinants=2, n_states=2, dtype=DOUBLE),
         tmp_path,
-        objective=Natural(spin_penalty=1.0),
+        objective=Natural(spin_penalty=penalty),
         optimizer=partial(Spring, learning_rate=0.2, momentum=0.9, norm_constraint=0.05),
         schedule=Schedule("cosine", steps),
         sampler=Metropolis(steps=5),
@@ -424,6 +423,6 @@ def test_a_spin_penalty_keeps_the_triplet_out_of_helium(tmp_path):
         batch_size=96,
         device="cpu",
     )
-    excess = [excess_spin(run.simulation).sum(-1).nanmedian()]
-    states = run.train().states
-    print(excess, [(state["energy"], state["spin"], state["multiplicity"]) for state in states])
+    squares = [state["spin"]["s_squared"]["value"] for state in run.train().states]
+    assert (max(squares) < 0.2) == kept_out
+    assert min(squares) == pytest.approx(0, abs=0.1)
