@@ -63,6 +63,7 @@ def local_matrices(run: Simulation, energy: LocalEnergy, observables: Sequence[O
     return matrices if not observables else {**matrices, **observed(run, observables)}
 
 
+@torch.no_grad()
 def observed(run: Simulation, observables: Sequence[Observable]) -> Mapping[str, Tensor]:
     """Evaluate the local matrices of observables.
 

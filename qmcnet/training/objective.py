@@ -85,9 +85,12 @@ class Penalty:
     <psi_j|psi_k> / <psi_j|psi_j> is the mean over the walkers of psi_j of psi_k / psi_j. The square of S_jk is the
     product of two such means over different walkers, so that it and its gradient have no bias.
 
+    The exact states, in order, are a minimum if strength > w_j w_k (E_k - E_j) / (w_j - w_k) for all j < k. With equal
+    weights they never are: at the minimum states of the same space overlap, two of them by (E_k - E_j) / (2 strength).
+
     Attributes:
         strength: energy, in hartree, to be larger than the highest excitation energy.
-        weights: w_j of each state; None for 1. Unequal ones, falling with j, order the states.
+        weights: w_j of each state; None for 1. Those that fall with j order the states.
         spin_penalty: energy, in hartree, that keeps out states of higher spin; 0 is off.
     """
 
@@ -150,12 +153,11 @@ def overlap_terms(ratios: Tensor) -> Tensor:
         ratios: psi_k(x^j) / psi_j(x^j), shape (B, S, S).
 
     Returns:
-        sum_{k != j} <psi_j / psi_k>_k psi_k / psi_j, shape (B, S).
+        sum_k <psi_j / psi_k>_k psi_k / psi_j, whose term k = j is one everywhere, shape (B, S).
     """
     finite = ratios.isfinite().all(-1).all(-1)
     mean = torch.where(finite[:, None, None], ratios, 0).sum(0) / finite.sum().clamp(min=1)  # (S, S)
-    others = mean.mT * (1 - torch.eye(len(mean), dtype=mean.dtype, device=mean.device))
-    return (others * ratios).sum(-1)
+    return (mean.mT * ratios).sum(-1)
 
 
 def excess_spin(run: Simulation) -> Tensor:
