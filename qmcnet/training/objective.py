@@ -90,7 +90,8 @@ class Penalty:
 
     Attributes:
         strength: energy, in hartree, to be larger than the highest excitation energy.
-        weights: w_j of each state; None for 1. Those that fall with j order the states.
+        weights: w_j of each state; those that fall with j order the states. None is 1 / (1 + j), for which strength has
+            to be larger than (E_k - E_j) / (k - j) for all j < k.
         spin_penalty: energy, in hartree, that keeps out states of higher spin; 0 is off.
     """
 
@@ -141,7 +142,8 @@ class Penalty:
         if energy.matrix is None or energy.overlap_matrix is None:
             return energy.total + (self.spin_penalty * excess_spin(run)[:, 0] if self.spin_penalty else 0.0)
         energies = energy.matrix.diagonal(dim1=-2, dim2=-1)
-        total = energies if self.weights is None else energies * energies.new_tensor(self.weights)
+        weights = [1 / (1 + j) for j in range(energies.shape[-1])] if self.weights is None else self.weights
+        total = energies * energies.new_tensor(weights)
         total = total + self.strength * overlap_terms(energy.overlap_matrix)
         return total + self.spin_penalty * excess_spin(run) if self.spin_penalty else total
 
