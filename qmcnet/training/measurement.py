@@ -15,11 +15,12 @@ from qmcnet.observables.averages import Averages
 from qmcnet.observables.observable import Observable, StateValues
 from qmcnet.observables.spectrum import in_eigenstates
 from qmcnet.training.simulation import Simulation
+from qmcnet.training.spectrum import MOST_COMPONENTS
 
 
 @torch.no_grad()
 def snapshot(run: Simulation, observables: Sequence[Observable]) -> dict[str, float]:
-    """Measure observables once, at the walkers as they are.
+    """Measure observables of few components once, at the walkers as they are.
 
     Args:
         run: wavefunction and walkers.
@@ -28,9 +29,12 @@ def snapshot(run: Simulation, observables: Sequence[Observable]) -> dict[str, fl
     Returns:
         Expectation values by tag, such as `dipole/z`, of several states `dipole/z_0` and so on.
     """
+    observables = [observable for observable in observables if len(observable.components) <= MOST_COMPONENTS]
+    random_numbers = run.generator.get_state()
     energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
     averages = Averages()
     averages.add(local_matrices(run, energy, observables))
+    run.generator.set_state(random_numbers)  # how often one looks must not change what comes
     basis, n_states = in_eigenstates(averages.means()), averages.n_states
     return {
         f"{observable.name}/{component}" + (f"_{state}" if n_states > 1 else ""): float(matrix[state, state].real)

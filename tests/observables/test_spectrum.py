@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qmcnet.observables.spectrum import eigenstates, in_eigenstates, resolved, swapped, warnings_of
+from qmcnet.observables.spectrum import eigenstates, in_eigenstates, overlap_of_states, resolved, swapped, warnings_of
 
 ENERGIES = np.array([-2.9, -2.1, -2.0, -1.5])
 S = len(ENERGIES)
@@ -119,3 +119,51 @@ def test_states_are_apart_by_two_errors():
 
 def test_without_halves_there_is_nothing_to_say():
     assert swapped(None, APART) == []
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """Three functions at points drawn from psi^T S^-1 psi, with their overlaps."""
+    rng = np.random.default_rng(5)
+    x = np.linspace(-8, 8, 4001)
+
+    def states(x):
+        columns = [np.exp(-0.5 * x**2), (x + 0.5) * np.exp(-0.4 * x**2), np.exp(-0.3 * (x - 1) ** 2)]
+        return np.stack(columns, -1) * np.array([1.0, 30.0, 0.02])
+
+    psi = states(x)
+    overlap = psi.T @ psi
+    density = (psi @ np.linalg.inv(overlap) * psi).sum(-1)
+    cumulative = np.cumsum(density) / density.sum()
+    points = np.interp(rng.random(400_000), cumulative, x)
+    return states(points), overlap
+
+
+def moduli(overlap):
+    norm = np.sqrt(np.diagonal(overlap).real)
+    return np.abs(overlap) / np.outer(norm, norm)
+
+
+def test_overlaps_come_from_points_of_the_total_ansatz(sampled):
+    values, overlap = sampled
+    expected = moduli(overlap)
+    assert 0.1 < expected[0, 1] < expected[0, 2] < 0.95
+    np.testing.assert_allclose(overlap_of_states(values, np.eye(3)), expected, atol=1e-2)
+    vectors = np.random.default_rng(1).normal(size=(3, 3)) / np.array([[1.0], [30.0], [0.02]])
+    expected = moduli(vectors.T @ overlap @ vectors)
+    np.testing.assert_allclose(overlap_of_states(values, vectors), expected, atol=1e-2)
+
+
+def test_phases_of_states_do_not_change_moduli_of_overlaps(sampled):
+    values, overlap = sampled
+    phases = np.diag(np.exp(1j * np.array([0.3, 1.4, -2.0])))
+    np.testing.assert_allclose(overlap_of_states(values[:50_000], phases), moduli(overlap), atol=3e-2)
+
+
+def test_rows_may_be_scaled_at_will(sampled):
+    values = sampled[0][:2000]
+    scale = np.random.default_rng(3).uniform(-5, 5, size=(len(values), 1))
+    expected = overlap_of_states(values, np.eye(3))
+    np.testing.assert_allclose(overlap_of_states(scale * values, np.eye(3)), expected, atol=1e-10)
+    np.testing.assert_allclose(np.diagonal(expected), 1)
+    np.testing.assert_allclose(expected, expected.T, atol=1e-12)
