@@ -220,6 +220,23 @@ def test_a_walker_that_is_lost_is_left_out_of_the_overlaps():
     torch.testing.assert_close(overlap_terms(spoiled)[kept], overlap_terms(ratios[kept]), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("optimizer", ["spring", "kfac", "adam"])
+def test_a_walker_lost_to_one_state_is_left_out_of_the_update(optimizer):
+    generator = torch.Generator().manual_seed(6)
+    positions = torch.randn(12, S, 3, dtype=DOUBLE, generator=generator)
+    energies = torch.randn(12, S, dtype=DOUBLE, generator=generator)
+    spoiled = energies.clone()
+    spoiled[4, 1] = math.nan
+    kept = [i for i in range(12) if i != 4]
+    rings = []
+    for where, local in ((positions, spoiled), (positions[kept], energies[kept])):
+        rings.append(Ring())
+        OPTIMIZERS[optimizer](ProductStates(rings[-1])).update(where, local)
+    for found, expected in zip(rings[0].parameters(), rings[1].parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+    assert not torch.allclose(rings[0].shared.weight, Ring().shared.weight)
+
+
 def spins(mixture):
     """Singlet of two open shells, and its sum with as many times the triplet."""
 
