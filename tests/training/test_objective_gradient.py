@@ -123,18 +123,13 @@ def test_the_gradient_of_the_penalised_sum_is_that_of_quadrature(weights, streng
     assert max(gradient.abs().max() for gradient in expected) > 0.1
 
 
-def test_without_weights_every_state_has_weight_one(on_the_ring):
-    energy = on_the_ring[2]
-    assert torch.equal(Penalty(1.5)(None, energy), Penalty(1.5, [1, 1, 1])(None, energy))
-
-
 def test_an_update_is_a_step_down_the_gradient(ring, on_the_ring):
     product, positions, energy = on_the_ring
     parameters = list(ring.parameters())
     gradient = torch.autograd.grad(exact(ring, (1.0, 1.0, 1.0), 2.0), parameters)
     expected = [parameter.detach() - 0.01 * part for parameter, part in zip(parameters, gradient, strict=True)]
     optimizer = FirstOrder(product, learning_rate=0.01, method=torch.optim.SGD, max_grad_norm=None)
-    clipped, _ = Clipping(width=None)(Penalty(2.0)(None, energy))
+    clipped, _ = Clipping(width=None)(Penalty(2.0, [1.0, 1.0, 1.0])(None, energy))
     optimizer.update(positions, clipped)
     for parameter, value in zip(parameters, expected, strict=True):
         torch.testing.assert_close(parameter.detach(), value, rtol=0, atol=1e-10)
