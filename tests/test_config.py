@@ -7,13 +7,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from qmcnet.ansatz.natural_states import NaturalStates
-from qmcnet.ansatz.product_states import ProductStates
 from qmcnet.config import (
     PARTS,
     SCALARS,
     ConfigError,
-    allow_plus,
     argument_types,
     build,
     check_arguments,
@@ -23,7 +20,6 @@ from qmcnet.config import (
     systems,
 )
 from qmcnet.training.directory import NOT_IDENTITY, RunDirectoryError
-from qmcnet.training.objective import Penalty
 from qmcnet.training.vmc import VMC
 
 TINY = [
@@ -119,50 +115,6 @@ def test_settings_arrive_where_they_belong(tmp_path):
     assert next(run.ansatz.parameters()).dtype == torch.float64
     assert run.molecule.nearest_neighbour == pytest.approx(2)
     assert not torch.equal(run.ansatz.nuclei, built(tmp_path).ansatz.nuclei)
-
-
-@pytest.mark.parametrize(("objective", "kind"), [("natural", NaturalStates), ("penalty", ProductStates)])
-def test_states_reach_the_network_and_the_objective_what_is_sampled(objective, kind, tmp_path):
-    run = built(tmp_path, "states=3", f"objective={objective}")
-    assert run.ansatz.settings["n_states"] == 3
-    assert type(run.simulation.ansatz) is kind
-    assert run.simulation.walkers.positions.shape == (8, 3 * 2, 3)
-    again = build(OmegaConf.create(run.config), tmp_path)
-    assert again.config == run.config
-    assert again.ansatz.settings["n_states"] == 3
-
-
-def test_settings_of_the_penalty_arrive(tmp_path):
-    overrides = ["states=2", "objective=penalty", "objective.weights=[1,0.5]", "objective.strength=3"]
-    run = built(tmp_path, *overrides, "objective.spin_penalty=0.5")
-    assert run.objective == Penalty(3, [1, 0.5], 0.5)
-
-
-@pytest.mark.parametrize("ansatz", ["slater_jastrow", "slater_backflow"])
-def test_a_wavefunction_of_one_state_refuses_more(ansatz, tmp_path):
-    overrides = ["+system=H2", f"ansatz={ansatz}", "batch_size=8", "device=cpu"]
-    assert build(composed(*overrides, "states=1"), tmp_path).ansatz.molecule.n_electrons == 2
-    with pytest.raises(ConfigError, match="states=2: SlaterJastrow has a single state; leave out states") as caught:
-        build(composed(*overrides, "states=2"), tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_observables_are_named_in_any_order(tmp_path):
-    assert built(tmp_path, "observables=[spin,dipole]").config["observables"] == ["dipole", "spin"]
-    assert built(tmp_path, "++observables=[spin]").observables == ["spin"]
-
-
-@pytest.mark.parametrize(
-    ("argument", "read"),
-    [
-        ("+observables=[dipole,spin]", "++observables=[dipole,spin]"),
-        ("observables=[dipole]", "observables=[dipole]"),
-        ("++observables=[dipole]", "++observables=[dipole]"),
-        ("+system=He", "+system=He"),
-    ],
-)
-def test_a_plus_before_observables_is_allowed(argument, read):
-    assert allow_plus(argument) == read
 
 
 def test_building_writes_nothing(tmp_path):

@@ -52,6 +52,30 @@ def test_an_error_target_ends_an_evaluation_early(command_line, trained):
     assert found["standard_error"] <= target
 
 
+@pytest.mark.parametrize("plus", ["", "+"])
+def test_observables_are_measured_by_an_evaluation(plus, command_line, trained):
+    before = (trained / "result.json").read_bytes()
+    burn_in = 8 + len(plus)
+    arguments = [f"{plus}observables=[spin,dipole,density]", "steps=60", f"burn_in={burn_in}", "device=cpu"]
+    status, output, errors = command_line.run("evaluate", "run=a=1,2", *arguments)
+    assert status == 0, output + errors
+    folder = trained / "evaluation" / f"burn_in={burn_in},density,dipole,spin"
+    (state,) = json.loads((folder / "result.json").read_text())["states"]
+    assert list(state["dipole"]) == ["x", "y", "z"]
+    assert list(state["spin"]) == ["s_squared"]
+    assert (folder / "density.cube").exists()
+    assert (trained / "result.json").read_bytes() == before
+
+
+def test_an_unknown_observable_is_refused_with_one_line(command_line, trained):
+    status, output, errors = command_line.run("evaluate", "run=a=1,2", "+observables=[spin,foo]")
+    assert status == 1
+    (line,) = (output + errors).splitlines()
+    assert line.startswith(
+        "error: observables='foo' must be among density, dipole, natural_orbitals, pair, radial, spin"
+    )
+
+
 def test_a_missing_run_is_refused_and_nothing_is_created(command_line, trained):
     before = sorted(command_line.folder.iterdir())
     status, output, errors = command_line.run("evaluate", "run=missing")
@@ -96,6 +120,7 @@ def test_help(command_line):
         ({"averaged": 1}, "averaged=1 must be true or false"),
         ({"foo": 1}, "unknown key foo: choose among steps, target_error, min_steps, burn_in"),
         ({"run": 3}, "3 holds no run"),
+        ({"observables": "spin"}, "observables='spin' must be a list"),
     ],
 )
 def test_bad_settings_are_refused(change, message, tmp_path, monkeypatch):

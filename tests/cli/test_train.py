@@ -195,3 +195,98 @@ def test_what_only_the_start_of_a_run_can_refuse_ends_with_one_clear_line(comman
     assert status == 1
     assert "Traceback" not in output + errors
     assert output.splitlines()[-1].startswith(message)
+
+
+STATES = [
+    "+system=He",
+    "states=2",
+    "optimizer=kfac",
+    "ansatz.n_layers=1",
+    "ansatz.hidden_one=8",
+    "ansatz.hidden_two=4",
+    "ansatz.n_determinants=1",
+    "batch_size=8",
+    "pretraining.steps=0",
+    "burn_in.min_sweeps=4",
+    "burn_in.max_sweeps=4",
+    "evaluation.steps=200",
+    "evaluation.burn_in=5",
+    "logging.every=1",
+    "checkpoints.seconds=0",
+    "device=cpu",
+]
+
+
+@pytest.mark.parametrize("objective", ["natural", "penalty"])
+def test_a_run_of_several_states_prints_a_table_and_draws_a_spectrum(objective, command_line):
+    settings = [*STATES, f"objective={objective}", "steps=2", f"hydra.run.dir={objective}"]
+    status, output, errors = command_line.run("train", *settings)
+    assert status == 0, output + errors
+    folder = command_line.folder / objective
+    result = json.loads((folder / "result.json").read_text())
+    assert len(result["states"]) == 2
+    for state in result["states"]:
+        assert {"energy", "excitation_ev", "dipole", "spin", "oscillator_strength", "multiplicity"} <= set(state)
+    assert (folder / "spectrum.png").read_bytes()[:4] == b"\x89PNG"
+    lines = output.splitlines()
+    (header,) = [i for i, line in enumerate(lines) if re.match(r"state +energy / Ha +exc. / eV", line)]
+    table = lines[header + 1 : header + 5]
+    assert [line.split()[0] for line in table] == ["0", "1", "overlaps", f"{result['overlaps'][1][0]:.3f}"]
+    assert table[1].split()[1].startswith(f"{result['states'][1]['energy']['value']:.5f}(")
+    again = command_line.run("train", *settings)[1]
+    assert "this run is finished: 2 steps trained" in again
+    assert set(table) <= set(again.splitlines())
+
+
+def test_a_killed_run_of_several_states_ends_with_the_numbers_of_an_uninterrupted_one(command_line):
+    settings = [*STATES, "+observables=[spin,density]", "steps=40", "evaluation.steps=40"]
+    statistics = command_line.folder / "killed" / "train_stats.csv"
+    process = command_line.start("train", *settings, "hydra.run.dir=killed")
+    while process.poll() is None and (not statistics.exists() or len(statistics.read_text().splitlines()) < 10):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)
+    assert not (statistics.parent / "result.json").exists()
+    status, output, errors = command_line.run("train", *settings, "hydra.run.dir=killed")
+    assert (status, "continuing optimization after step" in output) == (0, True), errors
+    status, _, _ = command_line.run("train", *settings, "hydra.run.dir=unbroken")
+    assert status == 0
+    unbroken = command_line.folder / "unbroken"
+    assert statistics.read_text() == (unbroken / "train_stats.csv").read_text()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (statistics.parent, unbroken)]
+    for key in ("states", "overlaps", "warnings", "energy"):
+        assert results[0][key] == results[1][key]
+    for name in ("density_0.cube", "density_1.cube"):
+        assert (statistics.parent / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+observables=[dipol]"], "error: observables='dipol' must be among density, dipole, natural_orbitals, pair"),
+        (["observables=dipole"], "error: observables='dipole' must be a list"),
+        (
+            ["objective=penalty", "objective.weights=[1,2]"],
+            "error: weights=[1, 2] must be one for each of the 1 states",
+        ),
+    ],
+)
+def test_unknown_observables_and_objectives_are_refused(command_line, arguments, message):
+    status, output, errors = command_line.train("steps=1", *arguments)
+    assert status == 1
+    assert "Traceback" not in output + errors
+    assert output.splitlines()[-1].startswith(message)
+
+
+@pytest.mark.parametrize("argument", ["+observables=[dipole,spin]", "observables=[spin,dipole]"])
+def test_observables_are_added_by_the_command_line(command_line, finished, argument, tmp_path):
+    folder = tmp_path / "added"
+    shutil.copytree(finished[0], folder)
+    status, output, errors = command_line.train("steps=25", argument, f"hydra.run.dir={folder}")
+    assert status == 0, output + errors
+    assert "these observables were not measured before: the evaluation starts again" in output
+    (state,) = json.loads((folder / "result.json").read_text())["states"]
+    assert list(state["dipole"]) == ["x", "y", "z"]
+    assert re.search(r"^dipole +x .*y .*z ", output, re.MULTILINE)
+    assert re.search(r"^spin +s_squared ", output, re.MULTILINE)
+    assert (folder / "train_stats.csv").read_bytes() == (finished[0] / "train_stats.csv").read_bytes()

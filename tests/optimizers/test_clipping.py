@@ -165,3 +165,17 @@ def test_a_constant_shift_passes_through(center, shape):
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
         Clipping(**settings)
+
+
+@pytest.mark.parametrize("shape", ["hard", "tanh"])
+def test_every_state_has_a_window_of_its_own(shape):
+    energies = torch.randn(200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    energies = energies * torch.tensor([0.1, 1.0, 10.0]) + torch.tensor([-5.0, 0.0, 3.0])
+    energies[3, 0], energies[4, 2], energies[9, 1] = 1e3, -1e3, math.nan
+    clipping = Clipping(width=5.0, shape=shape)
+    found, statistics = clipping(energies)
+    columns = [clipping(column) for column in energies.unbind(-1)]
+    expected = torch.stack([column for column, _ in columns], -1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    assert statistics["outliers"] == sum(part["outliers"] for _, part in columns) >= 2
+    assert abs(found[3, 0]) < 30

@@ -122,3 +122,47 @@ def test_non_finite_energies_are_reported(evaluation):
     assert result.nonfinite == 4
     assert result.energy == pytest.approx(noise[:, [i for i in range(16) if i not in (2, 4)]].mean().item())
     assert "4 local energies were not finite" in result.summary()
+
+
+@pytest.fixture
+def several(uninterrupted):
+    """A result of two states."""
+    plain = Result.read(uninterrupted / "result.json")
+    state = plain.states[0]
+    upper = state | {
+        "energy": {"value": -2.1, "error": 1e-3},
+        "excitation_ev": {"value": 20.0, "error": 0.1},
+        "excitation_wavenumber": {"value": 161311.0, "error": 800.0},
+        "wavelength_nm": {"value": 62.0, "error": 0.3},
+        "multiplicity": "triplet",
+    }
+    return dataclasses.replace(
+        plain, states=[state, upper], warnings=["two states are close"], overlaps=[[1.0, 0.25], [0.25, 1.0]]
+    )
+
+
+def test_several_states_are_a_table_with_overlaps_and_warnings(several):
+    lines = several.summary().splitlines()
+    (header,) = [i for i, line in enumerate(lines) if line.startswith("state ")]
+    assert lines[header + 2].split()[:3] == ["1", "-2.10000(100)", "20.000(100)"]
+    assert lines[header + 3 :] == [
+        "overlaps         1.000  0.250",
+        "                 0.250  1.000",
+        "warning: two states are close",
+    ]
+
+
+def test_storing_several_states_draws_their_levels(several, uninterrupted, tmp_path):
+    several.store(tmp_path)
+    assert Result.read(tmp_path / "result.json") == several
+    assert (tmp_path / "spectrum.png").read_bytes()[:4] == b"\x89PNG"
+    (tmp_path / "single").mkdir()
+    Result.read(uninterrupted / "result.json").store(tmp_path / "single")
+    assert [path.name for path in (tmp_path / "single").iterdir()] == ["result.json"]
+
+
+def test_the_result_of_a_shorter_run_gets_a_name_of_its_own(several, tmp_path):
+    several.store(tmp_path)
+    dataclasses.replace(several, trained_steps=9).store(tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["result-00000005-000040.json", "result.json"]
+    assert Result.read(tmp_path / "result.json").trained_steps == 9
