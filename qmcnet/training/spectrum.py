@@ -176,7 +176,7 @@ def with_error(figure: Mapping[str, float | None], digits: int) -> str:
     if value is None:
         return "-"
     bracket = "" if error is None else f"({math.ceil(round(error * 10**digits, 6))})"
-    return f"{value:.{digits}f}{bracket}"
+    return f"{value:z.{digits}f}{bracket}"
 
 
 def table(states: Sequence[Mapping[str, Any]]) -> str:
