@@ -118,6 +118,17 @@ class Checkpoints:
             if path not in last_of_stage.values():
                 path.unlink()
 
+    def move(self, order: int, folder: Path) -> None:
+        """Move the checkpoints of a stage away.
+
+        Args:
+            order: place of the stage in the run.
+            folder: where they go.
+        """
+        for path in self.paths():
+            if Milestone.parse(path).order == order:
+                path.rename(folder / path.name)
+
     def load_newest(self, before_order: int | None = None) -> tuple[Path, dict[str, Any]] | None:
         """Read the newest checkpoint that is whole.
 

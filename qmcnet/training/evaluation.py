@@ -1,6 +1,5 @@
 """The evaluation stage: the energy of the trained wavefunction, with an error bar."""
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from qmcnet.training.measurement import local_matrices, points_and_states, state
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.spectrum import Spectrum, spectrum
 from qmcnet.training.stages import Row, summarize
-
-logger = logging.getLogger(__name__)
 
 DISCARDED_SHARES = (0.0, 0.25, 0.5)
 MOST_WALKERS = 20_000
@@ -210,17 +207,25 @@ class Evaluation:
         density = {} if self.density is None else self.density.state_dict()
         return state | {"points": list(self.points), "density": density}
 
+    def measured(self, state: dict[str, Any]) -> bool:
+        """Tell whether a saved evaluation has measured what this one is to measure.
+
+        Args:
+            state: what `state_dict` returned.
+
+        Returns:
+            Whether it can be continued.
+        """
+        bins = state["averages"]["bins"]
+        lacking = bins and not {observable.name for observable in self.observables} <= set(bins[0])
+        return not lacking and (self.density is None or bool(state["density"]))
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
 
         Args:
             state: what `state_dict` returned.
         """
-        bins = state["averages"]["bins"]
-        wanted = {observable.name for observable in self.observables}
-        if bins and (not wanted <= set(bins[0]) or (self.density is not None and not state["density"])):
-            logger.warning("these observables were not measured before: the evaluation starts again")
-            return
         self.step = state["step"]
         device = self.simulation.walkers.positions.device
         self.series = list(state["series"].to(device).unbind(0))

@@ -119,10 +119,8 @@ class VMC:
         config: dict[str, Any] = {"system": describe(self.molecule), "ansatz": describe(self.ansatz, partial=True)}
         config |= {name: describe(getattr(self, name), partial=name == "optimizer") for name in PARTS}
         config |= {name: getattr(self, name) for name in SCALARS}
-        config |= {
-            "dtype": str(next(self.ansatz.parameters()).dtype).removeprefix("torch."),
-            "device": self.device.type,
-        }
+        dtype = str(next(self.ansatz.parameters()).dtype).removeprefix("torch.")
+        config |= {"dtype": dtype, "device": self.device.type}
         return dict(json.loads(json.dumps(config)))
 
     def summary(self) -> str:
@@ -263,18 +261,24 @@ class VMC:
     def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
         found = driver.checkpoints.load_newest()
         driver.earlier_seconds = found[1]["wall_seconds"] if found else 0.0
-        newest = Milestone.parse(found[0]) if found else None
-        if newest and newest.order == Evaluation.order and newest.trained < self.steps:
-            found = driver.checkpoints.load_newest(before_order=Evaluation.order)
-            self._set_evaluation_aside(newest.trained)
+        if not found or Milestone.parse(found[0]).order != Evaluation.order:
+            return found
+        newest = Milestone.parse(found[0])
+        if newest.trained < self.steps:
             logger.info("extending the run to %d optimisation steps", self.steps)
-        return found
+        elif self._make_evaluation(self.evaluation).measured(found[1]["stage_state"]):
+            return found
+        else:
+            logger.warning("these observables were not measured before: the evaluation starts again")
+        self._set_evaluation_aside(driver.checkpoints, newest.trained)
+        return driver.checkpoints.load_newest()
 
-    def _set_evaluation_aside(self, trained: int) -> None:
-        """Keep the evaluation of the shorter run under a name of its own."""
-        folder = self.directory / "evaluation"
-        if folder.exists():
-            folder.rename(unused(self.directory / f"evaluation-after-{trained:08d}-steps"))
+    def _set_evaluation_aside(self, checkpoints: Checkpoints, trained: int) -> None:
+        """Keep an earlier evaluation and its checkpoints under a name of its own."""
+        folder, aside = self.directory / "evaluation", unused(self.directory / f"evaluation-after-{trained:08d}-steps")
+        folder.mkdir(exist_ok=True)
+        folder.rename(aside)
+        checkpoints.move(Evaluation.order, aside)
 
     def _finished(self) -> Result | None:
         path = self.directory / "result.json"

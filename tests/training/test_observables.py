@@ -165,7 +165,7 @@ def test_observables_are_added_to_a_finished_run(finished, make_run, uninterrupt
     assert (finished / "density.cube").exists()
     stats = (finished / "evaluation" / "evaluation_stats.csv").read_text()
     assert len(stats.splitlines()) == 41
-    assert stats != (uninterrupted / "evaluation" / "evaluation_stats.csv").read_text()
+    assert stats == (uninterrupted / "evaluation" / "evaluation_stats.csv").read_text()
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path, make_run, measured, monkeypatch):
