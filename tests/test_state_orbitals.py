@@ -24,17 +24,15 @@ def log_abs_det(matrix):
 
 @pytest.mark.parametrize("method", ["rohf", "uhf"])
 @pytest.mark.parametrize("molecule", [BERYLLIUM, LITHIUM, Molecule.atom("H")], ids=["Be", "Li", "H"])
-def test_the_first_state_is_hartree_fock_to_the_last_bit(molecule, method):
+def test_the_first_state_is_hartree_fock(molecule, method):
     mean_field, walkers = hartree_fock(molecule, "cc-pvdz", method), positions(5, molecule.n_electrons)
     for n_states in (1, 3):
         states = excited_determinants(mean_field, n_states, "ordered", 0)
         for ours, reference in zip(states(walkers), mean_field.orbitals(walkers), strict=True):
             assert ours.shape[1] == n_states
-            if n_states == 1:
-                assert torch.equal(ours[:, 0], reference)
             torch.testing.assert_close(ours[:, 0], reference, rtol=1e-12, atol=1e-14)
     single = excited_determinants(mean_field, 1, "ordered", 0)
-    assert torch.equal(single.log_prob(walkers), mean_field.orbitals.log_prob(walkers))
+    torch.testing.assert_close(single.log_prob(walkers), mean_field.orbitals.log_prob(walkers), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["rohf", "uhf"])

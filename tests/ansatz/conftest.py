@@ -6,6 +6,7 @@ import torch
 from qmcnet import ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.scf import hartree_fock
+from qmcnet.state_orbitals import excited_determinants
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings
 from qmcnet.training.simulation import Simulation
 
@@ -145,7 +146,8 @@ def pretraining_errors():
         hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
         simulation = Simulation.start(network, hamiltonian, Metropolis(steps=10), 16, 0, torch.device("cpu"))
         settings = PretrainingSettings(basis="sto-3g", learning_rate=1e-2, steps=steps)
-        stage = Pretraining(simulation, hartree_fock(molecule, "sto-3g", "uhf").orbitals, settings)
+        targets = excited_determinants(hartree_fock(molecule, "sto-3g", "uhf"), 1, "ordered", 0)
+        stage = Pretraining(simulation, targets, settings)
         return [stage.advance()["mse"].item() for _ in range(steps)]
 
     return errors
