@@ -9,6 +9,7 @@ from qmcnet.optimizers import Clipping, FirstOrder, Kfac, Schedule, Spring
 from qmcnet.sampling import Metropolis
 from qmcnet.training.averaging import AveragingSettings
 from qmcnet.training.evaluation import EvaluationSettings
+from qmcnet.training.objective import Natural, Penalty
 from qmcnet.training.pretraining import PretrainingSettings
 from qmcnet.training.result import Result
 from qmcnet.training.vmc import VMC
@@ -27,6 +28,8 @@ __all__ = [
     "Metropolis",
     "MolecularHamiltonian",
     "Molecule",
+    "Natural",
+    "Penalty",
     "PretrainingSettings",
     "Psiformer",
     "Result",
