@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qmcnet.excitations import Determinant
 from qmcnet.gto import GaussianBasis
 from qmcnet.molecule import Molecule
 from qmcnet.scf import build_mole, gaussian_basis, solve
@@ -21,6 +22,8 @@ from qmcnet.scf import build_mole, gaussian_basis, solve
 _SPIN_TOLERANCE = 1e-3
 _ENERGY_TOLERANCE = 1e-9
 _MACRO_CYCLES = 200
+_EXTRA_ROOTS = 4  # roots that may lead with a determinant that another one has taken
+_DECIMALS = 6  # amplitudes that differ less are degenerate and ordered by their orbitals
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,52 @@ def casscf(
     coefficients, up, down = _expansion(solution.ci, solution.ncore, active_orbitals, solution.nelecas, ci_threshold)
     orbitals = torch.tensor(solution.mo_coeff[:, : solution.ncore + active_orbitals])
     return CasscfResult(functions, orbitals, up, down, coefficients, float(solution.e_tot), bool(solution.converged))
+
+
+def leading_of_roots(
+    molecule: Molecule, basis: str, active_electrons: int, active_orbitals: int, n_states: int
+) -> tuple[CasscfResult, list[Determinant]]:
+    """Choose, of each of the lowest roots of the active space, the determinant of largest weight not taken before.
+
+    The roots are those of a diagonalisation in the natural orbitals of CASSCF for the ground state.
+
+    Args:
+        molecule: nuclei and electrons.
+        basis: name of a Gaussian basis set known to PySCF, with shells up to g.
+        active_electrons: electrons in the active space.
+        active_orbitals: orbitals of the active space.
+        n_states: number of states S.
+
+    Returns:
+        The ground state, and a determinant for each state, no two of them equal.
+
+    Raises:
+        ValueError: the active space has too few determinants for the states, or does not fit.
+    """
+    from pyscf import lib, mcscf
+
+    ground = casscf(molecule, basis, active_electrons, active_orbitals)
+    n_core = (molecule.n_electrons - active_electrons) // 2
+    n_down = (active_electrons - molecule.spin) // 2
+    active = (active_electrons - n_down, n_down)
+    if len(ground.coefficients) < n_states:
+        raise ValueError(
+            f"active_electrons={active_electrons}, active_orbitals={active_orbitals} give {len(ground.coefficients)} "
+            f"determinants for states={n_states}: choose a larger active space or fewer states"
+        )
+    mean_field = solve(build_mole(molecule, basis), "rohf")
+    solver = mcscf.CASCI(mean_field, active_orbitals, active)
+    solver.fcisolver.nroots = min(n_states + _EXTRA_ROOTS, len(ground.coefficients))
+    with lib.with_omp_threads(1):
+        # The virtual orbitals take no part but complete the matrix that PySCF expects.
+        orbitals = np.hstack([ground.orbitals.numpy(), mean_field.mo_coeff[:, n_core + active_orbitals :]])
+        roots = solver.kernel(orbitals)[2]
+    chosen: list[Determinant] = []
+    for root in roots:
+        _, up, down = _expansion(np.round(root, _DECIMALS), n_core, active_orbitals, active, 0.0)
+        determinants = zip(map(tuple, up.tolist()), map(tuple, down.tolist()), strict=True)
+        chosen += [next(determinant for determinant in determinants if determinant not in chosen)]
+    return ground, chosen[:n_states]
 
 
 def active_space(method: str, active_electrons: int | None, active_orbitals: int | None) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ import torch
 from pyscf import ao2mo, fci, gto, scf
 
 from qmcnet import casscf as module
-from qmcnet.casscf import casscf
+from qmcnet.casscf import casscf, leading_of_roots
 from qmcnet.molecule import Molecule
 from qmcnet.scf import hartree_fock
 
@@ -165,3 +165,17 @@ def test_nothing_is_printed(capfd):
 def test_import_leaves_pyscf_for_later():
     code = "import sys, qmcnet.casscf; sys.exit('pyscf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_leading_determinants_of_the_lowest_roots_are_distinct_and_start_from_the_ground_state():
+    ground, determinants = leading_of_roots(Molecule.atom("Be"), "6-31g", 2, 4, 4)
+    assert determinants[0] == (tuple(ground.up[0].tolist()), tuple(ground.down[0].tolist())) == ((0, 1), (0, 1))
+    # The triplet 2s2p comes next, three times, and each p orbital holds the electron up or down.
+    assert len(set(determinants)) == 4
+    for up, down in determinants[1:]:
+        assert sorted([up, down]) in [[(0, 1), (0, p)] for p in (2, 3, 4)]
+
+
+def test_too_few_determinants_for_the_states_are_refused():
+    with pytest.raises(ValueError, match="give 4 determinants for states=5: choose a larger active space"):
+        leading_of_roots(Molecule.diatomic("H", "H", 1.4, "bohr"), "6-31g", 2, 2, 5)

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qmcnet.ansatz.natural_states import NaturalStates
-from qmcnet.casscf import active_space, casscf
+from qmcnet.casscf import active_space, casscf, leading_of_roots
 from qmcnet.casscf_orbitals import CasscfOrbitals
+from qmcnet.excitations import Determinant
 from qmcnet.scf import hartree_fock
 from qmcnet.state_orbitals import EXCITATIONS, StateOrbitals, excited_determinants
 from qmcnet.training.simulation import Simulation
@@ -37,11 +37,11 @@ class PretrainingSettings:
         steps: updates; 0 turns pretraining off.
         learning_rate: of the Adam optimiser.
         basis: Gaussian basis of the target orbitals.
-        method: 'uhf', 'rohf' or, of a single state, 'casscf'.
+        method: 'uhf', 'rohf' or 'casscf'; of several states 'casscf' gives leading determinants of its lowest roots.
         active_electrons: electrons in the active space of 'casscf'.
         active_orbitals: orbitals in the active space of 'casscf'.
         sampling_steps: Metropolis moves between updates.
-        excitations: determinants of the excited states: 'ordered', 'random' or 'cis'.
+        excitations: determinants of the excited states of 'uhf' and 'rohf': 'ordered', 'random' or 'cis'.
     """
 
     steps: int = 1000
@@ -70,18 +70,6 @@ class PretrainingSettings:
                 f"pretraining needs steps >= 0, sampling_steps >= 1 and learning_rate > 0, got steps={self.steps}, "
                 f"sampling_steps={self.sampling_steps}, learning_rate={self.learning_rate}"
             )
-
-    def check_states(self, n_states: int) -> None:
-        """Check that there are targets for as many states.
-
-        Args:
-            n_states: states of the wavefunction.
-
-        Raises:
-            ValueError: for several states of 'casscf'.
-        """
-        if self.method == "casscf" and n_states > 1:
-            raise ValueError(f"pretraining method='casscf' is for a single state, got n_states={n_states}")
 
 
 def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
@@ -128,7 +116,7 @@ class Pretraining:
         """
         self.simulation, self.settings, self.step = simulation, settings, 0
         ansatz, walkers = simulation.ansatz, simulation.walkers.positions
-        self.network: Any = ansatz.network if isinstance(ansatz, NaturalStates) else ansatz
+        self.network: Any = getattr(ansatz, "network", ansatz)
         self.mean_field = mean_field.to(walkers.device, walkers.dtype)
         self.optimizer = torch.optim.Adam(ansatz.parameters(), lr=settings.learning_rate)
         self.sampler = replace(simulation.sampler, steps=settings.sampling_steps)
@@ -148,6 +136,8 @@ class Pretraining:
         space = active_space(settings.method, settings.active_electrons, settings.active_orbitals)
         if space is None:
             return cls(simulation, _hartree_fock_orbitals(simulation, settings, seed), settings)
+        if getattr(simulation.ansatz, "n_states", 1) > 1:
+            return cls(simulation, _casscf_states(simulation, settings.basis, space), settings)
         return cls(simulation, _casscf_orbitals(simulation, settings.basis, space), settings)
 
     def finished(self) -> bool:
@@ -205,9 +195,22 @@ def _hartree_fock_orbitals(simulation: Simulation, settings: PretrainingSettings
     logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
     n_states = getattr(simulation.ansatz, "n_states", 1)
     orbitals = excited_determinants(mean_field, n_states, settings.excitations, seed)
-    for state, (up, down) in enumerate(orbitals.determinants if n_states > 1 else ()):
-        logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
+    if n_states > 1:
+        _log_determinants(orbitals.determinants)
     return orbitals
+
+
+def _casscf_states(simulation: Simulation, basis: str, space: tuple[int, int]) -> StateOrbitals:
+    n_states: Any = simulation.ansatz.n_states
+    ground, determinants = leading_of_roots(simulation.molecule, basis, *space, n_states)
+    logger.info("CASSCF(%d,%d)/%s energy %.6f hartree", *space, basis, ground.energy)
+    _log_determinants(determinants)
+    return StateOrbitals(ground.basis, ground.orbitals, ground.orbitals, determinants)
+
+
+def _log_determinants(determinants: Sequence[Determinant]) -> None:
+    for state, (up, down) in enumerate(determinants):
+        logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
 
 
 def _casscf_orbitals(simulation: Simulation, basis: str, space: tuple[int, int]) -> CasscfOrbitals:

@@ -22,7 +22,7 @@ from qmcnet.training.directory import RunDirectoryError, claim, config_hash, ide
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.interruption import Interruption
-from qmcnet.training.objective import Natural, Objective, n_states
+from qmcnet.training.objective import Natural, Objective
 from qmcnet.training.optimization import Optimization, Optimizer
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings
 from qmcnet.training.process import prepare_process
@@ -109,7 +109,6 @@ class VMC:
         self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
         check_observables(observables)
-        pretraining.check_states(n_states(ansatz))
         self.simulation = Simulation.start(total, hamiltonian, self.sampler, batch_size, seed, self.device)
         self.compile = self.simulation.compile = compile
 

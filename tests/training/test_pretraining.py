@@ -7,6 +7,7 @@ import torch
 from qmcnet import FermiNet, ForwardLaplacian, LapNet, Metropolis, MolecularHamiltonian, Molecule, Psiformer
 from qmcnet.scf import hartree_fock
 from qmcnet.state_orbitals import excited_determinants
+from qmcnet.training.objective import Penalty
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings, orbital_error
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.states import ensemble
@@ -239,12 +240,14 @@ def test_a_network_pretrained_on_casscf_breaks_a_bond(method):
     assert (-1.02 < energy < -0.92) if method == "casscf" else (-0.92 < energy < -0.8)
 
 
-def test_casscf_is_for_a_single_state():
-    settings = PretrainingSettings(method="casscf", active_electrons=2, active_orbitals=4)
-    settings.check_states(1)
-    PretrainingSettings().check_states(2)
-    with pytest.raises(ValueError, match="method='casscf' is for a single state, got n_states=2"):
-        settings.check_states(2)
+def test_penalised_states_are_pretrained_as_natural_ones_are():
+    molecule, settings = Molecule.atom("He"), PretrainingSettings(basis="6-31g", steps=40, learning_rate=1e-2)
+    network = FermiNet(molecule, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=2, n_states=2)
+    total, hamiltonian = ensemble(network, ForwardLaplacian(), Penalty())
+    simulation = Simulation.start(total, hamiltonian, Metropolis(steps=10), 16, 0, torch.device("cpu"))
+    stage = Pretraining.prepare(simulation, settings, 0)
+    errors = [stage.advance()["mse"].item() for _ in range(40)]
+    assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
 
 
 @pytest.mark.parametrize(

@@ -143,13 +143,6 @@ def test_pretraining_on_casscf_is_stopped_and_continued(tmp_path, make_run, newe
     assert_equal_runs(tmp_path / "run", tmp_path / "reference", newest)
 
 
-def test_casscf_of_several_states_is_refused_before_anything_is_written(tmp_path, make_run):
-    pretraining = PretrainingSettings(method="casscf", active_electrons=2, active_orbitals=4)
-    with pytest.raises(ValueError, match="method='casscf' is for a single state, got n_states=3"):
-        make_run(tmp_path / "run", "Be", network={"n_states": 3}, pretraining=pretraining)
-    assert not (tmp_path / "run").exists()
-
-
 def test_stopped_after_every_step(tmp_path, make_run, newest, uninterrupted):
     stops = 0
     while not (tmp_path / "result.json").exists():
