@@ -134,7 +134,7 @@ def test_the_wavefunction_decays_exponentially(ansatz, molecule, options, small,
     psi = small(ansatz, molecule, **options)
     points = walkers(molecule, 1).repeat(3, 1, 1)
     direction = torch.tensor([0.36, 0.48, 0.8], dtype=DOUBLE)
-    points[:, 0] = torch.tensor([200.0, 300.0, 400.0], dtype=DOUBLE)[:, None] * direction
+    points[:, 0] = torch.tensor([100.0, 200.0, 300.0], dtype=DOUBLE)[:, None] * direction
     log_abs = psi(points)[1]
     rate = SLATER[molecule] if options["envelope"] == "sto" else SLOWEST[options["envelope"]]
     # The Jastrow factor and a saturated network vary slowly far away, one with inputs that grow as log r less slowly.
