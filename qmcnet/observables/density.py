@@ -123,7 +123,8 @@ class DensityAverage:
         Args:
             grid: the voxels.
         """
-        self.grid, self.n_walkers = grid, 0
+        self.grid = grid
+        self.n_walkers: Tensor | int = 0  # stays on the device: fetching it would make every step wait
         self.sums: Tensor | None = None
 
     def add(self, positions: Tensor, psi: Tensor, inverse: Tensor) -> None:
@@ -140,7 +141,7 @@ class DensityAverage:
         kept = finite.repeat_interleave(n_states)[:, None]
         counts = self.grid.count(positions, torch.where(kept, weights, 0))
         self.sums = counts if self.sums is None else self.sums + counts
-        self.n_walkers += int(finite.sum())
+        self.n_walkers = self.n_walkers + finite.sum()
 
     def write(self, folder: Path, molecule: Molecule, left: NDArray[Any], right: NDArray[Any]) -> None:
         """Write a cube file for each state, `density.cube` or `density_0.cube` and so on.
@@ -156,7 +157,7 @@ class DensityAverage:
         sums = self.sums.cpu().numpy().reshape(n_states, n_states, *self.grid.shape)
         for state in range(n_states):
             counts = np.einsum("j,jkxyz,k->xyz", left[state], sums, right[:, state]).real
-            density = self.grid.density(torch.from_numpy(counts), self.n_walkers)
+            density = self.grid.density(torch.from_numpy(counts), int(self.n_walkers))
             name = f"density_{state}.cube" if n_states > 1 else "density.cube"
             self.grid.write_cube(folder / name, molecule, density, f"{molecule.formula}, state {state}")
 
@@ -172,7 +173,7 @@ class DensityAverage:
             device: where the walkers are.
         """
         self.sums = None if state["sums"] is None else state["sums"].to(device)
-        self.n_walkers = state["n_walkers"]
+        self.n_walkers = torch.as_tensor(state["n_walkers"], device=device)
 
 
 def _row(integer: int, *numbers: float) -> str:
