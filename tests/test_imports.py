@@ -12,6 +12,7 @@ FLOORS = {
     "units": 0,
     "elements": 0,
     "protocols": 0,
+    "compute": 0,
     "laplacian": 1,
     "molecule": 1,
     "geometry": 1,
@@ -25,6 +26,7 @@ FLOORS = {
     "state_orbitals": 1,
     "ansatz": 2,
     "sampling": 2,
+    "statistics": 2,
     "optimizers": 3,
     "observables": 3,
     "hamiltonian": 3,
@@ -45,7 +47,7 @@ SYSTEMS = {
     "excitations",
     "state_orbitals",
 }
-STRANGERS = {"ansatz", "sampling", "hamiltonian"}
+STRANGERS = {"ansatz", "sampling", "hamiltonian", "statistics"}
 ONLY_IN = {"pyscf": {"scf", "casscf", "state_orbitals"}, "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"}}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAXIMUM_FILE, MAXIMUM_FUNCTION = 300, 60

@@ -1,0 +1,1 @@
+"""Statistics of Markov-chain series: numbers in, estimates with error bars out; knows no physics."""
