@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from qmcnet import Molecule
-from qmcnet.optimizers.scores import per_walker_scores, recorded_calls
+from qmcnet.optimizers.recording import recorded_calls
+from qmcnet.optimizers.scores import per_walker_scores
 
 VARIANTS = list(itertools.product([True, False], ["isotropic", "diagonal"], ["cusp", "none"]))
 
