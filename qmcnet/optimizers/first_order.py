@@ -12,6 +12,8 @@ from qmcnet.optimizers.gradient import (
     check_positive,
     energy_components,
     log_components,
+    measured,
+    trained_parameters,
     without_lost_walkers,
 )
 
@@ -39,7 +41,8 @@ class FirstOrder:
             chunk_size: walkers differentiated at once.
 
         Raises:
-            ValueError: for a method that is no such optimiser or a setting out of range.
+            ValueError: for a method that is no such optimiser, a setting out of range, or an ansatz without a parameter
+                to train.
         """
         check_positive(learning_rate=learning_rate, chunk_size=chunk_size)
         if max_grad_norm is not None:
@@ -49,17 +52,26 @@ class FirstOrder:
             raise ValueError(f"method lr={arguments['lr']}: give the rate as learning_rate")
         self.settings = {"method": {"_target_": name, "_partial_": True, **arguments}, "learning_rate": learning_rate}
         self.settings |= {"max_grad_norm": max_grad_norm, "chunk_size": chunk_size}
-        self.ansatz, self.learning_rate = ansatz, learning_rate
+        self.ansatz, self.learning_rate, self.trained = ansatz, learning_rate, trained_parameters(ansatz)
         self.max_grad_norm, self.chunk_size = max_grad_norm, chunk_size
         try:
-            self.optimizer = method(ansatz.parameters(), lr=learning_rate)
+            self.optimizer = method(list(self.trained.values()), lr=learning_rate)
         except TypeError as error:
             raise ValueError(f"method={name} does not take these arguments: {error}") from error
         if not isinstance(self.optimizer, torch.optim.Optimizer) or isinstance(self.optimizer, NOT_FIRST_ORDER):
             raise ValueError(f"method={name} must be a torch optimiser that needs one dense gradient a step")
+        self.optimizer.param_groups[:] = [self._counted_on_device(group) for group in self.optimizer.param_groups]
+
+    def _counted_on_device(self, group: dict[str, Any]) -> dict[str, Any]:
+        """Let a method that can do so count its steps where the parameters are."""
+        on_device = next(iter(self.trained.values())).is_cuda
+        return group | {"capturable": on_device} if "capturable" in group else group
 
     def update(self, positions: Tensor, local_energy: Tensor, scale: float = 1.0) -> dict[str, Tensor | float]:
         """Change the parameters of the ansatz once.
+
+        Without a finite walker, or with a gradient that is not finite, there is nothing to learn: such an update leaves
+        the parameters and the state of the method as they were.
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
@@ -67,7 +79,7 @@ class FirstOrder:
             scale: multiplies the learning rate.
 
         Returns:
-            Statistics of the update.
+            Statistics of the update; `skipped` says whether it was left out.
         """
         energies = energy_components(local_energy)  # (B, G)
         finite = energies.isfinite().all(-1)
@@ -76,16 +88,17 @@ class FirstOrder:
         self.optimizer.zero_grad()
         for part, weight in zip(positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True):
             (weight * log_components(self.ansatz, part)).sum().backward()
-        for parameter in self.ansatz.parameters():
-            if parameter.grad is not None:  # without a single finite walker there is nothing to learn
-                parameter.grad = torch.where(finite.any(), parameter.grad, 0)
         rate = self.learning_rate * scale
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
-        norm = nn.utils.clip_grad_norm_(self.ansatz.parameters(), limit)
-        self.optimizer.step()
-        return {"grad_norm": norm, "learning_rate": rate}
+        norm = nn.utils.clip_grad_norm_(self.trained.values(), limit)
+        kept = finite.any() & norm.isfinite()
+        if kept.is_cuda:
+            step_without_waiting(self.optimizer, kept)
+        elif kept:
+            self.optimizer.step()
+        return {**measured(kept, {"grad_norm": norm}), "learning_rate": rate, "skipped": ~kept}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -96,8 +109,56 @@ class FirstOrder:
 
         Args:
             state: what `state_dict` returned.
+
+        Raises:
+            ValueError: for a state of other parameters than are trained.
         """
-        self.optimizer.load_state_dict(state)
+        groups = [self._counted_on_device(group) for group in state["param_groups"]]
+        count = sum(len(group["params"]) for group in groups)
+        if count != len(self.trained):
+            raise ValueError(
+                f"the saved optimiser trained {count} parameters, but the ansatz has {len(self.trained)} to train: "
+                "freeze the same parameters as the run that saved it"
+            )
+        self.optimizer.load_state_dict(state | {"param_groups": groups})
+
+
+@torch.no_grad()
+def step_without_waiting(optimizer: torch.optim.Optimizer, kept: Tensor) -> None:
+    """Make a step and take it back unless it is kept, without asking the device which.
+
+    What a method counts on the host goes on all the same.
+
+    Args:
+        optimizer: has gradients; changed.
+        kept: whether the step counts, on the device of the parameters.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    before = [parameter.clone() for parameter in parameters]
+    state = [{name: copied(value) for name, value in optimizer.state[parameter].items()} for parameter in parameters]
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad = torch.where(kept, parameter.grad, 0)
+    optimizer.step()
+    for parameter, old, held in zip(parameters, before, state, strict=True):
+        parameter.copy_(torch.where(kept, parameter, old))
+        for name, value in optimizer.state[parameter].items():
+            if isinstance(value, Tensor) and value.device == kept.device:
+                # The first step begins with a state that a gradient of zero leaves alone, but for its counter.
+                old = held.get(name, torch.zeros_like(value) if name == "step" else value)
+                value.copy_(torch.where(kept, value, old))
+
+
+def copied(value: Any) -> Any:
+    """Copy a tensor.
+
+    Args:
+        value: a tensor or anything else.
+
+    Returns:
+        The copy, or the same.
+    """
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 NOT_FIRST_ORDER = (torch.optim.LBFGS, torch.optim.SparseAdam)

@@ -11,9 +11,29 @@ Letters: B walkers, G functions of a walker.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qmcnet.protocols import Wavefunction
+
+
+def trained_parameters(ansatz: nn.Module) -> dict[str, nn.Parameter]:
+    """Select what an optimiser changes: parameters that are not frozen by `requires_grad_(False)`.
+
+    Args:
+        ansatz: the wavefunction.
+
+    Returns:
+        Parameters by name, a shared one once, in the order in which they stand in a vector of all.
+
+    Raises:
+        ValueError: without a single parameter to train, or for a complex one.
+    """
+    trained = {name: parameter for name, parameter in ansatz.named_parameters() if parameter.requires_grad}
+    if not trained:
+        raise ValueError("ansatz: no parameter is left to train; requires_grad_(True) takes back requires_grad_(False)")
+    if several := [name for name, parameter in trained.items() if parameter.is_complex()]:
+        raise ValueError(f"ansatz: parameters {several} must be real; keep real and imaginary parts as two parameters")
+    return trained
 
 
 def log_components(ansatz: Wavefunction, positions: Tensor) -> Tensor:
@@ -76,6 +96,20 @@ def without_lost_walkers(positions: Tensor, finite: Tensor) -> Tensor:
     """
     good = positions.index_select(0, finite.to(torch.uint8).argmax().view(1))
     return torch.where(finite[:, None, None], positions, good)
+
+
+def measured(kept: Tensor, statistics: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
+    """Put zero for the figures of an update that was left out.
+
+    Args:
+        kept: whether the update was made.
+        statistics: figures of the update; those that are no tensors are settings, and stay.
+
+    Returns:
+        The figures.
+    """
+    figures = {name: value for name, value in statistics.items() if isinstance(value, Tensor)}
+    return statistics | {name: torch.where(kept, value, 0) for name, value in figures.items()}
 
 
 def check_positive(**values: float) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock
 from qmcnet.optimizers.gradient import (
@@ -25,8 +26,11 @@ from qmcnet.optimizers.gradient import (
     check_positive,
     check_share,
     energy_components,
+    measured,
+    trained_parameters,
     without_lost_walkers,
 )
+from qmcnet.optimizers.guard import ScoreGuard
 from qmcnet.optimizers.operator import LayerScores, Slot, add_to_parameters, split_columns
 from qmcnet.optimizers.scores import chunk_layers, parameter_starts, single_layer
 
@@ -84,8 +88,9 @@ class Kfac:
             chunk_size: walkers differentiated at once.
 
         Raises:
-            ValueError: for a setting out of range.
+            ValueError: for a setting out of range, or an ansatz without a parameter to train.
         """
+        trained_parameters(ansatz)
         check_positive(learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint)
         check_positive(inverse_every=inverse_every, largest_full_block=largest_full_block, chunk_size=chunk_size)
         check_share(covariance_decay=covariance_decay)
@@ -95,6 +100,7 @@ class Kfac:
         self.ansatz, self.learning_rate, self.damping = ansatz, learning_rate, damping
         self.norm_constraint, self.decay, self.inverse_every = norm_constraint, covariance_decay, inverse_every
         self.largest_full_block, self.chunk_size, self.step = largest_full_block, chunk_size, 0
+        self.guard = ScoreGuard(ansatz, chunk_size)
         self.weight = torch.zeros(())  # of all batches in the averages, which approaches one
         self.averages: dict[int, Averages] = {}
         self.parts: dict[int, Averages] = {}
@@ -103,21 +109,32 @@ class Kfac:
     def update(self, positions: Tensor, local_energy: Tensor, scale: float = 1.0) -> dict[str, Tensor | float]:
         """Change the parameters of the ansatz once.
 
+        Without a finite walker, or with scores that are not finite, there is nothing to learn: such an update leaves
+        the parameters and the averages as they were.
+
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
             local_energy: real or complex, shape (B,), in hartree; walkers where it is not finite are left out.
             scale: multiplies the learning rate.
 
         Returns:
-            Statistics of the update.
+            Statistics of the update; `skipped` says whether it was left out.
+
+        Raises:
+            ValueError: at the first update, for parameters whose scores are wrong; at any, if parameters have been
+                frozen or released since the averages began.
         """
         energies = energy_components(local_energy)  # (B, G)
         finite = energies.isfinite().all(-1)
-        measured = self._measure(without_lost_walkers(positions, finite), centred(energies, finite), finite)
-        self._remember(measured, finite.any())
-        gradient = positions.new_zeros(sum(parameter.numel() for parameter in self.ansatz.parameters()))
+        positions = without_lost_walkers(positions, finite)
+        self.guard(positions)
+        blocks = self._measure(positions, centred(energies, finite), finite)
+        figures = [figure for part in blocks.values() for figure in (part.gradient, *part.averages.values())]
+        kept = finite.any() & get_total_norm(figures).isfinite()
+        self._remember(blocks, kept)
+        gradient = positions.new_zeros(parameter_starts(self.ansatz)[1])
         direction = gradient.clone()
-        for start, part in measured.items():
+        for start, part in blocks.items():
             step = part.block.divide(part.gradient, self.parts[start], self.damping)
             for vector, value in ((gradient, part.gradient), (direction, step)):
                 for slot, share in split_columns(part.slots, value):
@@ -125,9 +142,10 @@ class Kfac:
         rate = self.learning_rate * scale
         length = rate**2 * (gradient @ direction)
         change = -rate * direction * (self.norm_constraint / length).sqrt().clamp(max=1)
-        change = torch.where(finite.any(), change, 0)
-        add_to_parameters(self.ansatz, change)
-        return {"grad_norm": 2 * gradient.norm(), "update_norm": change.norm(), "learning_rate": rate}
+        kept = kept & change.isfinite().all()
+        add_to_parameters(self.ansatz, torch.where(kept, change, 0))
+        stats = measured(kept, {"grad_norm": 2 * gradient.norm(), "update_norm": change.norm()})
+        return {**stats, "learning_rate": rate, "skipped": ~kept}
 
     def _measure(self, positions: Tensor, energies: Tensor, finite: Tensor) -> dict[int, Measurement]:
         """Gradient and curvature of this batch, by where the first parameter of a block starts."""
@@ -135,8 +153,9 @@ class Kfac:
         weights = (finite.double() / finite.sum().clamp(min=1)).to(positions.dtype)
         tensors = (positions, weights, weights[:, None] * energies.to(positions.dtype))
         total: dict[int, Measurement] = {}
+        unfit: set[nn.Module] = set()
         for chunk, weight, pull in zip(*(tensor.split(self.chunk_size) for tensor in tensors), strict=True):
-            layers, others = chunk_layers(self.ansatz, chunk, starts)
+            layers, others = chunk_layers(self.ansatz, chunk, starts, unfit)
             blocks: list[tuple[LayerScores, Block]] = [(layer, KroneckerBlock()) for layer in layers]
             for start, scores in others.items():
                 small = scores[0].numel() <= self.largest_full_block
@@ -150,15 +169,20 @@ class Kfac:
                 total[start] = total[start] + part if start in total else part
         return total
 
-    def _remember(self, measured: dict[int, Measurement], any_finite: Tensor) -> None:
+    def _remember(self, blocks: dict[int, Measurement], kept: Tensor) -> None:
         """Update the running averages and, when it is time, their decompositions."""
+        if self.averages and self.averages.keys() != blocks.keys():
+            raise ValueError(
+                f"ansatz: blocks of parameters start at {sorted(blocks)}, those of the averages of this optimiser at "
+                f"{sorted(self.averages)}: freeze the same parameters as when these began"
+            )
         self.step += 1
         decompose = self.step <= self.inverse_every or self.step % self.inverse_every == 0
         # A batch without a finite walker says nothing: it must neither poison the averages nor shrink them.
-        share = (1 - self.decay) * any_finite.double()
+        share = (1 - self.decay) * kept.double()
         self.weight = self.weight.to(share) * (1 - share) + share
-        for start, part in measured.items():
-            new = {name: torch.where(any_finite, share * value, 0) for name, value in part.averages.items()}
+        for start, part in blocks.items():
+            new = {name: torch.where(kept, share * value, 0) for name, value in part.averages.items()}
             if start in self.averages:
                 new = {name: value + (1 - share) * self.averages[start][name] for name, value in new.items()}
             self.averages[start] = new

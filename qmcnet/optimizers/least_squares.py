@@ -57,13 +57,18 @@ class System(Protocol):
     Attributes:
         matrix: O O^T or O^T O.
         rank: the largest that it can have.
+        n_walkers: rows of O, B G.
     """
 
     matrix: Tensor
     rank: Tensor
+    n_walkers: int
 
     def gradient_norm(self, target: Tensor) -> Tensor:
         """Length of O^T e for the energies e (B G,)."""
+
+    def kernel_times(self, vectors: Tensor) -> Tensor:
+        """Multiply O O^T with columns (B G, W)."""
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
         """Solution v (P,) for the right-hand side (B G,), and whether the matrix had to be damped further."""
@@ -82,7 +87,7 @@ class WalkerSystem:
         self.scores, self.finite = scores, finite
         self.count = finite.sum().clamp(min=1).double()
         self.matrix = centred(centred(scores.kernel(), finite).mT, finite).mT / self.count
-        self.n_functions = len(self.matrix) // len(finite)
+        self.n_walkers, self.n_functions = len(self.matrix), len(self.matrix) // len(finite)
         self.rank = (self.n_functions * (self.count - 1)).clamp(max=scores.n_parameters)
 
     def gradient_norm(self, target: Tensor) -> Tensor:
@@ -95,6 +100,17 @@ class WalkerSystem:
             |O^T e|, in hartree.
         """
         return (target @ self.matrix @ target).clamp(min=0).sqrt()
+
+    def kernel_times(self, vectors: Tensor) -> Tensor:
+        """Multiply the kernel of the walkers with vectors.
+
+        Args:
+            vectors: columns, shape (B G, W).
+
+        Returns:
+            O O^T times each, shape (B G, W).
+        """
+        return self.matrix @ vectors
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
         """Solve for a direction.
@@ -131,6 +147,7 @@ class ParameterSystem:
         dense = scores.dense()
         self.scores = centred(dense.double(), finite) / finite.sum().clamp(min=1).double().sqrt()  # (B G, P)
         self.matrix = self.scores.mT @ self.scores
+        self.n_walkers = len(dense)
         self.rank = (len(dense) // len(finite) * (finite.sum() - 1)).clamp(max=scores.n_parameters)
         self.rounding, self.dtype = 10 * torch.finfo(dense.dtype).eps, dense.dtype
 
@@ -144,6 +161,17 @@ class ParameterSystem:
             |O^T e|, in hartree.
         """
         return (target @ self.scores).norm()
+
+    def kernel_times(self, vectors: Tensor) -> Tensor:
+        """Multiply the kernel of the walkers with vectors.
+
+        Args:
+            vectors: columns, shape (B G, W).
+
+        Returns:
+            O O^T times each, shape (B G, W).
+        """
+        return self.scores @ (self.scores.mT @ vectors)
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
         """Solve for a direction.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.laplacian.kernels import linear
+from qmcnet.optimizers.gradient import trained_parameters
 from qmcnet.optimizers.gram import layer_gram
 
 
@@ -90,6 +91,9 @@ class ScoreOperator:
             layers: every parameter stands in exactly one.
             n_parameters: their number P.
         """
+        slots = sorted(slot for layer in layers for slot in layer.slots)
+        ends = [slot.start + slot.rows * slot.columns for slot in slots]
+        assert [slot.start for slot in slots] + [n_parameters] == [0, *ends], "a parameter without scores"
         self.layers, self.n_parameters = list(layers), n_parameters
         self.dtype = self.layers[0].inputs.dtype
 
@@ -156,9 +160,9 @@ def add_to_parameters(ansatz: nn.Module, change: Tensor) -> None:
 
     Args:
         ansatz: the wavefunction; changed.
-        change: one number per parameter, shape (P,).
+        change: one number per trained parameter, shape (P,).
     """
-    parameters = list(ansatz.parameters())
+    parameters = list(trained_parameters(ansatz).values())
     for parameter, part in zip(parameters, change.split([p.numel() for p in parameters]), strict=True):
         parameter.add_(part.view_as(parameter))
 

@@ -1,84 +1,126 @@
 """PRIME-SR: the momentum of SPRING from the spectrum of the kernel, without a parameter to tune.
 
-The published method decomposes the kernel at every update. Here the leading eigenvectors come from a few steps of
-subspace iteration that start from those of the update before, which costs a few products with as many columns as the
-effective dimension (ten or so), and the rank is that of the centred scores.
+The published method decomposes the kernel of the walkers, K = O O^T, at every update, and compares its leading
+eigenvectors, which have one entry for each walker, with those of the update before. So it is here, whether the update
+itself is solved in the space of walkers or in that of parameters: the products of K with a few vectors are all that is
+needed of it. What differs:
+
+* the leading eigenvectors come from a few steps of orthogonal iteration that start from those of the update before,
+  which costs a few products with `WIDTH` columns, and no more than `WIDTH` of them are compared;
+* the rank is that of the centred scores, not that of the kernel up to rounding;
+* the momentum is at most `LARGEST`. The published formula reaches one, for kernels whose leading space stays the same
+  or whose eigenvalues are all equal, and the authors prove convergence below one and show divergence at one.
 
 References:
-    Wang, Liu, arXiv:2604.18357.
+    Wang, Liu, arXiv:2604.18357 (algorithm 2).
+
+Letters: B walkers, G functions of a walker, W columns.
 """
 
-import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from qmcnet.optimizers.least_squares import System
+
 ITERATIONS = 6
+WIDTH = 64
+LARGEST = 0.99  # the momentum that was published for SPRING
 
 
-class PrincipalMomentum:
-    """mu = 1 - (1 - sqrt(beta)) (1 - (alpha / rank)^(1/4)).
+@dataclass(frozen=True)
+class Principal:
+    """Leading eigenvectors of the kernel of an update.
 
-    alpha = (tr K)^2 / tr K^2 is the effective dimension of the kernel K, and beta the overlap of its ceil(alpha)
-    leading eigenvectors with those of the update before, |V^T V_old| / sqrt(the smaller number of columns).
+    Attributes:
+        vectors: orthonormal columns, leading ones first, shape (B G, W).
+        dimension: how many of them count, 0 before the first update.
     """
 
-    def __init__(self) -> None:
-        """Start without an update before."""
-        self.leading: Tensor | None = None
+    vectors: Tensor
+    dimension: Tensor
 
-    def __call__(self, kernel: Tensor, rank: Tensor) -> Tensor:
-        """Compute the momentum and remember the leading eigenvectors.
+    def leading(self) -> Tensor:
+        """Put zero for the columns that do not count."""
+        columns = torch.arange(self.vectors.shape[1], device=self.vectors.device)
+        return torch.where(columns < self.dimension, self.vectors, 0)
+
+    def replaced(self, after: "Principal", kept: Tensor) -> "Principal":
+        """Take those of the next update if it is kept.
 
         Args:
-            kernel: centred products of scores, shape (n, n).
-            rank: largest rank that the kernel can have.
+            after: of the next update.
+            kept: whether it counts, on the device.
 
         Returns:
-            The momentum; 0 at the first update, and without a single walker that counts.
+            Either, as tensors that autograd can use.
         """
-        none = kernel.new_zeros(())
-        alpha = kernel.trace().square() / kernel.square().sum()
-        dimension = float(alpha)  # the one number that a GPU is waited for
-        if not 0 < dimension < math.inf:
-            return none
-        before = self.leading
-        self.leading = leading = principal_vectors(kernel, min(math.ceil(dimension), len(kernel)), before)
-        if before is None:
-            return none
-        smaller = min(leading.shape[1], before.shape[1])
-        overlap = ((leading.mT @ before).norm() / smaller**0.5).clamp(max=1)
-        share = (alpha / rank.clamp(min=1)).clamp(max=1)
-        return 1 - (1 - overlap.sqrt()) * (1 - share**0.25)
+        vectors = torch.where(kept, after.vectors, self.vectors)
+        return Principal(vectors, torch.where(kept, after.dimension, self.dimension))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"leading": self.leading}
+        return {"leading": self.vectors, "dimension": self.dimension}
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Continue from a saved state.
+    @staticmethod
+    def from_state(state: dict[str, Any], device: torch.device) -> "Principal | None":
+        """Read what a run has saved.
 
         Args:
-            state: what `state_dict` returned.
+            state: what `state_dict` returned; earlier versions kept the columns that count alone, or None.
             device: where to compute.
+
+        Returns:
+            The eigenvectors, if there are any.
         """
-        self.leading = None if state["leading"] is None else state["leading"].to(device)
+        if state["leading"] is None:
+            return None
+        vectors = state["leading"][:, :WIDTH].to(device)
+        dimension = torch.as_tensor(state.get("dimension", vectors.shape[1]), dtype=vectors.dtype, device=device)
+        return Principal(F.pad(vectors, (0, min(WIDTH, len(vectors)) - vectors.shape[1])), dimension)
 
 
-def principal_vectors(matrix: Tensor, size: int, start: Tensor | None) -> Tensor:
-    """Find the leading eigenvectors of a positive semidefinite matrix by subspace iteration.
+def known(before: Principal | None, energies: Tensor) -> Principal:
+    """Take what the update before left, or begin.
 
     Args:
-        matrix: shape (n, n).
-        size: how many.
-        start: a first guess, shape (n, any number); missing columns are those of the matrix.
+        before: of the update before, if there was one; another number of walkers has nothing to do with it.
+        energies: of the walkers, shape (B, G), in float64.
 
     Returns:
-        Orthonormal columns, shape (n, size).
+        It, or unit vectors of which none counts.
     """
-    guess = matrix[:, :0] if start is None else start[:, :size]
-    vectors = torch.cat([guess, matrix[:, : size - guess.shape[1]]], 1)
+    size = energies.numel()
+    if before is not None and len(before.vectors) == size:
+        return before
+    vectors = torch.eye(size, min(size, WIDTH), dtype=energies.dtype, device=energies.device)
+    return Principal(vectors, energies.new_zeros(()))
+
+
+def follow(system: System, before: Principal) -> tuple[Tensor, Principal]:
+    """Compute mu = 1 - (1 - sqrt(beta)) (1 - (alpha / rank)^(1/4)).
+
+    alpha = (tr K)^2 / tr K^2 is the effective dimension of the kernel K, and beta the overlap of its ceil(alpha)
+    leading eigenvectors with those of the update before, |V^T V_old| / sqrt(the smaller number of columns).
+
+    Args:
+        system: normal equations of an update, in either space.
+        before: what the update before left.
+
+    Returns:
+        The momentum, 0 at the first update, and what the next update needs. Of a kernel that is zero or not finite
+        neither means anything.
+    """
+    alpha = system.matrix.trace().square() / system.matrix.square().sum()  # the same in both spaces
+    vectors = before.vectors
     for _ in range(ITERATIONS):
-        vectors = torch.linalg.qr(matrix @ vectors).Q
-    return vectors
+        vectors = torch.linalg.qr(system.kernel_times(vectors)).Q
+    after = Principal(vectors, alpha.ceil().clamp(1, vectors.shape[1]))
+    smaller = torch.minimum(after.dimension, before.dimension).clamp(min=1)
+    overlap = ((after.leading().mT @ before.leading()).norm() / smaller.sqrt()).clamp(max=1)
+    share = (alpha / system.rank.clamp(min=1)).clamp(max=1)
+    momentum = (1 - (1 - overlap.sqrt()) * (1 - share**0.25)).clamp(max=LARGEST)
+    return torch.where(before.dimension > 0, momentum, 0), after

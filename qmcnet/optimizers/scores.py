@@ -2,107 +2,69 @@
 
 One batched forward pass is followed by a backward pass for each of the G functions of `log_components`. Hooks keep the
 input of every module that owns parameters, and autograd gives the signal arriving at its output. A linear layer needs
-no more than these two; the scores of any other module are its own vector-Jacobian product, batched over walkers.
+no more than these two; the scores of any other module are its own vector-Jacobian product, batched over walkers, and
+what no module shows is the same product of the wavefunction as a whole. Frozen parameters have no scores.
 
-Letters: B walkers, G functions of a walker, P parameters, M rows of a walker (electrons, pairs), F features.
+Letters: B walkers, G functions of a walker, P trained parameters, M rows of a walker (electrons, pairs), F features.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qmcnet.optimizers.gradient import log_components
+from qmcnet.laplacian.kernels import Linear
+from qmcnet.optimizers.gradient import trained_parameters
 from qmcnet.optimizers.operator import LayerScores, ScoreOperator, Slot, joined, split_columns
-
-Call = tuple[tuple[Tensor, ...], Tensor]
-
-
-@contextmanager
-def recorded_calls(ansatz: nn.Module) -> Generator[list[tuple[nn.Module, tuple[Tensor, ...], Tensor]], None, None]:
-    """Record every call of a module that owns parameters.
-
-    Args:
-        ansatz: the wavefunction.
-
-    Yields:
-        A list that fills with (module, inputs, output) as the ansatz is evaluated.
-    """
-    calls: list[tuple[nn.Module, tuple[Tensor, ...], Tensor]] = []
-
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        calls.append((module, tuple(tensor.detach() for tensor in inputs), output))
-
-    # What the ansatz itself returns is no tensor, and cannot give the signals of parameters that it owns itself.
-    parts = [module for module in ansatz.modules() if module is not ansatz]
-    owners = [module for module in parts if next(module.parameters(recurse=False), None) is not None]
-    handles = [module.register_forward_hook(keep) for module in owners]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
+from qmcnet.optimizers.recording import Call, Whole, inputs_and_signals
 
 
-def inputs_and_signals(ansatz: nn.Module, positions: Tensor) -> dict[nn.Module, list[Call]]:
-    """Evaluate the ansatz and differentiate it with respect to the output of every module that owns parameters.
-
-    Args:
-        ansatz: the wavefunction.
-        positions: electron positions, shape (B, N, 3), in bohr.
-
-    Returns:
-        Of every module, for each of its calls, the inputs and the derivatives of the functions, each (B G, ...).
-    """
-    with torch.enable_grad(), recorded_calls(ansatz) as calls:
-        functions = log_components(ansatz, positions).sum(0)  # (G,)
-        outputs, last = [output for _, _, output in calls], len(functions) - 1
-        signals = [
-            torch.autograd.grad(function, outputs, retain_graph=g < last) for g, function in enumerate(functions)
-        ]
-    modules: dict[nn.Module, list[Call]] = defaultdict(list)
-    for (module, inputs, _), *parts in zip(calls, *signals, strict=True):
-        repeated = tuple(interleaved([tensor] * len(parts)) for tensor in inputs)
-        modules[module].append((repeated, interleaved(parts)))
-    return modules
-
-
-def interleaved(parts: Sequence[Tensor]) -> Tensor:
-    """Put what belongs to a walker in a row.
-
-    Args:
-        parts: for each of the G functions, shape (B, ...).
-
-    Returns:
-        Shape (B G, ...); a single part as it is.
-    """
-    return parts[0] if len(parts) == 1 else torch.stack(tuple(parts), 1).flatten(0, 1)
-
-
-def module_scores(module: nn.Module, inputs: tuple[Tensor, ...], signal: Tensor) -> dict[str, Tensor]:
+def module_scores(module: nn.Module, names: Iterable[str], call: Call) -> dict[str, Tensor]:
     """Scores of any module by its vector-Jacobian product, batched over walkers.
 
     Args:
-        module: owns parameters and treats walkers independently.
-        inputs: its inputs, each (B, ...).
-        signal: derivative with respect to its output, (B, ...).
+        module: treats walkers independently.
+        names: its parameters whose scores are wanted.
+        call: its arguments, and the derivative with respect to its output.
 
     Returns:
-        Scores of each of its parameters, (B, *shape).
+        Scores of each of these parameters, (B G, *shape).
     """
-    parameters = {name: tensor.detach() for name, tensor in module.named_parameters(recurse=False)}
+    parameters = {name: module.get_parameter(name).detach() for name in names}
 
-    def contracted(values: dict[str, Tensor], walker: tuple[Tensor, ...], cotangent: Tensor) -> Tensor:
-        output: Tensor = functional_call(module, values, tuple(tensor[None] for tensor in walker))
-        return (output[0] * cotangent.conj()).real.sum()
+    def row(value: Any) -> Any:
+        return value[None] if isinstance(value, Tensor) else value
 
-    batched: Any = torch.func.vmap(torch.func.grad(contracted), in_dims=(None, 0, 0))
-    scores: dict[str, Tensor] = batched(parameters, inputs, signal)
+    def axis(value: Any) -> int | None:
+        return 0 if isinstance(value, Tensor) else None
+
+    def contracted(
+        values: dict[str, Tensor], arguments: tuple[Any, ...], keywords: dict[str, Any], signal: Tensor
+    ) -> Tensor:
+        one_walker = (tuple(map(row, arguments)), {name: row(value) for name, value in keywords.items()})
+        output: Tensor = functional_call(module, values, *one_walker)
+        return (output[0] * signal.conj()).real.sum()
+
+    axes = (None, tuple(map(axis, call.arguments)), {name: axis(value) for name, value in call.keywords.items()}, 0)
+    batched: Any = torch.func.vmap(torch.func.grad(contracted), in_dims=axes)
+    scores: dict[str, Tensor] = batched(parameters, call.arguments, call.keywords, call.signal)
     return scores
+
+
+def is_plain_linear(module: nn.Module) -> bool:
+    """Say whether a module is known to do no more than multiply by its weight and add its bias.
+
+    Args:
+        module: any module.
+
+    Returns:
+        Whether it is a linear layer, of no derived class, without hooks and with the forward pass of its class.
+    """
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) in (nn.Linear, Linear) and not any(hooks) and "forward" not in vars(module)
 
 
 def rows(tensors: Sequence[Tensor]) -> Tensor:
@@ -118,23 +80,29 @@ def rows(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([first, *others], 1) if others else first
 
 
-def layer_scores(module: nn.Linear, calls: Sequence[Call], starts: dict[Tensor, int]) -> LayerScores:
+def layer_scores(
+    module: nn.Linear, names: Iterable[str], calls: Sequence[Call], starts: dict[nn.Parameter, int]
+) -> LayerScores:
     """Scores of a linear layer.
 
     Args:
         module: the layer.
-        calls: its calls.
+        names: its parameters that are trained, the weight before the bias.
+        calls: its calls, each with the one input of a linear layer.
         starts: where each parameter starts in the vector of all.
 
     Returns:
         Inputs, followed by a column of ones for the bias, and signals.
     """
-    inputs, signals = rows([inputs[0] for inputs, _ in calls]), rows([signal for _, signal in calls])
-    weight = Slot(starts[module.weight], *module.weight.shape)
-    if module.bias is None:
-        return LayerScores(inputs, signals, (weight,))
-    inputs = torch.cat([inputs, inputs.new_ones(*inputs.shape[:2], 1)], -1)
-    return LayerScores(inputs, signals, (weight, Slot(starts[module.bias], len(module.bias), 1)))
+    inputs = rows([value for call in calls for value in (*call.arguments, *call.keywords.values())])
+    ones = inputs.new_ones(*inputs.shape[:2], 1)
+    columns, slots = [], []
+    for name in names:
+        parameter, column = module.get_parameter(name), inputs if name == "weight" else ones
+        columns.append(column)
+        slots.append(Slot(starts[parameter], module.out_features, column.shape[-1]))
+    joint = torch.cat(columns, -1) if len(columns) > 1 else columns[0]
+    return LayerScores(joint, rows([call.signal for call in calls]), tuple(slots))
 
 
 def single_layer(scores: dict[int, Tensor]) -> LayerScores:
@@ -152,25 +120,25 @@ def single_layer(scores: dict[int, Tensor]) -> LayerScores:
     return LayerScores(inputs, inputs.new_ones(len(inputs), 1, 1), slots)
 
 
-def parameter_starts(ansatz: nn.Module) -> tuple[dict[Tensor, int], int]:
-    """Place the parameters one after the other.
+def parameter_starts(ansatz: nn.Module) -> tuple[dict[nn.Parameter, int], int]:
+    """Place the trained parameters one after the other.
 
     Args:
         ansatz: the wavefunction.
 
     Returns:
-        Where each parameter starts in the vector of all, and the length P of that vector.
+        Where each trained parameter starts in the vector of all, and the length P of that vector.
     """
-    starts: dict[Tensor, int] = {}
+    starts: dict[nn.Parameter, int] = {}
     total = 0
-    for parameter in ansatz.parameters():
+    for parameter in trained_parameters(ansatz).values():
         starts[parameter] = total
         total += parameter.numel()
     return starts, total
 
 
 def chunk_layers(
-    ansatz: nn.Module, positions: Tensor, starts: dict[Tensor, int]
+    ansatz: nn.Module, positions: Tensor, starts: dict[nn.Parameter, int], unfit: set[nn.Module]
 ) -> tuple[list[LayerScores], dict[int, Tensor]]:
     """Scores of a few walkers, each in the form in which it arises.
 
@@ -178,28 +146,36 @@ def chunk_layers(
         ansatz: the wavefunction.
         positions: electron positions, shape (B, N, 3), in bohr.
         starts: where each parameter starts in the vector of all.
+        unfit: modules of which a call in an earlier chunk could not be repeated for a single walker; more are added.
+            A last chunk may be so small that another axis is as long as that of its walkers.
 
     Returns:
         Scores of linear layers as inputs and signals, and of every other parameter (B G, *shape), by its start.
-
-    Raises:
-        ValueError: for a parameter that belongs to no module that was called.
     """
-    modules = inputs_and_signals(ansatz, positions)
+    modules, more, whole_call = inputs_and_signals(ansatz, positions)
+    unfit |= more
     users = Counter(parameter for module in modules for parameter in module.parameters(recurse=False))
-    if lost := [name for name, parameter in ansatz.named_parameters() if parameter not in users]:
-        raise ValueError(f"ansatz: parameters {lost} must each belong to a module that is called")
+    lost = {parameter for module in unfit for parameter in module.parameters(recurse=False)} | (starts.keys() - users)
     layers: list[LayerScores] = []
     others: dict[int, Tensor] = {}
+
+    def add(module: nn.Module, names: dict[str, nn.Parameter], call: Call) -> None:
+        for name, scores in module_scores(module, names, call).items():
+            start = starts[names[name]]
+            others[start] = others[start] + scores if start in others else scores
+
     for module, calls in modules.items():
-        if isinstance(module, nn.Linear) and all(users[parameter] == 1 for parameter in module.parameters()):
-            layers.append(layer_scores(module, calls, starts))
-            continue
-        for inputs, signal in calls:
-            scores = module_scores(module, inputs, signal)
-            for name, parameter in module.named_parameters(recurse=False):
-                start = starts[parameter]
-                others[start] = others[start] + scores[name] if start in others else scores[name]
+        own = module.named_parameters(recurse=False)
+        names = {name: value for name, value in own if value in starts and value not in lost}
+        if names and is_plain_linear(module) and all(users[parameter] == 1 for parameter in names.values()):
+            assert isinstance(module, nn.Linear)
+            layers.append(layer_scores(module, names, calls, starts))
+        elif names:
+            for call in calls:
+                add(module, names, call)
+    whole = Whole(ansatz)
+    if names := {name: value for name, value in trained_parameters(whole).items() if value in lost}:
+        add(whole, names, whole_call)
     return layers, others
 
 
@@ -226,15 +202,16 @@ def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Sco
     """Scores of every walker, as a linear operator.
 
     Args:
-        ansatz: the wavefunction; every parameter belongs to a module called with positional tensors.
+        ansatz: the wavefunction.
         positions: electron positions, shape (B, N, 3), in bohr.
         chunk_size: walkers differentiated at once, which bounds the memory of the backward pass.
 
     Returns:
-        Scores (B G, P), parameters in the order of `ansatz.parameters()`.
+        Scores (B G, P), parameters in the order of `trained_parameters`.
     """
     starts, n_parameters = parameter_starts(ansatz)
-    chunks = [smallest_form(*chunk_layers(ansatz, part, starts)) for part in positions.split(chunk_size)]
+    unfit: set[nn.Module] = set()
+    chunks = [smallest_form(*chunk_layers(ansatz, part, starts, unfit)) for part in positions.split(chunk_size)]
     return ScoreOperator(joined(chunks), n_parameters)
 
 
@@ -242,11 +219,11 @@ def per_walker_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> 
     """Scores of every walker.
 
     Args:
-        ansatz: the wavefunction; every parameter belongs to a module called with positional tensors.
+        ansatz: the wavefunction.
         positions: electron positions, shape (B, N, 3), in bohr.
         chunk_size: walkers differentiated at once, which bounds the memory of the backward pass.
 
     Returns:
-        Scores, shape (B G, P), parameters in the order of `ansatz.parameters()`.
+        Scores, shape (B G, P), parameters in the order of `trained_parameters`.
     """
     return score_operator(ansatz, positions, chunk_size).dense()

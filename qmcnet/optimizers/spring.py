@@ -7,7 +7,7 @@ References:
     Goldshlager, Abrahamsen, Lin, J. Comput. Phys. 516, 113351 (2024), doi:10.1016/j.jcp.2024.113351,
     arXiv:2401.10190.
 
-Letters: B walkers, P parameters.
+Letters: B walkers, P trained parameters.
 """
 
 from typing import Any
@@ -21,11 +21,14 @@ from qmcnet.optimizers.gradient import (
     check_positive,
     check_share,
     energy_components,
+    measured,
+    trained_parameters,
     without_lost_walkers,
 )
+from qmcnet.optimizers.guard import ScoreGuard
 from qmcnet.optimizers.least_squares import normal_equations
 from qmcnet.optimizers.operator import ScoreOperator, add_to_parameters
-from qmcnet.optimizers.prime_sr import PrincipalMomentum
+from qmcnet.optimizers.prime_sr import Principal, follow, known
 from qmcnet.optimizers.scores import score_operator
 
 
@@ -58,7 +61,7 @@ class Spring:
             chunk_size: walkers differentiated at once.
 
         Raises:
-            ValueError: for a setting out of range.
+            ValueError: for a setting out of range, or an ansatz without a parameter to train.
         """
         check_positive(
             learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint, chunk_size=chunk_size
@@ -69,12 +72,16 @@ class Spring:
         self.settings |= {"norm_constraint": norm_constraint, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.momentum, self.damping = ansatz, learning_rate, momentum, damping
         self.norm_constraint, self.chunk_size = norm_constraint, chunk_size
-        self.principal = PrincipalMomentum()
-        self.direction = torch.zeros_like(parameters_to_vector(ansatz.parameters())).detach()
+        self.guard = ScoreGuard(ansatz, chunk_size)
+        self.principal: Principal | None = None
+        self.direction = torch.zeros_like(parameters_to_vector(trained_parameters(ansatz).values())).detach()
 
     @torch.no_grad()
     def update(self, positions: Tensor, local_energy: Tensor, scale: float = 1.0) -> dict[str, Tensor | float]:
         """Change the parameters of the ansatz once.
+
+        Without a finite walker, or with scores that are not finite, there is nothing to learn: such an update leaves
+        the parameters and what is remembered as they were.
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
@@ -82,41 +89,68 @@ class Spring:
             scale: multiplies the learning rate.
 
         Returns:
-            Statistics of the update.
+            Statistics of the update; `skipped` says whether it was left out.
+
+        Raises:
+            ValueError: at the first update, for parameters whose scores are wrong; at any, if parameters have been
+                frozen or released since the optimiser was made.
         """
         energies = energy_components(local_energy).double()  # (B, G)
         finite = energies.isfinite().all(-1)
-        scores = score_operator(self.ansatz, without_lost_walkers(positions, finite), self.chunk_size)
+        positions = without_lost_walkers(positions, finite)
+        self.guard(positions)
+        scores = score_operator(self.ansatz, positions, self.chunk_size)
+        if scores.n_parameters != len(self.direction):
+            raise ValueError(
+                f"ansatz: {scores.n_parameters} numbers are to be trained, the direction of this optimiser has "
+                f"{len(self.direction)}: freeze parameters before the optimiser is made"
+            )
+        before = known(self.principal, energies) if self.momentum is None else None
         with torch.inference_mode():  # products are faster there
-            direction, stats = self._project(scores, centred(energies.flatten(), finite), finite)
-        # The new state is no tensor of inference mode. Without a single finite walker there is nothing to learn.
-        self.direction = torch.where(finite.any(), direction, self.direction)
+            direction, after, stats = self._project(scores, centred(energies.flatten(), finite), finite, before)
         rate = self.learning_rate * scale
-        change = -rate * self.direction
+        change = -rate * direction
         change = change * (self.norm_constraint**0.5 / change.norm()).clamp(max=1)
-        add_to_parameters(self.ansatz, change)
-        return {**stats, "update_norm": change.norm(), "learning_rate": rate}
+        kept = finite.any() & change.isfinite().all()
+        add_to_parameters(self.ansatz, torch.where(kept, change, 0))
+        # The new state is no tensor of inference mode.
+        self.direction = torch.where(kept, direction, self.direction)
+        if before is not None and after is not None:
+            self.principal = before.replaced(after, kept)
+        stats = measured(kept, {**stats, "update_norm": change.norm()})
+        return {**stats, "learning_rate": rate, "skipped": ~kept}
 
-    def _project(self, scores: ScoreOperator, energies: Tensor, finite: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _project(
+        self, scores: ScoreOperator, energies: Tensor, finite: Tensor, before: Principal | None
+    ) -> tuple[Tensor, Principal | None, dict[str, Tensor | float]]:
         """New direction, and statistics; scores are centred through the vectors they act on."""
         root = finite.sum().clamp(min=1).double().sqrt()
         system, target = normal_equations(scores, finite), energies / root
-        momentum = self.principal(system.matrix, system.rank) if self.momentum is None else self.momentum
+        momentum, after = (self.momentum or 0.0, None) if before is None else follow(system, before)
         residual = target - momentum * centred(scores.times(self.direction), finite) / root
         step, lifted = system.solve(residual, self.damping)
         grad_norm = 2 * system.gradient_norm(target)
-        stats = {"grad_norm": grad_norm, "momentum": torch.as_tensor(momentum), "kernel_lifted": lifted}
-        return step + momentum * self.direction, stats
+        stats = {"grad_norm": grad_norm, "momentum": momentum, "kernel_lifted": lifted}
+        return step + momentum * self.direction, after, stats
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"direction": self.direction, "principal": self.principal.state_dict()}
+        principal = {"leading": None} if self.principal is None else self.principal.state_dict()
+        return {"direction": self.direction, "principal": principal}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
 
         Args:
             state: what `state_dict` returned.
+
+        Raises:
+            ValueError: for a direction of other parameters than are trained.
         """
+        if len(state["direction"]) != len(self.direction):
+            raise ValueError(
+                f"the direction of the saved optimiser has {len(state['direction'])} numbers, but the ansatz has "
+                f"{len(self.direction)} to train: freeze the same parameters as the run that saved it"
+            )
         self.direction = state["direction"].to(self.direction)
-        self.principal.load_state_dict(state["principal"], self.direction.device)
+        self.principal = Principal.from_state(state["principal"], self.direction.device)

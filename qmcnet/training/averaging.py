@@ -3,7 +3,8 @@
 Single updates scatter the parameters about where the optimiser is heading; their average scatters less.
 
 References:
-    Izmailov et al., UAI 2018, arXiv:1803.05407 (equal weights).
+    Izmailov et al., UAI 2018, arXiv:1803.05407 (equal weights);
+    Kingma, Ba, ICLR 2015, arXiv:1412.6980 (an exponential average corrected for its start).
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,9 @@ class AveragingSettings:
 
     Attributes:
         weights: 'exponential', 'equal', or 'none' to evaluate the parameters of the last step.
-        decay: share of an exponential average that is kept at a step; 1 / (1 - decay) steps count.
+        decay: weight, in an exponential average, of a step relative to the next; 1 / (1 - decay) steps count. Step i of
+            n has the weight decay^(n - i) (1 - decay) / (1 - decay^n): weights add up to one from the start, and the
+            first parameters have no more than their age says.
         start: optimisation steps made before the average begins.
     """
 
@@ -67,8 +71,9 @@ class ParameterAverage:
         if self.count == 1:
             self.values = [parameter.detach().clone() for parameter in self.ansatz.parameters()]
             return
-        share = 1 / self.count if self.settings.weights == "equal" else 1 - self.settings.decay
-        torch._foreach_lerp_(self.values, list(self.ansatz.parameters()), share)
+        decay = self.settings.decay
+        share = 1 / self.count if self.settings.weights == "equal" else (1 - decay) / (1 - decay**self.count)
+        get_ema_multi_avg_fn(1 - share)(self.values, list(self.ansatz.parameters()), None)
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -165,7 +165,7 @@ class _Session:
         self.writer = Writer(folder, stage.name, stage.step)
         self.progress = StageProgress(stage.name, driver.logging.seconds)
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
-        self.stopwatch, self.status, self.lifted = Stopwatch(), "", 0
+        self.stopwatch, self.status, self.lifted, self.skipped = Stopwatch(), "", 0, 0
         self.save()
 
     def step(self) -> None:
@@ -194,8 +194,9 @@ class _Session:
             if self.stage.name == "optimization":
                 average = average.update(row["energy"])
                 row |= {"ewmean": average.mean, "ewvar": average.variance}
-        # The last update may have spoiled parameters that only the next step would show.
-        if not self.driver.simulation.finite():
+        # The last update may have spoiled parameters that only the next step would show; and where every update was
+        # left out the state is as good as lost.
+        if not self.driver.simulation.finite() or all(row.get("skipped") for row in rows):
             self._roll_back(steps[-1])
             return False
         self.driver.average = average
@@ -203,6 +204,7 @@ class _Session:
             self.driver.trained = self.stage.step
         self.writer.write(list(zip(steps, rows, strict=True)))
         self._report_lifted_kernels(rows)
+        self._report_skipped_updates(rows)
         self.writer.scalar("timing/seconds_per_step", self.stopwatch.seconds_per_step, steps[-1])
         if isinstance(self.stage, Optimization):
             for tag, value in self.stage.observe().items():
@@ -221,6 +223,16 @@ class _Session:
                 *(self.stage.name, self.stage.step, lifted),
             )
         self.lifted += lifted
+
+    def _report_skipped_updates(self, rows: list[dict[str, float]]) -> None:
+        skipped = sum(int(row.get("skipped", 0)) for row in rows)
+        if skipped and not self.skipped:
+            logger.warning(
+                "%s up to step %d: %d updates were left out, since scores or the solution for a direction were not "
+                "finite. Further ones are counted as skipped; raise optimizer.damping, or use dtype=float64",
+                *(self.stage.name, self.stage.step, skipped),
+            )
+        self.skipped += skipped
 
     def _roll_back(self, step: int) -> None:
         report = write_postmortem(self.driver.directory, self.stage.name, step, self.driver.simulation)

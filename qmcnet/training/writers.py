@@ -26,7 +26,7 @@ TAGS = {
     "energy": ("energy", "ewmean", "ewvar"),
     "local_energy": ("variance", "minimum", "maximum", "kinetic", "potential", "nonfinite"),
     "sampling": ("pmove", "width", "stuck_share", "step_length", "log_prob"),
-    "opt": ("grad_norm", "update_norm", "learning_rate", "momentum", "outliers", "kernel_lifted"),
+    "opt": ("grad_norm", "update_norm", "learning_rate", "momentum", "outliers", "kernel_lifted", "skipped"),
 }
 GROUPS = {name: group for group, names in TAGS.items() for name in names}
 FIRST_COLUMNS = ("step", "energy", "ewmean", "ewvar", "pmove")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from qmcnet.optimizers import Clipping
+from qmcnet.optimizers.clipping import median
 
 SHAPES = ["hard", "tanh"]
 CENTERS = ["median", "mean"]
@@ -57,8 +58,8 @@ def test_real_and_imaginary_parts_have_windows_of_their_own(center, shape):
     clipping, real, imag = Clipping(width=1.5, center=center, shape=shape), draw(40).pow(3), 0.1 * draw(40, 1).pow(3)
     clipped, stats = clipping(torch.complex(real, imag))
     expected, real_stats = clipping(real)
-    assert torch.equal(clipped.real, expected)
-    assert torch.equal(clipped.imag, clipping(imag)[0])
+    torch.testing.assert_close(clipped.real, expected, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(clipped.imag, clipping(imag)[0], rtol=1e-13, atol=1e-13)
     assert (clipped.imag != imag).any()
     assert stats["outliers"] == real_stats["outliers"]
     assert stats["outliers"] > 0
@@ -75,12 +76,37 @@ def test_complex_energies_that_are_not_finite_are_left_as_they_are():
 
 def test_the_default_is_five_deviations_about_the_median():
     values = draw(99)
-    values[3] = 1e6
-    deviation = (values - values.median()).abs().mean()
+    values[3] = 20.0
+    apart = (values - values.median()).abs()
+    assert 5 * apart.mean() < apart[3] < 20 * apart.sort().values[49] * 1.6
+    deviation = apart.clamp(max=20 * apart.median()).mean()
     clipped, _ = Clipping()(values)
     expected = values.clone()
     expected[3] = values.median() + 5 * deviation
     torch.testing.assert_close(clipped, expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("planted", [1, 25])
+@pytest.mark.parametrize("far", [-1e6, 1e12, -1e300])
+def test_walkers_that_are_lost_in_all_but_name_do_not_steer(far, planted, shape):
+    """Each adds no more than 20 median deviations, 30 mean ones of a normal distribution, to the sum of all."""
+    values = draw(500, seed=3)
+    kept, _ = Clipping(shape=shape)(values)
+    clipped, stats = Clipping(shape=shape)(torch.cat([values, torch.full((planted,), far, dtype=torch.float64)]))
+    deviation = values.abs().mean()
+    assert stats["outliers"] >= planted
+    assert (clipped[500:].abs() < 5.5 * (1 + 30 * planted / 500) * deviation).all()
+    assert (clipped[500:] * math.copysign(1, far) > 4 * deviation).all()
+    assert (clipped[:500] - kept).abs().max() < 30 * planted / 500 * deviation
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_the_centre_is_the_median_of_torch(count):
+    values = draw(40, seed=count)
+    values[count:] = math.nan
+    values = values[torch.randperm(40, generator=torch.Generator().manual_seed(count))]
+    assert torch.equal(median(values, values.isfinite())[0], values.nanmedian())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -176,6 +202,6 @@ def test_every_state_has_a_window_of_its_own(shape):
     found, statistics = clipping(energies)
     columns = [clipping(column) for column in energies.unbind(-1)]
     expected = torch.stack([column for column, _ in columns], -1)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-12, equal_nan=True)
     assert statistics["outliers"] == sum(part["outliers"] for _, part in columns) >= 2
     assert abs(found[3, 0]) < 30

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from qmcnet import Molecule
-from qmcnet.optimizers.scores import per_walker_scores, recorded_calls
+from qmcnet.optimizers.recording import recorded_calls
+from qmcnet.optimizers.scores import per_walker_scores
 
 VARIANTS = list(itertools.product([True, False], ["isotropic", "diagonal"], ["cusp", "none"]))
 
@@ -113,18 +114,6 @@ class Flat(nn.Module):
         return torch.ones_like(log_abs_psi), log_abs_psi
 
 
-class Forgotten(nn.Module):
-    """Uses a weight without calling its module."""
-
-    def __init__(self):
-        super().__init__()
-        self.called, self.read = nn.Linear(3, 3), nn.Linear(3, 3, bias=False)
-
-    def forward(self, positions):
-        log_abs_psi = (self.called(positions) @ self.read.weight).sum((-2, -1))
-        return torch.ones_like(log_abs_psi), log_abs_psi
-
-
 @pytest.mark.parametrize("kind", [Tied, Flat])
 @pytest.mark.parametrize("chunk_size", [2, 5])
 def test_scores_of_unusual_uses_of_linear_layers(kind, chunk_size, walkers, autograd_scores):
@@ -133,18 +122,6 @@ def test_scores_of_unusual_uses_of_linear_layers(kind, chunk_size, walkers, auto
     positions = walkers(5, 3)
     expected = autograd_scores(ansatz, positions)
     torch.testing.assert_close(per_walker_scores(ansatz, positions, chunk_size), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_a_parameter_used_outside_its_module_is_named(walkers):
-    with pytest.raises(ValueError, match=r"\['read\.weight'\]"):
-        per_walker_scores(Forgotten().double(), walkers(2, 3), 2)
-
-
-def test_a_parameter_of_the_wavefunction_itself_is_named(walkers):
-    ansatz = Flat().double()
-    ansatz.factor = nn.Parameter(torch.ones(1, dtype=torch.float64))
-    with pytest.raises(ValueError, match=r"\['factor'\] must each belong to a module that is called"):
-        per_walker_scores(ansatz, walkers(2, 3), 2)
 
 
 def test_scores_do_not_see_a_constant_factor_of_psi(network, walkers):

@@ -37,14 +37,37 @@ def test_equal_weights_give_the_mean_of_the_sets_after_the_start(start):
     torch.testing.assert_close(vector(ansatz), torch.stack(sets[start:]).mean(0), rtol=1e-12, atol=1e-12)
 
 
+def exponential(sets, decay):
+    """Mean with weights that fall by `decay` from a step to the one before."""
+    weights = decay ** torch.arange(len(sets) - 1, -1, -1, dtype=torch.float64)
+    return weights @ torch.stack(sets) / weights.sum()
+
+
 @pytest.mark.parametrize("start", [0, 3])
-def test_exponential_weights_follow_the_recursion(start):
-    sets, ansatz, average = visited(AveragingSettings("exponential", decay=0.8, start=start))
-    expected = sets[start]
-    for values in sets[start + 1 :]:
-        expected = 0.8 * expected + 0.2 * values
+@pytest.mark.parametrize("decay", [0.8, 0.99])
+def test_exponential_weights_fall_with_age_and_with_nothing_else(decay, start):
+    sets, ansatz, average = visited(AveragingSettings("exponential", decay=decay, start=start), 40)
     average.apply()
-    torch.testing.assert_close(vector(ansatz), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(vector(ansatz), exponential(sets[start:], decay), rtol=1e-12, atol=1e-12)
+
+
+def test_the_average_of_an_earlier_version_goes_on():
+    """Its weights sum to one, and what it gave the first parameters in excess falls as every weight does."""
+    sets, _, average = visited(AveragingSettings("exponential", decay=0.8), 5)
+    old = sets[0]
+    for values in sets[1:]:
+        old = 0.8 * old + 0.2 * values
+    sizes = [value.numel() for value in average.values]
+    values = [part.view_as(value) for part, value in zip(old.split(sizes), average.values, strict=True)]
+    average.load_state_dict({"count": 5, "values": values})
+    expected = old
+    for count in range(6, 50):
+        step = vector(average.ansatz)
+        expected = expected + 0.2 / (1 - 0.8**count) * (step - expected)
+        average.update(count)
+    average.apply()
+    torch.testing.assert_close(vector(average.ansatz), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(vector(average.ansatz), sets[-1], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("settings", [AveragingSettings(), AveragingSettings("equal", start=7)])
@@ -97,9 +120,7 @@ def parameters_by_step(monkeypatch):
 def test_a_run_evaluates_the_average_and_keeps_the_last_parameters(tmp_path, make_run, parameters_by_step):
     run = make_run(tmp_path, averaging=EXPONENTIAL)
     result = run.train()
-    expected = parameters_by_step[0]
-    for values in parameters_by_step[1:]:
-        expected = 0.6 * expected + 0.4 * values
+    expected = exponential(parameters_by_step, 0.6)
     torch.testing.assert_close(vector(run.ansatz), expected, rtol=1e-12, atol=1e-12)
     assert torch.equal(vector(load(tmp_path, device="cpu").ansatz), vector(run.ansatz))
     trained = Checkpoints(tmp_path / "checkpoints", 1).load_newest(Evaluation.order)[1]["simulation"]["ansatz"]

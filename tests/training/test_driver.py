@@ -168,6 +168,33 @@ def test_kernels_that_rounding_made_indefinite_are_reported_once_and_counted(tmp
     assert caplog.text.count("indefinite") == 1
 
 
+def solutions_lost_at(monkeypatch, lost):
+    """Let the factorisations with these numbers fail."""
+    calls, factorize = iter(range(1, 10**6)), least_squares.robust_cholesky
+
+    def failing(matrix, rounding):
+        factor = factorize(matrix, rounding)
+        return factor._replace(lower=factor.lower * math.nan) if next(calls) in lost else factor
+
+    monkeypatch.setattr(least_squares, "robust_cholesky", failing)
+
+
+def test_updates_that_were_left_out_are_reported_once_and_counted(tmp_path, make_run, monkeypatch, caplog):
+    solutions_lost_at(monkeypatch, {2, 5})
+    make_run(tmp_path, logging=LoggingSettings(every=5)).train()
+    rows = table(tmp_path)
+    assert [row["skipped"] for row in rows] == [0, 1, 0, 0, 1]
+    assert [row["update_norm"] == 0 for row in rows] == [False, True, False, False, True]
+    assert caplog.text.count("optimization up to step 5: 2 updates were left out") == 1
+    assert caplog.text.count("going back to") == 0
+
+
+def test_a_run_without_a_single_update_gives_up(tmp_path, make_run, monkeypatch):
+    solutions_lost_at(monkeypatch, range(10**6))
+    with pytest.raises(Diverged, match="is not finite after"):
+        make_run(tmp_path).train()
+
+
 @pytest.mark.parametrize("counts", [{2}, range(1000)])
 def test_single_walkers_that_are_not_finite_are_counted_and_not_fatal(
     tmp_path, make_run, poison_energy, caplog, counts
