@@ -8,9 +8,9 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor
 
-from qmcnet.laplacian.compilation import Compiled
+from qmcnet.compute.compilation import Compiled
+from qmcnet.compute.memory import peak_bytes, with_halving
 from qmcnet.laplacian.laptuple import LapTuple
-from qmcnet.laplacian.memory import peak_bytes, with_halving
 from qmcnet.laplacian.structure import track
 from qmcnet.protocols import Derivatives
 

@@ -20,7 +20,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from qmcnet.laplacian.kernels import linear
+from qmcnet.compute.kernels import linear
 from qmcnet.optimizers.operator import LayerScores
 
 Averages = dict[str, Tensor]

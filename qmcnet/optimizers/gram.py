@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from qmcnet.laplacian.kernels import linear
+from qmcnet.compute.kernels import linear
 
 # Numbers in a block of products: a CPU keeps them in its cache, a GPU wants few large pieces.
 BLOCK = {"cpu": 2**18, "cuda": 2**25}

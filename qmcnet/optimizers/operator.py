@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from qmcnet.laplacian.kernels import linear
+from qmcnet.compute.kernels import linear
 from qmcnet.optimizers.gram import layer_gram
 
 

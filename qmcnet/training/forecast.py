@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from qmcnet.compute.memory import predicted_peak
 from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.laplacian import ForwardLaplacian, forward_laplacian
-from qmcnet.laplacian.memory import predicted_peak
 from qmcnet.training.simulation import Simulation
 
 TIMED_STEPS = 20

@@ -8,8 +8,8 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from qmcnet.compute.compilation import Compiled
 from qmcnet.hamiltonian import LocalEnergy
-from qmcnet.laplacian.compilation import Compiled
 from qmcnet.molecule import Molecule
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis, Walkers, initial_positions

@@ -3,6 +3,7 @@ import itertools
 import pytest
 import torch
 
+from qmcnet.compute.memory import peak_bytes
 from qmcnet.laplacian import (
     ForwardLaplacian,
     TorchFuncLaplacian,
@@ -13,7 +14,6 @@ from qmcnet.laplacian import (
     torch_func_laplacian,
 )
 from qmcnet.laplacian.backends import CACHE_BUDGET
-from qmcnet.laplacian.memory import peak_bytes
 from qmcnet.protocols import Derivatives
 
 DOUBLE = torch.float64

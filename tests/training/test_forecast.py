@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from qmcnet.ansatz import FermiNet
+from qmcnet.compute.memory import peak_bytes
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian, forward_laplacian
-from qmcnet.laplacian.memory import peak_bytes
 from qmcnet.molecule import Molecule
 from qmcnet.training import forecast as module
 from qmcnet.training.forecast import Stopwatch, forecast, peak_memory, predicted_memory

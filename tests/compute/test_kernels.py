@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from qmcnet.laplacian import kernels, track
-from qmcnet.laplacian.kernels import Linear, linear, matmul, mean, summation, tanh, traceable
+from qmcnet.compute import kernels
+from qmcnet.compute.kernels import Linear, linear, matmul, mean, summation, tanh, traceable
+from qmcnet.laplacian import track
 
 ROWS = torch.randn(4, 1200, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 WEIGHT = torch.randn(48, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

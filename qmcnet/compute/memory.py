@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from qmcnet.protocols import LaplacianBackend
-
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -115,7 +113,7 @@ def peak_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
 
 @torch.no_grad()
 def predicted_peak(
-    backend: LaplacianBackend,
+    backend: Callable[[Callable[[Tensor], Tensor], Tensor], object],
     wavefunction: nn.Module,
     n_walkers: int,
     n_electrons: int,
