@@ -33,7 +33,8 @@ def layer_gram(inputs: Tensor, signals: Tensor) -> Tensor:
     n_out = signals.shape[-1]
     if n_rows == 1:
         return folded_gram([inputs.transpose(0, 1), signals.transpose(0, 1)])
-    if n_rows**2 * n_walkers * (n_in + n_out) <= (n_walkers + 2 * n_rows) * n_in * n_out:
+    # Row by row, multiplying the products of inputs and signals and adding them up takes as long as forming them.
+    if 2 * n_rows**2 * n_walkers * (n_in + n_out) <= (n_walkers + 2 * n_rows) * n_in * n_out:
         return rows_gram(inputs, signals)
     return scores_gram(inputs, signals)
 
