@@ -106,6 +106,7 @@ class Spring:
         step, lifted = system.solve(residual, self.damping)
         grad_norm = 2 * system.gradient_norm(target)
         stats = {"grad_norm": grad_norm, "momentum": torch.as_tensor(momentum), "kernel_lifted": lifted}
+        stats["nonfinite"] = (~system.finite).sum()
         return step + momentum * self.direction, stats
 
     def state_dict(self) -> dict[str, Any]:

@@ -217,7 +217,8 @@ class _Session:
         if lifted and not self.lifted:
             logger.warning(
                 "%s up to step %d: rounding made %d kernels of the optimiser indefinite; they were damped at the level "
-                "of rounding. Further ones are counted as kernel_lifted; raise optimizer.damping if they are many",
+                "of rounding, or gave no step on a GPU. Further ones are counted as kernel_lifted; raise "
+                "optimizer.damping if they are many",
                 *(self.stage.name, self.stage.step, lifted),
             )
         self.lifted += lifted
