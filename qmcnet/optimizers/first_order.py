@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
     check_positive,
@@ -36,7 +37,7 @@ class FirstOrder:
                 `functools.partial` if need be, such as `partial(torch.optim.SGD, momentum=0.9)`.
             learning_rate: learning rate, which a schedule scales.
             max_grad_norm: longest gradient, in hartree; a longer one is shortened to it. None is off.
-            chunk_size: walkers differentiated at once.
+            chunk_size: most walkers differentiated at once; fewer where the memory asks for it.
 
         Raises:
             ValueError: for a method that is no such optimiser or a setting out of range.
@@ -50,7 +51,7 @@ class FirstOrder:
         self.settings = {"method": {"_target_": name, "_partial_": True, **arguments}, "learning_rate": learning_rate}
         self.settings |= {"max_grad_norm": max_grad_norm, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate = ansatz, learning_rate
-        self.max_grad_norm, self.chunk_size = max_grad_norm, chunk_size
+        self.max_grad_norm, self.chunks = max_grad_norm, Chunks("optimizer.chunk_size", chunk_size)
         try:
             self.optimizer = method(ansatz.parameters(), lr=learning_rate)
         except TypeError as error:
@@ -73,9 +74,11 @@ class FirstOrder:
         finite = energies.isfinite().all(-1)
         positions = without_lost_walkers(positions, finite)
         weights = (2 * centred(energies, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
-        self.optimizer.zero_grad()
-        for part, weight in zip(positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True):
-            (weight * log_components(self.ansatz, part)).sum().backward()
+        self.chunks.run(
+            lambda size: self._differentiate(positions, weights, size),
+            lambda few: log_components(self.ansatz, few).sum().backward(),
+            positions,
+        )
         for parameter in self.ansatz.parameters():
             if parameter.grad is not None:  # without a single finite walker there is nothing to learn
                 parameter.grad = torch.where(finite.any(), parameter.grad, 0)
@@ -87,9 +90,14 @@ class FirstOrder:
         self.optimizer.step()
         return {"grad_norm": norm, "learning_rate": rate}
 
+    def _differentiate(self, positions: Tensor, weights: Tensor, size: int) -> None:
+        self.optimizer.zero_grad()
+        for part, weight in zip(positions.split(size), weights.split(size), strict=True):
+            (weight * log_components(self.ansatz, part)).sum().backward()
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return self.optimizer.state_dict()
+        return {**self.optimizer.state_dict(), "chunks": dict(self.chunks.sizes)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -97,7 +105,8 @@ class FirstOrder:
         Args:
             state: what `state_dict` returned.
         """
-        self.optimizer.load_state_dict(state)
+        self.chunks.sizes |= state.get("chunks", {})
+        self.optimizer.load_state_dict({name: value for name, value in state.items() if name != "chunks"})
 
 
 NOT_FIRST_ORDER = (torch.optim.LBFGS, torch.optim.SparseAdam)

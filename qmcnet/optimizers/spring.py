@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
+from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
     check_positive,
@@ -55,7 +56,7 @@ class Spring:
             momentum: share mu of the previous direction that is kept, in [0, 1); 0 is MinSR, None is PRIME-SR.
             damping: regularisation of the kernel, dimensionless.
             norm_constraint: largest squared Euclidean length of a parameter change.
-            chunk_size: walkers differentiated at once.
+            chunk_size: most walkers differentiated at once; fewer where the memory asks for it.
 
         Raises:
             ValueError: for a setting out of range.
@@ -68,7 +69,7 @@ class Spring:
         self.settings = {"learning_rate": learning_rate, "momentum": momentum, "damping": damping}
         self.settings |= {"norm_constraint": norm_constraint, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.momentum, self.damping = ansatz, learning_rate, momentum, damping
-        self.norm_constraint, self.chunk_size = norm_constraint, chunk_size
+        self.norm_constraint, self.chunks = norm_constraint, Chunks("optimizer.chunk_size", chunk_size)
         self.principal = PrincipalMomentum()
         self.direction = torch.zeros_like(parameters_to_vector(ansatz.parameters())).detach()
 
@@ -86,7 +87,12 @@ class Spring:
         """
         energies = energy_components(local_energy).double()  # (B, G)
         finite = energies.isfinite().all(-1)
-        scores = score_operator(self.ansatz, without_lost_walkers(positions, finite), self.chunk_size)
+        positions = without_lost_walkers(positions, finite)
+        scores = self.chunks.run(
+            lambda size: score_operator(self.ansatz, positions, size),
+            lambda few: score_operator(self.ansatz, few, len(few)),
+            positions,
+        )
         with torch.inference_mode():  # products are faster there
             direction, stats = self._project(scores, centred(energies.flatten(), finite), finite)
         # The new state is no tensor of inference mode. Without a single finite walker there is nothing to learn.
@@ -111,7 +117,11 @@ class Spring:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"direction": self.direction, "principal": self.principal.state_dict()}
+        return {
+            "direction": self.direction,
+            "principal": self.principal.state_dict(),
+            "chunks": dict(self.chunks.sizes),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -120,4 +130,5 @@ class Spring:
             state: what `state_dict` returned.
         """
         self.direction = state["direction"].to(self.direction)
+        self.chunks.sizes |= state.get("chunks", {})
         self.principal.load_state_dict(state["principal"], self.direction.device)

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from qmcnet.compute.device import SIZES
 from qmcnet.optimizers import gram
 from qmcnet.optimizers.gram import folded_gram, layer_gram, rows_gram, scores_gram
 
@@ -20,11 +23,11 @@ def exact(inputs, signals):
     return scores @ scores.mT
 
 
-@pytest.mark.parametrize("block", [1, 150, 2**20])
+@pytest.mark.parametrize(("block", "piece"), [(1, 1), (150, 10), (2**20, 2**20)])
 @pytest.mark.parametrize("kernel", [layer_gram, rows_gram, scores_gram])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_kernels_are_those_of_the_scores(shape, kernel, block, monkeypatch):
-    monkeypatch.setitem(gram.BLOCK, "cpu", block)
+def test_kernels_are_those_of_the_scores(shape, kernel, block, piece, monkeypatch):
+    monkeypatch.setitem(SIZES, "cpu", replace(SIZES["cpu"], block=block, piece=piece))
     inputs, signals = random_layer(shape, offset=2.0)
     result = kernel(inputs, signals)
     torch.testing.assert_close(result, exact(inputs, signals), rtol=1e-11, atol=1e-11)
