@@ -165,7 +165,7 @@ class _Session:
         self.writer = Writer(folder, stage.name, stage.step)
         self.progress = StageProgress(stage.name, driver.logging.seconds)
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
-        self.stopwatch, self.status, self.lifted = Stopwatch(), "", 0
+        self.stopwatch, self.status, self.lifted = Stopwatch(driver.simulation.walkers.positions.device), "", 0
         self.save()
 
     def step(self) -> None:
@@ -173,11 +173,10 @@ class _Session:
         if self.stage.step > 0:  # An evaluation relaxes its walkers at negative steps, which are not recorded.
             self.rows.append((self.stage.step, row))
         self.stopwatch.tick()
-        if self.stage.name == "optimization" and self.stopwatch.steps == TIMED_STEPS:
-            done, total = self.stage.progress()
-            device = self.driver.simulation.walkers.positions.device
-            predicted = predicted_memory(self.driver.simulation)
-            logger.info(forecast(self.stopwatch.seconds_per_step, total - done, device, predicted))
+        if isinstance(self.stage, Optimization) and self.stopwatch.steps == TIMED_STEPS:
+            seconds, (done, total) = self.stopwatch.seconds_per_step, self.stage.progress()
+            predicted = predicted_memory(self.driver.simulation, self.stage.optimizer)
+            logger.info(forecast(seconds, total - done, self.stopwatch.device, predicted))
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""
