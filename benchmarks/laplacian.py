@@ -18,9 +18,9 @@ from common import alternate, machine, print_table, store, system, walkers
 from torch.utils.flop_counter import FlopCounterMode
 
 from qmcnet import FermiNet, ForwardLaplacian, TorchFuncLaplacian
+from qmcnet.compute.kernels import linear
 from qmcnet.hamiltonian.molecular import LogAbsPsi
 from qmcnet.laplacian import forward_laplacian
-from qmcnet.laplacian.kernels import linear
 from qmcnet.training.process import prepare_process
 
 WALKERS = {"LiH": 256, "CH4": 64, "N2": 64, "C6H6": 8}

@@ -21,8 +21,9 @@ from common import alternate, machine, print_table, store
 from torch import Tensor
 
 import qmcnet
+from qmcnet.compute import kernels
 from qmcnet.hamiltonian import MolecularHamiltonian
-from qmcnet.laplacian import ForwardLaplacian, LapTuple, kernels
+from qmcnet.laplacian import ForwardLaplacian, LapTuple
 from qmcnet.laplacian.laptuple import RULES
 from qmcnet.training.process import prepare_process
 

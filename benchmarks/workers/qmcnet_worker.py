@@ -40,7 +40,7 @@ def log_psi(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     """Evaluate log|psi|."""
     import torch
 
-    from qmcnet.laplacian.compilation import Compiled
+    from qmcnet.compute.compilation import Compiled
 
     if spec["variant"] == "compiled":
         compiled = Compiled(lambda r: (ansatz(r)[1],), "wavefunction")

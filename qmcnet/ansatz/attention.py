@@ -6,7 +6,7 @@ Letters: B walkers, N electrons, F features, H heads.
 import torch
 from torch import Tensor, nn
 
-from qmcnet.laplacian.kernels import Linear
+from qmcnet.compute.kernels import Linear
 
 
 class Attention(nn.Module):

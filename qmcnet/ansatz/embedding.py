@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.features import Features
-from qmcnet.laplacian.kernels import Linear
+from qmcnet.compute.kernels import Linear
 from qmcnet.molecule import Molecule
 
 

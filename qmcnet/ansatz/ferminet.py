@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from qmcnet.ansatz.embedding import check_sizes, draw_weights
 from qmcnet.ansatz.features import Features, features, spin_slices
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
-from qmcnet.laplacian.kernels import Linear, mean, tanh
+from qmcnet.compute.kernels import Linear, mean, tanh
 from qmcnet.molecule import Molecule
 
 

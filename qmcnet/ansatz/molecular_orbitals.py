@@ -10,9 +10,9 @@ Letters: B walkers, N electrons, M orbitals, D derivative directions.
 import torch
 from torch import Tensor, nn
 
+from qmcnet.compute.kernels import Linear
 from qmcnet.gto import GaussianBasis
 from qmcnet.laplacian import LapTuple
-from qmcnet.laplacian.kernels import Linear
 
 
 class MolecularOrbitals(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.cusp import ElectronCusp
-from qmcnet.laplacian.kernels import Linear, tanh
+from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.molecule import Molecule
 
 WIDTH = 16

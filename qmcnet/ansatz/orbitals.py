@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.features import Features, spin_slices
+from qmcnet.compute.kernels import Linear
 from qmcnet.laplacian import signed_log_sum
-from qmcnet.laplacian.kernels import Linear
 from qmcnet.molecule import Molecule
 
 

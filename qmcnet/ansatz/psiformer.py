@@ -15,7 +15,7 @@ from qmcnet.ansatz.attention import Attention
 from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
 from qmcnet.ansatz.features import features
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
-from qmcnet.laplacian.kernels import Linear, tanh
+from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.molecule import Molecule
 
 

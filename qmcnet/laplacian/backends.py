@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor
 
-from qmcnet.laplacian.compilation import Compiled
+from qmcnet.compute.chunks import FEW_WALKERS, bytes_per_walker, with_halving
+from qmcnet.compute.compilation import Compiled
+from qmcnet.compute.device import memory_share, sizes
 from qmcnet.laplacian.laptuple import LapTuple
-from qmcnet.laplacian.memory import peak_bytes, with_halving
 from qmcnet.laplacian.structure import track
 from qmcnet.protocols import Derivatives
 
@@ -122,18 +123,10 @@ def padded(differentiate: Differentiate, size: int, function: Function, position
     return Derivatives(whole.value[:n_walkers], whole.gradient[:n_walkers], whole.laplacian[:n_walkers])
 
 
-CACHE_BUDGET = 24 * 2**20
-"""Bytes of a chunk on a CPU: as much as stays in its last cache, and enough that calls do not dominate."""
-
-FEW_WALKERS = 8
-"""So many walkers are differentiated at once without a choice."""
-
-
 def automatic_chunk_size(function: Function, positions: Tensor) -> int:
     """Choose how many walkers to differentiate at once, from the memory that one of them takes.
 
-    The budget depends on the device's total memory, not on what is free, so that a resumed run rounds as the first
-    one did.
+    On a GPU that depends on what else lives there, so that a run keeps the size in its checkpoints.
 
     Args:
         function: maps positions (B, N, 3) to values (B, ...).
@@ -142,16 +135,20 @@ def automatic_chunk_size(function: Function, positions: Tensor) -> int:
     Returns:
         Number of walkers, at least one.
     """
-    budget = CACHE_BUDGET
-    if positions.device.type == "cuda":
-        budget = torch.cuda.get_device_properties(positions.device).total_memory // 4
-    walker = positions[:1]
-    two, four = (peak_bytes(partial(forward_laplacian, function), walker.repeat(n, 1, 1)) for n in (2, 4))
-    return max(1, 2 * budget // max(four - two, 1))
+    budget = sizes(positions.device).differentiated or memory_share(positions.device)
+    return max(1, budget // bytes_per_walker(partial(forward_laplacian, function), positions))
+
+
+def _kind(function: Function, positions: Tensor) -> str:
+    return f"{type(function).__name__} on {positions.device.type}"
 
 
 class ForwardLaplacian:
-    """Forward Laplacian, in chunks of walkers."""
+    """Forward Laplacian, in chunks of walkers.
+
+    Attributes:
+        recorded: size of the chunks of a function, by its kind and that of the device, which a resumed run takes over.
+    """
 
     def __init__(self, chunk_size: int | None = None, compile: bool = False) -> None:
         """Choose how the work is cut and run.
@@ -164,6 +161,8 @@ class ForwardLaplacian:
         self.settings = {"chunk_size": chunk_size, "compile": compile}
         self.chunk_size, self.compile = chunk_size, compile
         self._sizes: WeakKeyDictionary[Function, int] = WeakKeyDictionary()
+        self.recorded: dict[str, int] = {}
+        self._taken: set[str] = set()  # kinds of functions of which one has a size: another of the kind gets its own
         self._programs: WeakKeyDictionary[Function, Compiled] = WeakKeyDictionary()
 
     def __call__(self, function: Function, positions: Tensor) -> Derivatives:
@@ -187,7 +186,7 @@ class ForwardLaplacian:
         size = min(self.size_of_chunk(function, positions), len(positions))
         result, fitting = with_halving(apply, size, "laplacian.chunk_size")
         if fitting < size:
-            self._sizes[function] = fitting
+            self._sizes[function] = self.recorded[_kind(function, positions)] = fitting
         return result
 
     def size_of_chunk(self, function: Function, positions: Tensor) -> int:
@@ -202,11 +201,16 @@ class ForwardLaplacian:
         """
         if function in self._sizes:
             return self._sizes[function]
-        if self.chunk_size is not None:
+        kind = _kind(function, positions)
+        if kind not in self._taken and kind in self.recorded:
+            self._sizes[function] = self.recorded[kind]
+        elif self.chunk_size is not None:
             return self.chunk_size
-        if len(positions) <= FEW_WALKERS:
+        elif len(positions) <= FEW_WALKERS:
             return FEW_WALKERS
-        self._sizes[function] = automatic_chunk_size(function, positions)
+        else:
+            self._sizes[function] = self.recorded[kind] = automatic_chunk_size(function, positions)
+        self._taken.add(kind)
         return self._sizes[function]
 
     def _compiled(self, function: Function, positions: Tensor) -> Derivatives:
@@ -217,7 +221,11 @@ class ForwardLaplacian:
 
 
 class TorchFuncLaplacian:
-    """Reference back end: reverse-mode gradient and a forward-mode derivative for each coordinate."""
+    """Reference back end: reverse-mode gradient and a forward-mode derivative for each coordinate.
+
+    Attributes:
+        recorded: size of the chunks that fitted, by kind of device, which a resumed run takes over.
+    """
 
     def __init__(self, chunk_size: int | None = None) -> None:
         """Choose how the work is cut.
@@ -227,7 +235,7 @@ class TorchFuncLaplacian:
         """
         check_chunk_size(chunk_size)
         self.settings = {"chunk_size": chunk_size}
-        self.chunk_size = chunk_size
+        self.chunk_size, self.recorded = chunk_size, dict[str, int]()
 
     def __call__(self, function: Function, positions: Tensor) -> Derivatives:
         """Differentiate a function of the positions.
@@ -243,7 +251,11 @@ class TorchFuncLaplacian:
         def apply(size: int) -> Derivatives:
             return chunked(torch_func_laplacian, size, function, positions)
 
-        result, _ = with_halving(apply, self.chunk_size or len(positions), "laplacian.chunk_size")
+        kind = positions.device.type
+        size = min(self.recorded.get(kind, self.chunk_size or len(positions)), len(positions))
+        result, fitting = with_halving(apply, size, "laplacian.chunk_size")
+        if fitting < size:
+            self.recorded[kind] = fitting
         return result
 
 

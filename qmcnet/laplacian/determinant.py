@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qmcnet.laplacian import kernels
+from qmcnet.compute import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.supports import dense_support
 

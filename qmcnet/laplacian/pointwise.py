@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qmcnet.laplacian import kernels
+from qmcnet.compute import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 
 Triple = tuple[Tensor, Tensor, Tensor]

@@ -9,7 +9,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from qmcnet.laplacian import kernels
+from qmcnet.compute import kernels
 
 
 class Kind(Enum):

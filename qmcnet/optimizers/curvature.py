@@ -15,30 +15,64 @@ References:
 Letters: B walkers, G functions of a walker, M rows of a walker, F features.
 """
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from qmcnet.laplacian.kernels import linear
+from qmcnet.compute.kernels import linear
 from qmcnet.optimizers.operator import LayerScores
 
 Averages = dict[str, Tensor]
 """Averages over walkers, or what was computed from them, by name."""
 
 
-def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Decompose a positive semidefinite matrix; one that is not finite gives eigenvalues that say so.
+Spectra = dict[str, tuple[Tensor, Tensor]]
+"""Eigenvalues (n,), none negative, and eigenvectors (n, n) of matrices, by name."""
+
+
+def eigh(matrices: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Decompose positive semidefinite matrices; one that is not finite gives eigenvalues that say so.
+
+    A GPU is waited for at every call of torch's: matrices of one size share one, which decomposes each by itself.
 
     Args:
-        matrix: shape (n, n).
+        matrices: of one size or of several, each (n, n).
 
     Returns:
-        Eigenvalues (n,), none negative, and eigenvectors (n, n).
+        Of each, eigenvalues (n,), none negative, and eigenvectors (n, n).
     """
-    good = matrix.isfinite().all()
-    values, basis = torch.linalg.eigh(torch.where(good, matrix, 0))
-    return torch.where(good, values.clamp(min=0), torch.nan), basis
+    found: list[tuple[Tensor, Tensor]] = [(matrix, matrix) for matrix in matrices]
+    alike: dict[tuple[int, torch.dtype], list[int]] = defaultdict(list)
+    for index, matrix in enumerate(matrices):
+        alike[len(matrix), matrix.dtype].append(index)
+    for indices in alike.values():
+        stacked = torch.stack([matrices[index] for index in indices])  # (K, n, n)
+        good = stacked.isfinite().flatten(1).all(1)
+        values, bases = torch.linalg.eigh(torch.where(good[:, None, None], stacked, 0))
+        values = torch.where(good[:, None], values.clamp(min=0), torch.nan)
+        for index, pair in zip(indices, zip(values, bases, strict=True), strict=True):
+            found[index] = pair
+    return found
+
+
+def decompose(blocks: Mapping[int, "Block"], averages: Mapping[int, Averages]) -> dict[int, Averages]:
+    """Prepare the averages of all blocks for divisions.
+
+    Args:
+        blocks: by number.
+        averages: what their `measure` returned.
+
+    Returns:
+        What their `divide` takes.
+    """
+    matrices = {(k, name): m for k, block in blocks.items() for name, m in block.matrices(averages[k]).items()}
+    spectra: dict[int, Spectra] = {k: {} for k in blocks}
+    for (k, name), pair in zip(matrices, eigh(list(matrices.values())), strict=True):
+        spectra[k][name] = pair
+    return {k: block.prepare(averages[k], spectra[k]) for k, block in blocks.items()}
 
 
 def function_means(weights: Tensor, values: Tensor) -> Tensor:
@@ -60,11 +94,14 @@ class Block(Protocol):
     def measure(self, scores: LayerScores, weights: Tensor) -> Averages:
         """Average the scores of walkers with weights (B,), which sum to one over all chunks."""
 
-    def decompose(self, averages: Averages) -> Averages:
-        """Prepare averages for divisions."""
+    def matrices(self, averages: Averages) -> Averages:
+        """Name the symmetric matrices whose spectra a division needs."""
+
+    def prepare(self, averages: Averages, spectra: Spectra) -> Averages:
+        """Prepare averages for divisions, with the spectra of `matrices`."""
 
     def divide(self, gradient: Tensor, parts: Averages, damping: float) -> Tensor:
-        """Apply (F + damping)^-1, by what `decompose` returned, to a gradient (F_out, F_in)."""
+        """Apply (F + damping)^-1, by what `prepare` returned, to a gradient (F_out, F_in)."""
 
 
 class KroneckerBlock:
@@ -91,18 +128,29 @@ class KroneckerBlock:
             "signal_mean": function_means(weights, scores.signals.sum(1)) / n_rows**0.5,
         }
 
-    def decompose(self, averages: Averages) -> Averages:
-        """Decompose both covariances.
+    def matrices(self, averages: Averages) -> Averages:
+        """Name the matrices to decompose.
 
         Args:
             averages: what `measure` returned.
 
         Returns:
+            Both covariances.
+        """
+        return {"input": averages["inputs"], "signal": averages["signals"]}
+
+    def prepare(self, averages: Averages, spectra: Spectra) -> Averages:
+        """Collect both spectra.
+
+        Args:
+            averages: what `measure` returned.
+            spectra: of what `matrices` returned.
+
+        Returns:
             Eigenvalues and eigenvectors, and the means in the basis of these.
         """
         parts: Averages = {}
-        for name in ("input", "signal"):
-            values, basis = eigh(averages[f"{name}s"])
+        for name, (values, basis) in spectra.items():
             parts |= {f"{name}_values": values, f"{name}_basis": basis}
         parts["input_mean"] = averages["input_mean"] @ parts["input_basis"]
         parts["signal_mean"] = torch.stack([mean @ parts["signal_basis"] for mean in averages["signal_mean"]])
@@ -116,7 +164,7 @@ class KroneckerBlock:
 
         Args:
             gradient: shape (F_out, F_in).
-            parts: what `decompose` returned.
+            parts: what `prepare` returned.
             damping: split over the factors.
 
         Returns:
@@ -154,16 +202,28 @@ class FullBlock:
         repeated = weights.repeat_interleave(len(flat) // len(weights))
         return {"square": (flat * repeated[:, None]).mT @ flat, "mean": function_means(weights, flat)}
 
-    def decompose(self, averages: Averages) -> Averages:
-        """Decompose the covariance.
+    def matrices(self, averages: Averages) -> Averages:
+        """Name the matrices to decompose.
 
         Args:
             averages: what `measure` returned.
 
         Returns:
+            The covariance.
+        """
+        return {"": averages["square"] - averages["mean"].mT @ averages["mean"]}
+
+    def prepare(self, averages: Averages, spectra: Spectra) -> Averages:
+        """Take the spectrum apart.
+
+        Args:
+            averages: what `measure` returned.
+            spectra: of what `matrices` returned.
+
+        Returns:
             Eigenvalues and eigenvectors.
         """
-        values, basis = eigh(averages["square"] - averages["mean"].mT @ averages["mean"])
+        values, basis = spectra[""]
         return {"values": values, "basis": basis}
 
     def divide(self, gradient: Tensor, parts: Averages, damping: float) -> Tensor:
@@ -171,7 +231,7 @@ class FullBlock:
 
         Args:
             gradient: shape (1, F_in).
-            parts: what `decompose` returned.
+            parts: what `prepare` returned.
             damping: added to the eigenvalues.
 
         Returns:
@@ -197,11 +257,23 @@ class DiagonalBlock:
         squares = function_means(weights, flat.square()).sum(0)
         return {"square": squares, "mean": function_means(weights, flat)}
 
-    def decompose(self, averages: Averages) -> Averages:
+    def matrices(self, averages: Averages) -> Averages:
+        """Name the matrices to decompose.
+
+        Args:
+            averages: what `measure` returned.
+
+        Returns:
+            Nothing.
+        """
+        return {}
+
+    def prepare(self, averages: Averages, spectra: Spectra) -> Averages:
         """Form the variances.
 
         Args:
             averages: what `measure` returned.
+            spectra: of what `matrices` returned.
 
         Returns:
             Variances.
@@ -213,7 +285,7 @@ class DiagonalBlock:
 
         Args:
             gradient: shape (1, F_in).
-            parts: what `decompose` returned.
+            parts: what `prepare` returned.
             damping: added to the variances.
 
         Returns:

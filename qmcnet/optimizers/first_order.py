@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
     check_positive,
@@ -38,7 +39,7 @@ class FirstOrder:
                 `functools.partial` if need be, such as `partial(torch.optim.SGD, momentum=0.9)`.
             learning_rate: learning rate, which a schedule scales.
             max_grad_norm: longest gradient, in hartree; a longer one is shortened to it. None is off.
-            chunk_size: walkers differentiated at once.
+            chunk_size: most walkers differentiated at once; fewer where the memory asks for it.
 
         Raises:
             ValueError: for a method that is no such optimiser, a setting out of range, or an ansatz without a parameter
@@ -53,7 +54,7 @@ class FirstOrder:
         self.settings = {"method": {"_target_": name, "_partial_": True, **arguments}, "learning_rate": learning_rate}
         self.settings |= {"max_grad_norm": max_grad_norm, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.trained = ansatz, learning_rate, trained_parameters(ansatz)
-        self.max_grad_norm, self.chunk_size = max_grad_norm, chunk_size
+        self.max_grad_norm, self.chunks = max_grad_norm, Chunks("optimizer.chunk_size", chunk_size)
         try:
             self.optimizer = method(list(self.trained.values()), lr=learning_rate)
         except TypeError as error:
@@ -85,9 +86,11 @@ class FirstOrder:
         finite = energies.isfinite().all(-1)
         positions = without_lost_walkers(positions, finite)
         weights = (2 * centred(energies, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
-        self.optimizer.zero_grad()
-        for part, weight in zip(positions.split(self.chunk_size), weights.split(self.chunk_size), strict=True):
-            (weight * log_components(self.ansatz, part)).sum().backward()
+        self.chunks.run(
+            lambda size: self._differentiate(positions, weights, size),
+            lambda few: log_components(self.ansatz, few).sum().backward(),
+            positions,
+        )
         rate = self.learning_rate * scale
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -100,9 +103,14 @@ class FirstOrder:
             self.optimizer.step()
         return {**measured(kept, {"grad_norm": norm}), "learning_rate": rate, "skipped": ~kept}
 
+    def _differentiate(self, positions: Tensor, weights: Tensor, size: int) -> None:
+        self.optimizer.zero_grad()
+        for part, weight in zip(positions.split(size), weights.split(size), strict=True):
+            (weight * log_components(self.ansatz, part)).sum().backward()
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return self.optimizer.state_dict()
+        return {**self.optimizer.state_dict(), "chunks": dict(self.chunks.sizes)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -120,7 +128,9 @@ class FirstOrder:
                 f"the saved optimiser trained {count} parameters, but the ansatz has {len(self.trained)} to train: "
                 "freeze the same parameters as the run that saved it"
             )
-        self.optimizer.load_state_dict(state | {"param_groups": groups})
+        self.chunks.sizes |= state.get("chunks", {})
+        own = {name: value for name, value in state.items() if name != "chunks"}
+        self.optimizer.load_state_dict(own | {"param_groups": groups})
 
 
 @torch.no_grad()

@@ -10,13 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from qmcnet.laplacian.kernels import linear
-
-# Numbers in a block of products: a CPU keeps them in its cache, a GPU wants few large pieces.
-BLOCK = {"cpu": 2**18, "cuda": 2**25}
-
-# Numbers of a score that are multiplied at once: enough for a product to outweigh the addition of its result.
-PIECE = 2**13
+from qmcnet.compute.device import sizes
+from qmcnet.compute.kernels import linear
 
 
 def layer_gram(inputs: Tensor, signals: Tensor) -> Tensor:
@@ -33,7 +28,8 @@ def layer_gram(inputs: Tensor, signals: Tensor) -> Tensor:
     n_out = signals.shape[-1]
     if n_rows == 1:
         return folded_gram([inputs.transpose(0, 1), signals.transpose(0, 1)])
-    if n_rows**2 * n_walkers * (n_in + n_out) <= (n_walkers + 2 * n_rows) * n_in * n_out:
+    # Row by row, multiplying the products of inputs and signals and adding them up takes as long as forming them.
+    if 2 * n_rows**2 * n_walkers * (n_in + n_out) <= (n_walkers + 2 * n_rows) * n_in * n_out:
         return rows_gram(inputs, signals)
     return scores_gram(inputs, signals)
 
@@ -72,7 +68,7 @@ def scores_gram(inputs: Tensor, signals: Tensor) -> Tensor:
     """
     n_walkers, _, n_in = inputs.shape
     kernel = inputs.new_zeros(n_walkers, n_walkers, dtype=torch.float64)
-    for part in signals.split(max(1, PIECE // n_in), -1):
+    for part in signals.split(max(1, sizes(signals.device).piece // n_in), -1):
         scores = part.mT @ inputs  # (B, part of F_out, F_in)
         kernel += folded_gram([scores.flatten(1)[None]])
     return kernel
@@ -93,7 +89,7 @@ def folded_gram(factors: Sequence[Tensor]) -> Tensor:
     n_rows, n_walkers, _ = factors[0].shape
     rows = [factor.flatten(0, 1) for factor in factors]  # (M B, F)
     kernel = rows[0].new_zeros(n_walkers, n_walkers, dtype=torch.float64)
-    size = max(32, block_numbers(rows[0]) // (n_rows * n_walkers))
+    size = max(32, sizes(kernel.device).block // (n_rows * n_walkers))
     for before in range(0, n_rows * n_walkers, n_walkers):
         for start in range(0, n_walkers, size):
             stop = min(start + size, n_walkers)
@@ -105,15 +101,3 @@ def folded_gram(factors: Sequence[Tensor]) -> Tensor:
             kernel[start:stop, :stop] += product[:, before:]
             kernel[start:stop] += product[:, :before].unflatten(1, (before // n_walkers, n_walkers)).sum(1)
     return kernel + kernel.mT
-
-
-def block_numbers(tensor: Tensor) -> int:
-    """Return how many products fit the memory that the device of a tensor is fast with.
-
-    Args:
-        tensor: on the device.
-
-    Returns:
-        Numbers in a block.
-    """
-    return BLOCK.get(tensor.device.type, BLOCK["cpu"])

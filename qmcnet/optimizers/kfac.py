@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock
+from qmcnet.compute.chunks import Chunks
+from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock, decompose
 from qmcnet.optimizers.gradient import (
     centred,
     check_positive,
@@ -31,7 +32,7 @@ from qmcnet.optimizers.gradient import (
     without_lost_walkers,
 )
 from qmcnet.optimizers.guard import ScoreGuard
-from qmcnet.optimizers.operator import LayerScores, Slot, add_to_parameters, split_columns
+from qmcnet.optimizers.operator import LayerScores, Slot, add_to_parameters, split_columns, without_lost_scores
 from qmcnet.optimizers.scores import chunk_layers, parameter_starts, single_layer
 
 
@@ -85,7 +86,7 @@ class Kfac:
             covariance_decay: share of the averages that is kept at an update, in [0, 1).
             inverse_every: updates from one decomposition of the averages to the next; the first ones all decompose.
             largest_full_block: entries of a parameter outside of linear layers above which its block is diagonal.
-            chunk_size: walkers differentiated at once.
+            chunk_size: most walkers differentiated at once; fewer where the memory asks for it.
 
         Raises:
             ValueError: for a setting out of range, or an ansatz without a parameter to train.
@@ -99,9 +100,11 @@ class Kfac:
         self.settings |= {"largest_full_block": largest_full_block, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.damping = ansatz, learning_rate, damping
         self.norm_constraint, self.decay, self.inverse_every = norm_constraint, covariance_decay, inverse_every
-        self.largest_full_block, self.chunk_size, self.step = largest_full_block, chunk_size, 0
+        self.largest_full_block, self.step = largest_full_block, 0
+        self.chunks = Chunks("optimizer.chunk_size", chunk_size)
         self.guard = ScoreGuard(ansatz, chunk_size)
-        self.weight = torch.zeros(())  # of all batches in the averages, which approaches one
+        device = next(ansatz.parameters()).device
+        self.weight = torch.zeros((), dtype=torch.float64, device=device)  # of all batches in the averages, below one
         self.averages: dict[int, Averages] = {}
         self.parts: dict[int, Averages] = {}
 
@@ -126,13 +129,18 @@ class Kfac:
         """
         energies = energy_components(local_energy)  # (B, G)
         finite = energies.isfinite().all(-1)
-        positions = without_lost_walkers(positions, finite)
+        positions, energies = without_lost_walkers(positions, finite), centred(energies, finite)
         self.guard(positions)
-        blocks = self._measure(positions, centred(energies, finite), finite)
+        starts, n_parameters = parameter_starts(self.ansatz)
+        blocks, finite = self.chunks.run(
+            lambda size: self._measure(positions, energies, finite, starts, size),
+            lambda few: [self._blocks(few, starts, set())],
+            positions,
+        )
         figures = [figure for part in blocks.values() for figure in (part.gradient, *part.averages.values())]
         kept = finite.any() & get_total_norm(figures).isfinite()
         self._remember(blocks, kept)
-        gradient = positions.new_zeros(parameter_starts(self.ansatz)[1])
+        gradient = positions.new_zeros(n_parameters)
         direction = gradient.clone()
         for start, part in blocks.items():
             step = part.block.divide(part.gradient, self.parts[start], self.damping)
@@ -145,29 +153,40 @@ class Kfac:
         kept = kept & change.isfinite().all()
         add_to_parameters(self.ansatz, torch.where(kept, change, 0))
         stats = measured(kept, {"grad_norm": 2 * gradient.norm(), "update_norm": change.norm()})
-        return {**stats, "learning_rate": rate, "skipped": ~kept}
+        return {**stats, "learning_rate": rate, "nonfinite": (~finite).sum(), "skipped": ~kept}
 
-    def _measure(self, positions: Tensor, energies: Tensor, finite: Tensor) -> dict[int, Measurement]:
-        """Gradient and curvature of this batch, by where the first parameter of a block starts."""
-        starts, _ = parameter_starts(self.ansatz)
+    def _blocks(
+        self, positions: Tensor, starts: dict[nn.Parameter, int], unfit: set[nn.Module]
+    ) -> tuple[list[LayerScores], list[Block], Tensor]:
+        """Scores of some walkers, how the curvature of each layer is averaged, and whose scores are finite (B G,)."""
+        linear, others = chunk_layers(self.ansatz, positions, starts, unfit)
+        single = [single_layer({start: scores}) for start, scores in others.items()]
+        blocks: list[Block] = [KroneckerBlock() for _ in linear]
+        for layer in single:
+            small = layer.inputs[0].numel() <= self.largest_full_block
+            blocks.append(FullBlock() if small else DiagonalBlock())
+        layers, finite = without_lost_scores([*linear, *single])
+        return layers, blocks, finite
+
+    def _measure(
+        self, positions: Tensor, energies: Tensor, finite: Tensor, starts: dict[nn.Parameter, int], size: int
+    ) -> tuple[dict[int, Measurement], Tensor]:
+        """Gradient and curvature, by where the first parameter of a block starts, and the walkers that count."""
         weights = (finite.double() / finite.sum().clamp(min=1)).to(positions.dtype)
-        tensors = (positions, weights, weights[:, None] * energies.to(positions.dtype))
-        total: dict[int, Measurement] = {}
-        unfit: set[nn.Module] = set()
-        for chunk, weight, pull in zip(*(tensor.split(self.chunk_size) for tensor in tensors), strict=True):
-            layers, others = chunk_layers(self.ansatz, chunk, starts, unfit)
-            blocks: list[tuple[LayerScores, Block]] = [(layer, KroneckerBlock()) for layer in layers]
-            for start, scores in others.items():
-                small = scores[0].numel() <= self.largest_full_block
-                blocks.append((single_layer({start: scores}), FullBlock() if small else DiagonalBlock()))
-            for layer, block in blocks:
+        tensors = (positions, weights, energies.to(positions.dtype))
+        total, kept, unfit = dict[int, Measurement](), list[Tensor](), set[nn.Module]()
+        for chunk, weight, energy in zip(*(tensor.split(size) for tensor in tensors), strict=True):
+            layers, blocks, finite_scores = self._blocks(chunk, starts, unfit)
+            kept.append(finite_scores.view(len(chunk), -1).all(-1))
+            weight = weight * kept[-1]  # what the others weigh was settled before: an error of one walker in B
+            pull = (weight[:, None] * energy).flatten()[:, None, None]
+            for layer, block in zip(layers, blocks, strict=True):
                 with torch.inference_mode():  # products are faster there
-                    pulled = layer.signals * pull.flatten()[:, None, None]
-                    gradient = pulled.flatten(0, 1).mT @ layer.inputs.flatten(0, 1)
+                    gradient = (layer.signals * pull).flatten(0, 1).mT @ layer.inputs.flatten(0, 1)
                     part = Measurement(block, layer.slots, gradient, block.measure(layer, weight))
                 start = layer.slots[0].start
                 total[start] = total[start] + part if start in total else part
-        return total
+        return total, finite & torch.cat(kept)
 
     def _remember(self, blocks: dict[int, Measurement], kept: Tensor) -> None:
         """Update the running averages and, when it is time, their decompositions."""
@@ -177,22 +196,24 @@ class Kfac:
                 f"{sorted(self.averages)}: freeze the same parameters as when these began"
             )
         self.step += 1
-        decompose = self.step <= self.inverse_every or self.step % self.inverse_every == 0
+        due = self.step <= self.inverse_every or self.step % self.inverse_every == 0
         # A batch without a finite walker says nothing: it must neither poison the averages nor shrink them.
         share = (1 - self.decay) * kept.double()
-        self.weight = self.weight.to(share) * (1 - share) + share
+        self.weight = self.weight * (1 - share) + share
+        scale, scaled = 1 / self.weight.clamp(min=1 - self.decay), dict[int, Averages]()
         for start, part in blocks.items():
             new = {name: torch.where(kept, share * value, 0) for name, value in part.averages.items()}
             if start in self.averages:
                 new = {name: value + (1 - share) * self.averages[start][name] for name, value in new.items()}
             self.averages[start] = new
-            if decompose:
-                scale = 1 / self.weight.clamp(min=1 - self.decay)
-                self.parts[start] = part.block.decompose({name: value * scale for name, value in new.items()})
+            scaled[start] = {name: value * scale for name, value in new.items()}
+        if due:
+            self.parts = decompose({start: part.block for start, part in blocks.items()}, scaled)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"step": self.step, "weight": self.weight, "averages": self.averages, "parts": self.parts}
+        state = {"step": self.step, "weight": self.weight, "averages": self.averages, "parts": self.parts}
+        return {**state, "chunks": dict(self.chunks.sizes)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -201,7 +222,8 @@ class Kfac:
             state: what `state_dict` returned.
         """
         device = next(self.ansatz.parameters()).device
-        self.step, self.weight = state["step"], state["weight"]
+        self.chunks.sizes |= state.get("chunks", {})
+        self.step, self.weight = state["step"], state["weight"].to(device, torch.float64)
         self.averages, self.parts = (
             {start: {name: value.to(device) for name, value in part.items()} for start, part in state[key].items()}
             for key in ("averages", "parts")

@@ -9,7 +9,7 @@ References:
 Letters: B walkers, G functions of a walker, P parameters.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,37 +18,59 @@ from qmcnet.optimizers.gradient import centred
 from qmcnet.optimizers.operator import ScoreOperator
 
 
-class Factor(NamedTuple):
-    """Cholesky factor of a positive definite matrix.
+def solve_definite(matrix: Tensor, right: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
+    """Solve a positive definite system that rounding may have made indefinite.
 
-    Attributes:
-        lower: lower triangular factor, NaN if there is none.
-        lifted: whether rounding had made the matrix indefinite, and more damping was needed.
-    """
-
-    lower: Tensor
-    lifted: Tensor
-
-
-def robust_cholesky(matrix: Tensor, rounding: float) -> Factor:
-    """Factorise a matrix that rounding may have made indefinite.
-
-    A failed factorisation leaves finite but wrong numbers. It is replaced, without waiting for a GPU to say whether it
-    failed, by that of the matrix damped at the level of its rounding errors, and by NaN should that fail too.
+    One factorisation, without waiting for a GPU to say how it went: what failed there gives NaN. A CPU has the answer
+    at once, and damps the matrix at the level of its rounding errors. To damp every matrix like this would cost
+    precision: the bound on the errors is ten to a hundred times what they do.
 
     Args:
-        matrix: positive definite up to rounding, shape (n, n).
+        matrix: shape (n, n); changed where it has to be damped.
+        right: shape (n,).
         rounding: relative rounding error of the products summed in the matrix.
 
     Returns:
-        The factor, and whether it is that of the damped matrix.
+        The solution (n,), NaN if there is none, and whether the matrix was not definite.
     """
     factor, failed = torch.linalg.cholesky_ex(matrix)
-    if not matrix.is_cuda and not failed:
-        return Factor(factor, failed != 0)
-    lift = rounding * matrix.trace() * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    lifted, lost = torch.linalg.cholesky_ex(matrix + lift)
-    return Factor(torch.where(failed == 0, factor, torch.where(lost == 0, lifted, torch.nan)), failed != 0)
+    lost = indefinite = failed != 0
+    if matrix.device.type == "cpu" and indefinite:
+        matrix.diagonal().add_(rounding * matrix.trace())
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        lost = failed != 0
+    # A failed factorisation leaves finite but wrong numbers.
+    return torch.where(lost, torch.nan, torch.cholesky_solve(right[:, None], factor)[:, 0]), indefinite
+
+
+def centre(gram: Tensor, finite: Tensor) -> None:
+    """Centre both sides of a matrix of products, each function of the walkers for itself, in place.
+
+    Args:
+        gram: shape (B G, B G).
+        finite: walkers that count, shape (B,); rows and columns of the others become zero.
+    """
+    lost, count = ~finite[:, None, None], finite.sum().clamp(min=1)
+    for side in (gram, gram.mT):
+        grouped = side.unflatten(0, (len(finite), -1))  # (B, G, B G)
+        grouped.masked_fill_(lost, 0)
+        grouped.sub_(grouped.sum(0) / count)
+        grouped.masked_fill_(lost, 0)
+
+
+def right_hand_side(values: Tensor, asked: Tensor, finite: Tensor) -> Tensor:
+    """Leave walkers out of energies that were centred, and divided by sqrt(B), with them.
+
+    Args:
+        values: shape (B G,).
+        asked: walkers that the values were centred over, shape (B,).
+        finite: those of them that count, shape (B,).
+
+    Returns:
+        The values centred and divided anew, shape (B G,).
+    """
+    ratio = asked.sum().clamp(min=1) / finite.sum().clamp(min=1)
+    return centred(values, finite) * ratio.double().sqrt()
 
 
 class System(Protocol):
@@ -58,11 +80,13 @@ class System(Protocol):
         matrix: O O^T or O^T O.
         rank: the largest that it can have.
         n_walkers: rows of O, B G.
+        finite: walkers that count, shape (B,): those asked for whose scores are finite.
     """
 
     matrix: Tensor
     rank: Tensor
     n_walkers: int
+    finite: Tensor
 
     def gradient_norm(self, target: Tensor) -> Tensor:
         """Length of O^T e for the energies e (B G,)."""
@@ -71,7 +95,7 @@ class System(Protocol):
         """Multiply O O^T with columns (B G, W)."""
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
-        """Solution v (P,) for the right-hand side (B G,), and whether the matrix had to be damped further."""
+        """Solution v (P,) for the right-hand side (B G,); and whether the matrix was not definite."""
 
 
 class WalkerSystem:
@@ -84,9 +108,11 @@ class WalkerSystem:
             scores: of all walkers.
             finite: walkers that count, shape (B,).
         """
-        self.scores, self.finite = scores, finite
-        self.count = finite.sum().clamp(min=1).double()
-        self.matrix = centred(centred(scores.kernel(), finite).mT, finite).mT / self.count
+        self.asked, self.finite = finite, finite & scores.finite.unflatten(0, (len(finite), -1)).all(-1)
+        self.scores, self.count = scores, self.finite.sum().clamp(min=1).double()
+        self.matrix = scores.kernel()
+        centre(self.matrix, self.finite)
+        self.matrix /= self.count
         self.n_walkers, self.n_functions = len(self.matrix), len(self.matrix) // len(finite)
         self.rank = (self.n_functions * (self.count - 1)).clamp(max=scores.n_parameters)
 
@@ -99,7 +125,8 @@ class WalkerSystem:
         Returns:
             |O^T e|, in hartree.
         """
-        return (target @ self.matrix @ target).clamp(min=0).sqrt()
+        own = right_hand_side(target, self.asked, self.finite)
+        return (own @ self.matrix @ own).clamp(min=0).sqrt()
 
     def kernel_times(self, vectors: Tensor) -> Tensor:
         """Multiply the kernel of the walkers with vectors.
@@ -120,7 +147,7 @@ class WalkerSystem:
             damping: weight of the length of the direction.
 
         Returns:
-            The direction (P,), and whether the kernel had to be damped further.
+            The direction (P,), and whether the kernel was not definite.
         """
         # Centring makes the constant vector of each function an exact null direction: lift it, as the authors of
         # SPRING do.
@@ -128,10 +155,10 @@ class WalkerSystem:
         sizes = (len(self.finite), self.n_functions)
         kernel.unflatten(1, sizes).unflatten(0, sizes).diagonal(dim1=1, dim2=3).add_(1 / len(self.finite))
         kernel.diagonal().add_(damping)
-        factor = robust_cholesky(kernel, 10 * torch.finfo(self.scores.dtype).eps)
-        solution = centred(torch.cholesky_solve(residual[:, None], factor.lower), self.finite)[:, 0]
-        weights = solution / self.count.sqrt()
-        return self.scores.transposed_times(weights.to(self.scores.dtype)), factor.lifted
+        own, rounding = right_hand_side(residual, self.asked, self.finite), 10 * torch.finfo(self.scores.dtype).eps
+        solution, indefinite = solve_definite(kernel, own, rounding)
+        weights = centred(solution, self.finite) / self.count.sqrt()
+        return self.scores.transposed_times(weights.to(self.scores.dtype)), indefinite
 
 
 class ParameterSystem:
@@ -144,12 +171,13 @@ class ParameterSystem:
             scores: of all walkers.
             finite: walkers that count, shape (B,).
         """
-        dense = scores.dense()
-        self.scores = centred(dense.double(), finite) / finite.sum().clamp(min=1).double().sqrt()  # (B G, P)
+        self.asked, self.finite = finite, finite & scores.finite.unflatten(0, (len(finite), -1)).all(-1)
+        dense, count = scores.dense(), self.finite.sum()
+        self.scores = centred(dense.double(), self.finite) / count.clamp(min=1).double().sqrt()  # (B G, P)
         self.matrix = self.scores.mT @ self.scores
         self.n_walkers = len(dense)
-        self.rank = (len(dense) // len(finite) * (finite.sum() - 1)).clamp(max=scores.n_parameters)
-        self.rounding, self.dtype = 10 * torch.finfo(dense.dtype).eps, dense.dtype
+        self.rank = (len(dense) // len(finite) * (count - 1)).clamp(max=scores.n_parameters)
+        self.dtype = scores.dtype
 
     def gradient_norm(self, target: Tensor) -> Tensor:
         """Measure the gradient of half the energy.
@@ -160,7 +188,7 @@ class ParameterSystem:
         Returns:
             |O^T e|, in hartree.
         """
-        return (target @ self.scores).norm()
+        return (right_hand_side(target, self.asked, self.finite) @ self.scores).norm()
 
     def kernel_times(self, vectors: Tensor) -> Tensor:
         """Multiply the kernel of the walkers with vectors.
@@ -181,13 +209,13 @@ class ParameterSystem:
             damping: weight of the length of the direction.
 
         Returns:
-            The direction (P,), and whether the matrix had to be damped further.
+            The direction (P,), and whether the matrix was not definite.
         """
         matrix = self.matrix.clone()
         matrix.diagonal().add_(damping)
-        factor = robust_cholesky(matrix, self.rounding)
-        solution = torch.cholesky_solve((residual @ self.scores)[:, None], factor.lower)[:, 0]
-        return solution.to(self.dtype), factor.lifted
+        own = right_hand_side(residual, self.asked, self.finite)
+        solution, indefinite = solve_definite(matrix, own @ self.scores, 10 * torch.finfo(self.dtype).eps)
+        return solution.to(self.dtype), indefinite
 
 
 def normal_equations(scores: ScoreOperator, finite: Tensor) -> System:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from qmcnet.laplacian.kernels import linear
+from qmcnet.compute.kernels import linear
 from qmcnet.optimizers.gradient import trained_parameters
 from qmcnet.optimizers.gram import layer_gram
 
@@ -67,6 +67,39 @@ class LayerScores:
         n_rows, n_in, n_out = *self.inputs.shape[1:], self.signals.shape[-1]
         return n_rows * (n_in + n_out) < n_in * n_out
 
+    def finite(self) -> Tensor:
+        """Say whose scores are finite, and so are their products with those of any other walker.
+
+        Returns:
+            Whether |x_b|^2 |s_b|^2 is finite in the precision of the scores, shape (B,).
+        """
+        return (self.inputs.square().sum((1, 2)) * self.signals.square().sum((1, 2))).isfinite()
+
+    def only(self, walkers: Tensor) -> "LayerScores":
+        """Put zero at all other walkers, whatever stands there.
+
+        Args:
+            walkers: those that are kept, shape (B,).
+
+        Returns:
+            The layer.
+        """
+        kept = walkers[:, None, None]
+        return LayerScores(torch.where(kept, self.inputs, 0), torch.where(kept, self.signals, 0), self.slots)
+
+
+def without_lost_scores(layers: Sequence[LayerScores]) -> tuple[list[LayerScores], Tensor]:
+    """Leave out walkers that have a score that is not finite, as next to a node, where the signals overflow.
+
+    Args:
+        layers: of the same walkers.
+
+    Returns:
+        The layers with zero at those walkers, and which walkers are left, shape (B,).
+    """
+    finite = torch.stack([layer.finite() for layer in layers]).all(0)
+    return [layer.only(finite) for layer in layers], finite
+
 
 def split_columns(slots: Sequence[Slot], columns: Tensor) -> list[tuple[Slot, Tensor]]:
     """Divide the columns of a layer among its parameters.
@@ -82,7 +115,11 @@ def split_columns(slots: Sequence[Slot], columns: Tensor) -> list[tuple[Slot, Te
 
 
 class ScoreOperator:
-    """Scores O of all walkers as a linear operator, shape (B, P)."""
+    """Scores O of all walkers as a linear operator, shape (B, P).
+
+    Attributes:
+        finite: walkers whose scores are finite, shape (B,); those of the others are taken for zero.
+    """
 
     def __init__(self, layers: Sequence[LayerScores], n_parameters: int) -> None:
         """Keep the scores of every layer.
@@ -94,7 +131,7 @@ class ScoreOperator:
         slots = sorted(slot for layer in layers for slot in layer.slots)
         ends = [slot.start + slot.rows * slot.columns for slot in slots]
         assert [slot.start for slot in slots] + [n_parameters] == [0, *ends], "a parameter without scores"
-        self.layers, self.n_parameters = list(layers), n_parameters
+        (self.layers, self.finite), self.n_parameters = without_lost_scores(layers), n_parameters
         self.dtype = self.layers[0].inputs.dtype
 
     def kernel(self) -> Tensor:

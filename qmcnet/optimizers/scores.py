@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qmcnet.laplacian.kernels import Linear
+from qmcnet.compute.kernels import Linear
 from qmcnet.optimizers.gradient import trained_parameters
 from qmcnet.optimizers.operator import LayerScores, ScoreOperator, Slot, joined, split_columns
 from qmcnet.optimizers.recording import Call, Whole, inputs_and_signals

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
+from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
     check_positive,
@@ -58,7 +59,7 @@ class Spring:
             momentum: share mu of the previous direction that is kept, in [0, 1); 0 is MinSR, None is PRIME-SR.
             damping: regularisation of the kernel, dimensionless.
             norm_constraint: largest squared Euclidean length of a parameter change.
-            chunk_size: walkers differentiated at once.
+            chunk_size: most walkers differentiated at once; fewer where the memory asks for it.
 
         Raises:
             ValueError: for a setting out of range, or an ansatz without a parameter to train.
@@ -71,7 +72,7 @@ class Spring:
         self.settings = {"learning_rate": learning_rate, "momentum": momentum, "damping": damping}
         self.settings |= {"norm_constraint": norm_constraint, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.momentum, self.damping = ansatz, learning_rate, momentum, damping
-        self.norm_constraint, self.chunk_size = norm_constraint, chunk_size
+        self.norm_constraint, self.chunks = norm_constraint, Chunks("optimizer.chunk_size", chunk_size)
         self.guard = ScoreGuard(ansatz, chunk_size)
         self.principal: Principal | None = None
         self.direction = torch.zeros_like(parameters_to_vector(trained_parameters(ansatz).values())).detach()
@@ -99,7 +100,11 @@ class Spring:
         finite = energies.isfinite().all(-1)
         positions = without_lost_walkers(positions, finite)
         self.guard(positions)
-        scores = score_operator(self.ansatz, positions, self.chunk_size)
+        scores = self.chunks.run(
+            lambda size: score_operator(self.ansatz, positions, size),
+            lambda few: score_operator(self.ansatz, few, len(few)),
+            positions,
+        )
         if scores.n_parameters != len(self.direction):
             raise ValueError(
                 f"ansatz: {scores.n_parameters} numbers are to be trained, the direction of this optimiser has "
@@ -107,23 +112,24 @@ class Spring:
             )
         before = known(self.principal, energies) if self.momentum is None else None
         with torch.inference_mode():  # products are faster there
-            direction, after, stats = self._project(scores, centred(energies.flatten(), finite), finite, before)
+            direction, after, stats, lost = self._project(scores, centred(energies.flatten(), finite), finite, before)
         rate = self.learning_rate * scale
         change = -rate * direction
         change = change * (self.norm_constraint**0.5 / change.norm()).clamp(max=1)
-        kept = finite.any() & change.isfinite().all()
+        kept = (lost < len(finite)) & change.isfinite().all()
         add_to_parameters(self.ansatz, torch.where(kept, change, 0))
         # The new state is no tensor of inference mode.
         self.direction = torch.where(kept, direction, self.direction)
         if before is not None and after is not None:
             self.principal = before.replaced(after, kept)
+        counts = {"kernel_lifted": stats.pop("kernel_lifted"), "nonfinite": lost, "skipped": ~kept}
         stats = measured(kept, {**stats, "update_norm": change.norm()})
-        return {**stats, "learning_rate": rate, "skipped": ~kept}
+        return {**stats, **counts, "learning_rate": rate}
 
     def _project(
         self, scores: ScoreOperator, energies: Tensor, finite: Tensor, before: Principal | None
-    ) -> tuple[Tensor, Principal | None, dict[str, Tensor | float]]:
-        """New direction, and statistics; scores are centred through the vectors they act on."""
+    ) -> tuple[Tensor, Principal | None, dict[str, Tensor | float], Tensor]:
+        """New direction, statistics, and how many walkers do not count; scores are centred through their vectors."""
         root = finite.sum().clamp(min=1).double().sqrt()
         system, target = normal_equations(scores, finite), energies / root
         momentum, after = (self.momentum or 0.0, None) if before is None else follow(system, before)
@@ -131,12 +137,12 @@ class Spring:
         step, lifted = system.solve(residual, self.damping)
         grad_norm = 2 * system.gradient_norm(target)
         stats = {"grad_norm": grad_norm, "momentum": momentum, "kernel_lifted": lifted}
-        return step + momentum * self.direction, after, stats
+        return step + momentum * self.direction, after, stats, (~system.finite).sum()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         principal = {"leading": None} if self.principal is None else self.principal.state_dict()
-        return {"direction": self.direction, "principal": principal}
+        return {"direction": self.direction, "principal": principal, "chunks": dict(self.chunks.sizes)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -153,4 +159,5 @@ class Spring:
                 f"{len(self.direction)} to train: freeze the same parameters as the run that saved it"
             )
         self.direction = state["direction"].to(self.direction)
+        self.chunks.sizes |= state.get("chunks", {})
         self.principal = Principal.from_state(state["principal"], self.direction.device)

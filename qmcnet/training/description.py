@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from qmcnet.compute.kernels import library
+
 PARTS = (
     "objective",
     "optimizer",
@@ -83,7 +85,9 @@ def summary(ansatz: nn.Module, batch_size: int, device: torch.device, directory:
     n_states = ansatz.settings.get("n_states", 1)  # type: ignore[union-attr,operator]
     states = f" of {n_states} states" if n_states > 1 else ""
     on_gpu = device.type == "cuda"
-    where = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
+    where = (
+        torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads, products by {library()}"
+    )
     return "\n".join(
         [
             f"ansatz           {type(ansatz).__name__}{states}, {n_parameters} parameters",

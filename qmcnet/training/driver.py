@@ -165,7 +165,8 @@ class _Session:
         self.writer = Writer(folder, stage.name, stage.step)
         self.progress = StageProgress(stage.name, driver.logging.seconds)
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
-        self.stopwatch, self.status, self.lifted, self.skipped = Stopwatch(), "", 0, 0
+        self.stopwatch, self.status = Stopwatch(driver.simulation.walkers.positions.device), ""
+        self.lifted, self.skipped = 0, 0
         self.save()
 
     def step(self) -> None:
@@ -173,11 +174,10 @@ class _Session:
         if self.stage.step > 0:  # An evaluation relaxes its walkers at negative steps, which are not recorded.
             self.rows.append((self.stage.step, row))
         self.stopwatch.tick()
-        if self.stage.name == "optimization" and self.stopwatch.steps == TIMED_STEPS:
-            done, total = self.stage.progress()
-            device = self.driver.simulation.walkers.positions.device
-            predicted = predicted_memory(self.driver.simulation)
-            logger.info(forecast(self.stopwatch.seconds_per_step, total - done, device, predicted))
+        if isinstance(self.stage, Optimization) and self.stopwatch.steps == TIMED_STEPS:
+            seconds, (done, total) = self.stopwatch.seconds_per_step, self.stage.progress()
+            predicted = predicted_memory(self.driver.simulation, self.stage.optimizer)
+            logger.info(forecast(seconds, total - done, self.stopwatch.device, predicted))
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""
@@ -219,7 +219,8 @@ class _Session:
         if lifted and not self.lifted:
             logger.warning(
                 "%s up to step %d: rounding made %d kernels of the optimiser indefinite; they were damped at the level "
-                "of rounding. Further ones are counted as kernel_lifted; raise optimizer.damping if they are many",
+                "of rounding, or gave no step on a GPU. Further ones are counted as kernel_lifted; raise "
+                "optimizer.damping if they are many",
                 *(self.stage.name, self.stage.step, lifted),
             )
         self.lifted += lifted

@@ -5,17 +5,20 @@ import sys
 
 import torch
 
+from qmcnet.compute.kernels import use_library
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST = 2**31 - 1
 
 
 def prepare_process() -> None:
-    """Ask for full float32 products, and keep freed memory at hand.
+    """Ask for full float32 products by the library for this processor, and keep freed memory at hand.
 
     The C library gives the memory of large freed tensors back to the system and asks for it again at the next
     operation; the page faults cost a tenth of the time of a local energy. Only glibc can be told otherwise.
     """
     torch.set_float32_matmul_precision("highest")
+    use_library(None)  # a run that is continued says which when it is loaded
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGEST)

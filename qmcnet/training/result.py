@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from qmcnet.compute.kernels import library
 from qmcnet.molecule import Molecule
 from qmcnet.observables.reference import lookup
 from qmcnet.observables.statistics import outlier_share
@@ -153,7 +154,7 @@ def origin(molecule: Molecule, config: Mapping[str, Any]) -> dict[str, Any]:
         config: the configuration of the run.
 
     Returns:
-        System, geometry, seed, device, precision, versions, and the hash of the configuration.
+        System, geometry, seed, device, precision, kernels, versions, and the hash of the configuration.
     """
     return {
         "formula": molecule.formula,
@@ -163,6 +164,7 @@ def origin(molecule: Molecule, config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "device": config["device"],
         "precision": config["dtype"],
+        "cpu_kernels": library(),
         "batch_size": config["batch_size"],
         "observables": config["observables"],
         "versions": versions(),

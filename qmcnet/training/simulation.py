@@ -8,8 +8,10 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from qmcnet.compute import kernels
+from qmcnet.compute.chunks import Chunks
+from qmcnet.compute.compilation import Compiled
 from qmcnet.hamiltonian import LocalEnergy
-from qmcnet.laplacian.compilation import Compiled
 from qmcnet.molecule import Molecule
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
@@ -58,6 +60,7 @@ class Simulation:
     def __post_init__(self) -> None:
         """Prepare what may be compiled."""
         self._compiled = Compiled(lambda positions: (2 * self.ansatz(positions)[1],), "wavefunction")
+        self.chunks = Chunks("walkers moved at once")
 
     @classmethod
     def start(
@@ -99,8 +102,10 @@ class Simulation:
         Returns:
             Unnormalised log-probability, shape (B,).
         """
-        if self.compile:
-            return self._compiled(positions)[0]
+        compiled = (lambda part: self._compiled(part)[0]) if self.compile else self._log_prob
+        return self.chunks.map(compiled, self._log_prob, positions)
+
+    def _log_prob(self, positions: Tensor) -> Tensor:
         with torch.inference_mode():
             log_prob: Tensor = 2 * self.ansatz(positions)[1]
         return log_prob.clone()  # outside of inference mode, so that it may be used anywhere
@@ -116,6 +121,8 @@ class Simulation:
             "ansatz": self.ansatz.state_dict(),
             "walkers": self.walkers.to_state(),
             "generator": self.generator.get_state(),
+            "cpu_kernels": kernels.library(),
+            "chunks": {"sampling": dict(self.chunks.sizes), "laplacian": dict(self._laplacian_chunks())},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,6 +135,14 @@ class Simulation:
         device = self.walkers.positions.device
         self.walkers = Walkers.from_state({name: value.to(device) for name, value in state["walkers"].items()})
         self._continue_random_numbers(state["generator"].cpu())
+        kernels.use_library(state.get("cpu_kernels", "onednn"))  # by which every processor multiplied at first
+        chunks = state.get("chunks", {"sampling": {}, "laplacian": {}})
+        self.chunks.sizes |= chunks["sampling"]
+        self._laplacian_chunks().update(chunks["laplacian"])
+
+    def _laplacian_chunks(self) -> dict[str, int]:
+        recorded: dict[str, int] = getattr(self.hamiltonian.laplacian, "recorded", {})  # not every back end has any
+        return recorded
 
     def _continue_random_numbers(self, state: Tensor) -> None:
         if state.shape == self.generator.get_state().shape:

@@ -3,6 +3,8 @@ import itertools
 import pytest
 import torch
 
+from qmcnet.compute.device import SIZES
+from qmcnet.compute.memory import peak_bytes
 from qmcnet.laplacian import (
     ForwardLaplacian,
     TorchFuncLaplacian,
@@ -12,8 +14,6 @@ from qmcnet.laplacian import (
     pair_differences,
     torch_func_laplacian,
 )
-from qmcnet.laplacian.backends import CACHE_BUDGET
-from qmcnet.laplacian.memory import peak_bytes
 from qmcnet.protocols import Derivatives
 
 DOUBLE = torch.float64
@@ -200,7 +200,7 @@ def test_the_automatic_chunk_fits_its_budget(dtype, n_electrons):
 
     many = points[:1].repeat(size, 1, 1)
     # Another operation may hold the peak of a large chunk than of the small ones that the choice looked at.
-    assert 0.7 < peak_bytes(lambda r: forward_laplacian(log_determinant, r), many) / CACHE_BUDGET < 1.4
+    assert 0.7 < peak_bytes(lambda r: forward_laplacian(log_determinant, r), many) / SIZES["cpu"].differentiated < 1.4
 
 
 def test_a_chunk_size_is_chosen_once_a_function_and_kept(monkeypatch):

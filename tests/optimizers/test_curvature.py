@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qmcnet.optimizers.curvature import DiagonalBlock, FullBlock, KroneckerBlock, eigh
+from qmcnet.optimizers.curvature import DiagonalBlock, FullBlock, KroneckerBlock, decompose, eigh
 from qmcnet.optimizers.operator import LayerScores, Slot
 
 N_IN, N_OUT = 5, 3
@@ -41,6 +41,10 @@ def covariance_of(layer, weights):
         scores = scores - weights @ scores
         total = total + (scores * weights[:, None]).T @ scores
     return total
+
+
+def prepared(block, averages):
+    return decompose({7: block}, {7: averages})[7]
 
 
 each_number_of_functions = pytest.mark.parametrize("n_functions", [1, 2, 3])
@@ -95,7 +99,7 @@ def test_kronecker_division_is_the_dense_solve(damping, bias, n_functions):
         mean = torch.outer(signal_mean, averages["input_mean"]).flatten()
         curvature -= torch.outer(mean, mean)
     expected = torch.linalg.solve(curvature, gradient.flatten()).view(N_OUT, N_IN)
-    step = block.divide(gradient, block.decompose(averages), damping)
+    step = block.divide(gradient, prepared(block, averages), damping)
     assert (step - expected).norm() < 1e-8 * expected.norm()
 
 
@@ -104,7 +108,7 @@ def test_the_split_of_the_damping_does_not_depend_on_how_a_layer_is_scaled(scale
     layer, weights, gradient = linear_layer(), shares(8), draw(N_OUT, N_IN, seed=5)
     scaled = LayerScores(layer.inputs * scale, layer.signals / scale, layer.slots)
     block = KroneckerBlock()
-    step, again = (block.divide(gradient, block.decompose(block.measure(x, weights)), 0.1) for x in (layer, scaled))
+    step, again = (block.divide(gradient, prepared(block, block.measure(x, weights)), 0.1) for x in (layer, scaled))
     torch.testing.assert_close(again, step, rtol=1e-9, atol=1e-12)
 
 
@@ -112,7 +116,7 @@ def test_the_split_of_the_damping_does_not_depend_on_how_a_layer_is_scaled(scale
 def test_much_damping_divides_by_the_damping_alone(block):
     layer = linear_layer() if isinstance(block, KroneckerBlock) else single_row(8)
     gradient = draw(layer.signals.shape[-1], layer.inputs.shape[-1], seed=5)
-    step = block.divide(gradient, block.decompose(block.measure(layer, shares(8))), 1e16)
+    step = block.divide(gradient, prepared(block, block.measure(layer, shares(8))), 1e16)
     torch.testing.assert_close(step * 1e16, gradient, rtol=1e-5, atol=1e-7)
 
 
@@ -123,7 +127,7 @@ def test_a_layer_that_is_called_once_has_its_exact_covariance():
     flat = inputs[:, 0] - weights @ inputs[:, 0]
     covariance = (flat * weights[:, None]).T @ flat
     expected = torch.linalg.solve(covariance, gradient[0])
-    step = block.divide(gradient, block.decompose(block.measure(layer, weights)), 1e-20)[0]
+    step = block.divide(gradient, prepared(block, block.measure(layer, weights)), 1e-20)[0]
     assert (step - expected).norm() < 1e-8 * expected.norm()
 
 
@@ -133,7 +137,7 @@ def test_full_division_is_the_dense_solve_with_the_covariance(damping, n_functio
     layer, weights, gradient = single_row(n_functions=n_functions), shares(20), draw(1, 6, seed=5)
     block, covariance = FullBlock(), covariance_of(layer, weights)
     expected = torch.linalg.solve(covariance + damping * torch.eye(6).double(), gradient[0])
-    step = block.divide(gradient, block.decompose(block.measure(layer, weights)), damping)[0]
+    step = block.divide(gradient, prepared(block, block.measure(layer, weights)), damping)[0]
     assert (step - expected).norm() < 1e-9 * expected.norm()
 
 
@@ -143,7 +147,7 @@ def test_diagonal_division_is_by_damped_variances(damping, n_functions):
     layer, weights, gradient = single_row(n_functions=n_functions), shares(20), draw(1, 6, seed=5)
     block = DiagonalBlock()
     expected = gradient[0] / (covariance_of(layer, weights).diagonal() + damping)
-    step = block.divide(gradient, block.decompose(block.measure(layer, weights)), damping)[0]
+    step = block.divide(gradient, prepared(block, block.measure(layer, weights)), damping)[0]
     torch.testing.assert_close(step, expected, rtol=1e-10, atol=0)
 
 
@@ -161,15 +165,48 @@ def test_chunks_of_walkers_add_up(block, n_functions):
 def test_a_score_that_never_varies_is_divided_by_the_damping(block):
     inputs, signals = torch.ones(4, 1, 1, dtype=torch.float64), torch.ones(4, 1, 1, dtype=torch.float64)
     averages = block.measure(LayerScores(inputs, signals, (Slot(0, 1, 1),)), torch.full((4,), 0.25).double())
-    step = block.divide(torch.ones(1, 1, dtype=torch.float64), block.decompose(averages), 1e-2)
+    step = block.divide(torch.ones(1, 1, dtype=torch.float64), prepared(block, averages), 1e-2)
     expected = 1 / (1.1**2 - 1) if isinstance(block, KroneckerBlock) else 100  # (1 + 0.1) (1 + 0.1) - 1
     assert step.item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_eigenvalues_below_zero_are_rounding_and_a_lost_matrix_says_so():
     matrix = torch.diag(torch.tensor([2.0, -1e-9, 0.5], dtype=torch.float64))
-    values, basis = eigh(matrix)
+    values, basis = eigh([matrix])[0]
     assert values.tolist() == pytest.approx([0, 0.5, 2])
     torch.testing.assert_close(basis * values @ basis.mT, matrix.clamp(min=0), rtol=1e-12, atol=1e-12)
     matrix[0, 1] = torch.nan
-    assert eigh(matrix)[0].isnan().all()
+    assert eigh([matrix])[0][0].isnan().all()
+
+
+def test_matrices_of_one_size_share_one_call_and_keep_their_bits(monkeypatch):
+    calls, exact = [], torch.linalg.eigh
+
+    def count(stacked):
+        calls.append(stacked.shape)
+        return exact(stacked)
+
+    squares = [draw(n, n, seed=k) for k, n in enumerate((4, 6, 4, 1, 6, 4))]
+    matrices = [square @ square.mT for square in squares]
+    matrices[2] = torch.full_like(matrices[2], torch.inf)
+    matrices.append(matrices[1].float())
+    alone = [exact(matrix) for matrix in matrices if matrix.isfinite().all()]
+    monkeypatch.setattr(torch.linalg, "eigh", count)
+    found = eigh(matrices)
+    assert sorted(calls) == [(1, 1, 1), (1, 6, 6), (2, 6, 6), (3, 4, 4)]
+    assert found.pop(2)[0].isnan().all()
+    for (values, basis), (expected, expected_basis) in zip(found, alone, strict=True):
+        assert torch.equal(values, expected.clamp(min=0))
+        assert torch.equal(basis, expected_basis)
+
+
+def test_blocks_of_all_kinds_are_decomposed_together():
+    layer, row = linear_layer(), single_row(8)
+    blocks = {0: KroneckerBlock(), 15: FullBlock(), 40: DiagonalBlock()}
+    averages = {0: blocks[0].measure(layer, shares(8))}
+    averages |= {k: blocks[k].measure(row, shares(8)) for k in (15, 40)}
+    together = decompose(blocks, averages)
+    for k, block in blocks.items():
+        alone = prepared(block, averages[k])
+        assert together[k].keys() == alone.keys()
+        assert all(torch.equal(together[k][name], value) for name, value in alone.items())

@@ -178,7 +178,7 @@ def test_settings_build_the_same_optimizer_again(name, network, batches, vector)
     target = {"_target_": "qmcnet.optimizers.FirstOrder", "_partial_": True}
     again = instantiate({**target, **optimizer.settings}, _convert_="all")(other)
     assert type(again.optimizer) is type(optimizer.optimizer)
-    assert (again.learning_rate, again.max_grad_norm, again.chunk_size) == (3e-3, 0.5, 5)
+    assert (again.learning_rate, again.max_grad_norm, again.chunks.most) == (3e-3, 0.5, 5)
     for batch in batches(3):
         optimizer.update(*batch)
         again.update(*batch)

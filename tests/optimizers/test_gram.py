@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from qmcnet.compute.device import SIZES
 from qmcnet.optimizers import gram
 from qmcnet.optimizers.gram import folded_gram, layer_gram, rows_gram, scores_gram
 
@@ -20,11 +23,11 @@ def exact(inputs, signals):
     return scores @ scores.mT
 
 
-@pytest.mark.parametrize("block", [1, 150, 2**20])
+@pytest.mark.parametrize(("block", "piece"), [(1, 1), (150, 10), (2**20, 2**20)])
 @pytest.mark.parametrize("kernel", [layer_gram, rows_gram, scores_gram])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_kernels_are_those_of_the_scores(shape, kernel, block, monkeypatch):
-    monkeypatch.setitem(gram.BLOCK, "cpu", block)
+def test_kernels_are_those_of_the_scores(shape, kernel, block, piece, monkeypatch):
+    monkeypatch.setitem(SIZES, "cpu", replace(SIZES["cpu"], block=block, piece=piece))
     inputs, signals = random_layer(shape, offset=2.0)
     result = kernel(inputs, signals)
     torch.testing.assert_close(result, exact(inputs, signals), rtol=1e-11, atol=1e-11)
@@ -42,7 +45,12 @@ def test_products_are_folded_over_any_number_of_factors():
 
 @pytest.mark.parametrize(
     ("shape", "way"),
-    [((64, 4, 32, 32), "rows_gram"), ((64, 40, 32, 32), "scores_gram"), ((2, 12, 64, 64), "rows_gram")],
+    [
+        ((64, 2, 32, 32), "rows_gram"),
+        ((64, 6, 32, 32), "scores_gram"),
+        ((64, 40, 32, 32), "scores_gram"),
+        ((2, 12, 64, 64), "rows_gram"),
+    ],
 )
 def test_the_cheaper_way_is_taken(shape, way, monkeypatch):
     monkeypatch.setattr(gram, way, lambda *_: "taken")

@@ -1,11 +1,20 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from qmcnet import FermiNet, Molecule
 from qmcnet.optimizers.gradient import centred
-from qmcnet.optimizers.least_squares import ParameterSystem, WalkerSystem, normal_equations, robust_cholesky
+from qmcnet.optimizers.least_squares import (
+    ParameterSystem,
+    WalkerSystem,
+    centre,
+    normal_equations,
+    right_hand_side,
+    solve_definite,
+)
+from qmcnet.optimizers.operator import ScoreOperator
 from qmcnet.optimizers.scores import score_operator
 
 N_PARAMETERS = 17  # of the perceptron
@@ -80,26 +89,83 @@ def symmetric(*values):
     return vectors * torch.tensor(values, dtype=torch.float64) @ vectors.mT
 
 
-def test_a_positive_definite_matrix_is_factorised_as_it_is():
+RIGHT = torch.arange(1.0, 6.0).double()
+
+
+@pytest.fixture
+def factorised(monkeypatch):
+    """Matrices that were factorised."""
+    matrices, exact = [], torch.linalg.cholesky_ex
+
+    def keep(matrix):
+        matrices.append(matrix.clone())
+        return exact(matrix)
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", keep)
+    return matrices
+
+
+def test_a_definite_system_is_solved_by_one_factorisation(factorised):
     good = symmetric(3.0, 2.0, 1.0, 0.5, 0.1)
-    lower, lifted = robust_cholesky(good, 1e-3)
-    torch.testing.assert_close(lower @ lower.mT, good, rtol=1e-12, atol=1e-12)
-    assert torch.equal(lower, lower.tril())
-    assert not lifted
+    solution, indefinite = solve_definite(good.clone(), RIGHT, 1e-3)
+    torch.testing.assert_close(good @ solution, RIGHT, rtol=1e-12, atol=1e-12)
+    assert not indefinite
+    assert [torch.equal(matrix, good) for matrix in factorised] == [True]
 
 
 def test_a_matrix_made_indefinite_by_rounding_is_damped_at_that_level_and_says_so():
     bad = symmetric(3.0, 2.0, 1.0, 0.5, -1e-3)
-    lower, lifted = robust_cholesky(bad, 1e-3)
+    solution, indefinite = solve_definite(bad.clone(), RIGHT, 1e-3)
     damped = bad + 1e-3 * bad.trace() * torch.eye(5, dtype=torch.float64)
-    torch.testing.assert_close(lower @ lower.mT, damped, rtol=1e-12, atol=1e-12)
-    assert lifted
+    torch.testing.assert_close(damped @ solution, RIGHT, rtol=1e-11, atol=1e-11)
+    assert indefinite
 
 
-def test_a_matrix_that_is_worse_than_rounded_gives_nan():
-    lower, lifted = robust_cholesky(symmetric(3.0, 2.0, 1.0, 0.5, -1e-3), 1e-6)
-    assert lower.isnan().all()
-    assert lifted
+@pytest.mark.parametrize("value", [-1e-3, math.nan, math.inf])
+def test_a_matrix_that_is_worse_than_rounded_has_no_solution(value):
+    solution, indefinite = solve_definite(symmetric(3.0, 2.0, 1.0, 0.5, value), RIGHT, 1e-6)
+    assert torch.equal(solution, torch.zeros(5).double())
+    assert indefinite
+
+
+def test_off_a_cpu_nobody_waits_for_the_answer(factorised):
+    solution, indefinite = solve_definite(torch.empty(5, 5, device="meta"), torch.empty(5, device="meta"), 1e-3)
+    assert solution.shape == (5,)
+    assert indefinite.is_meta
+    assert len(factorised) == 1
+
+
+@pytest.mark.parametrize("lost", [(), (0, 4)], ids=["all", "lost"])
+@pytest.mark.parametrize("n_functions", [1, 3])
+def test_both_sides_are_centred_in_place(lost, n_functions):
+    gram = torch.randn(21, 21, generator=torch.Generator().manual_seed(0)).double()
+    gram, finite = gram[: 7 * n_functions, : 7 * n_functions].clone(), torch.ones(7, dtype=torch.bool)
+    finite[list(lost)] = False
+    expected = centred(centred(gram, finite).mT, finite).mT
+    for index in lost:
+        gram[index * n_functions] = math.nan
+        gram[:, index * n_functions] = math.inf
+    centre(gram, finite)
+    torch.testing.assert_close(gram, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
+@pytest.mark.parametrize("part", ["inputs", "signals"])
+def test_a_walker_whose_scores_are_not_finite_is_lost(part, value, kind, batch):
+    operator, _, all_finite, residual = batch(12)
+    without, finite = operator.layers[0], all_finite.clone()
+    finite[5] = False
+    expected, _ = kind(operator, finite).solve(right_hand_side(residual, all_finite, finite), 1e-2)
+    gradient = kind(operator, finite).gradient_norm(right_hand_side(residual, all_finite, finite))
+    broken = replace(without, **{part: getattr(without, part).clone()})
+    getattr(broken, part)[5, 0, 0] = value
+    system = kind(ScoreOperator([broken, *operator.layers[1:]], operator.n_parameters), all_finite)
+    assert torch.equal(system.finite, finite)
+    direction, indefinite = system.solve(residual, 1e-2)
+    assert not indefinite
+    assert (direction - expected).norm() < 1e-9 * expected.norm()
+    assert system.gradient_norm(residual).item() == pytest.approx(gradient.item(), rel=1e-9)
 
 
 def float32_batch(size, hidden):
@@ -117,6 +183,7 @@ def test_a_system_that_rounding_made_indefinite_says_so_and_stays_finite(kind, s
     direction, lifted = kind(operator, finite).solve(residual, 1e-16)
     assert lifted
     assert direction.isfinite().all()
+    assert direction.any()
     _, lifted = kind(operator, finite).solve(residual, 1e-3)
     assert not lifted
 

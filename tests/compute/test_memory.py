@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from qmcnet.ansatz import FermiNet
+from qmcnet.compute.chunks import with_halving
+from qmcnet.compute.memory import LiveBytes, peak_bytes, predicted_peak
 from qmcnet.laplacian import forward_laplacian, torch_func_laplacian
 from qmcnet.laplacian.backends import chunked
-from qmcnet.laplacian.memory import LiveBytes, peak_bytes, predicted_peak, with_halving
 from qmcnet.molecule import Molecule
 
 DOUBLE = torch.float64
@@ -224,7 +225,7 @@ def test_halved_chunks_give_the_same_derivatives():
 
 CRAMPED = """
 import re, resource, torch
-from qmcnet.laplacian.memory import with_halving
+from qmcnet.compute.chunks import with_halving
 torch.set_num_threads(1)
 torch.ones(64, 64) @ torch.ones(64, 64)
 used = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1])

@@ -1,13 +1,18 @@
 """Linear maps, tanh and short sums in the fastest form that torch offers on a CPU.
 
 For float32 on a CPU torch multiplies matrices with MKL, whose kernels reach half the speed of oneDNN's on AMD
-processors, and evaluates tanh five times slower than oneDNN does. Both libraries are part of torch. The detour has no
-derivative formulas, so it is taken in inference mode only, and where a function is traced to be compiled.
+processors with AVX-512 and up to three times it on Intel's, and evaluates tanh five times slower than oneDNN does.
+Both libraries are part of torch. The detour through oneDNN has no derivative formulas, so it is taken in inference mode
+only, and where a function is traced to be compiled.
 """
 
+import os
+import platform
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +25,68 @@ SMALLEST_TANH = 2**12
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 """Whether this build of torch has oneDNN."""
+
+LIBRARIES = ("onednn", "mkl")
+"""What may multiply float32 matrices on a CPU: oneDNN, or what torch uses by itself, on x86 MKL."""
+
+CPUINFO = Path("/proc/cpuinfo")
+"""Where Linux describes the processor."""
+
+_recorded: str | None = None
+
+
+def processor() -> str:
+    """Name the maker of the CPU.
+
+    Returns:
+        'AMD', 'Intel', or an empty string if it is another or not to be found out.
+    """
+    text = CPUINFO.read_text() if CPUINFO.exists() else ""
+    text = next((line for line in text.splitlines() if line.startswith("vendor_id")), platform.processor())
+    if platform.system() == "Darwin" and platform.machine() == "x86_64":
+        return "Intel"
+    return next((name for name in ("AMD", "Intel") if name in text), "")
+
+
+def choose_library() -> str:
+    """Choose what multiplies matrices on this CPU.
+
+    Returns:
+        'mkl' on a processor of Intel and where this build of torch has no oneDNN, or else 'onednn'.
+    """
+    return "mkl" if not HAS_ONEDNN or processor() == "Intel" else "onednn"
+
+
+@cache
+def library() -> str:
+    """Tell what multiplies float32 matrices on the CPU.
+
+    Returns:
+        What the environment variable QMCNET_CPU_KERNELS asks for; unless it is 'auto', what the run that this process
+        continues was started with, so that it rounds alike on another processor; the choice for this one.
+
+    Raises:
+        ValueError: if the variable is none of onednn, mkl and auto, or there is no oneDNN.
+    """
+    asked = os.environ.get("QMCNET_CPU_KERNELS", "auto")
+    if asked not in (*LIBRARIES, "auto"):
+        raise ValueError(f"QMCNET_CPU_KERNELS={asked!r} must be one of {', '.join(LIBRARIES)}, auto")
+    if asked == "onednn" and not HAS_ONEDNN:
+        raise ValueError("QMCNET_CPU_KERNELS='onednn': this build of torch has no oneDNN; use mkl or auto")
+    found = asked if asked != "auto" else _recorded or choose_library()
+    return found if HAS_ONEDNN else "mkl"
+
+
+def use_library(recorded: str | None) -> None:
+    """Multiply matrices from now on as a run did that is continued.
+
+    Args:
+        recorded: what `library` returned there; None for the choice for this processor.
+    """
+    global _recorded
+    _recorded = recorded
+    library.cache_clear()
+
 
 _tracing = ContextVar("_tracing", default=False)
 
@@ -77,7 +144,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         The product, shape (..., G).
     """
-    if detour(x) and x.numel() * len(weight) >= SMALLEST_PRODUCT:
+    if library() == "onednn" and detour(x) and x.numel() * len(weight) >= SMALLEST_PRODUCT:
         if _tracing.get():
             product: Tensor = traced_linear(x, weight)
             return product if bias is None else product + bias

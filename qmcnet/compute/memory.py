@@ -1,23 +1,18 @@
-"""Peak memory of a computation, counted or predicted without running it, and going on when it does not fit.
+"""Peak memory of a computation, counted or predicted without running it.
 
 Letters: B walkers, N electrons.
 """
 
 import copy
-import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-from qmcnet.protocols import LaplacianBackend
-
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class LiveBytes(TorchDispatchMode):
@@ -29,13 +24,13 @@ class LiveBytes(TorchDispatchMode):
     Attributes:
         live: bytes alive now.
         peak: most bytes alive at a time.
-        operation: name of the operation that is running, empty in between.
+        failed: name of the operation that raised an error, or nothing.
     """
 
     def __init__(self) -> None:
         """Start from nothing."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live, self.peak, self.operation = 0, 0, ""
+        self.live, self.peak, self.failed = 0, 0, ""
         self._known: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
@@ -55,15 +50,20 @@ class LiveBytes(TorchDispatchMode):
 
         Returns:
             The result of the operation.
+
+        Raises:
+            RuntimeError: whatever the operation raises.
         """
-        self.operation = str(func)
         kwargs = kwargs or {}
         for tensor in tree_leaves((args, kwargs)):
             self._meet(tensor, allocated=False)
-        result = func(*args, **kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except RuntimeError:
+            self.failed = str(func)
+            raise
         for tensor in tree_leaves(result):
             self._meet(tensor, allocated=True)
-        self.operation = ""
         return result
 
     def _meet(self, tensor: Any, allocated: bool) -> None:
@@ -106,16 +106,42 @@ def peak_bytes(function: Callable[..., object], *inputs: Tensor) -> int:
         try:
             function(*inputs)
         except RuntimeError as error:
-            if memory.operation and any(tensor.is_meta for tensor in inputs):
-                where = f"shapes alone do not carry it past {memory.operation} ({error})"
+            if memory.failed and any(tensor.is_meta for tensor in inputs):
+                where = f"shapes alone do not carry it past {memory.failed} ({error})"
                 raise NotImplementedError(f"the memory of this function cannot be predicted: {where}") from error
             raise
     return memory.peak
 
 
+class AsShapes(TorchFunctionMode):
+    """Lets `copy.deepcopy` copy what holds tensors without their numbers, onto 'meta'; a number without axes stays."""
+
+    def __torch_function__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Copy a tensor without its numbers.
+
+        Args:
+            func: what torch is asked to do.
+            types: kinds of tensors among the arguments.
+            args: positional arguments.
+            kwargs: keyword arguments.
+
+        Returns:
+            What it is asked for; instead of a copy, a tensor on 'meta'.
+        """
+        if func is Tensor.__deepcopy__:  # parameters have a way of their own, which clones them
+            tensor, memo = args
+            number = tensor.ndim == 0 and tensor.device.type == "cpu"  # optimisers of torch read their steps
+            memo[id(tensor)] = torch.tensor(tensor.item(), dtype=tensor.dtype) if number else tensor.detach().to("meta")
+            return memo[id(tensor)]
+        result = func(*args, **(kwargs or {}))
+        return result.to("meta") if func is Tensor.clone else result
+
+
 @torch.no_grad()
 def predicted_peak(
-    backend: LaplacianBackend,
+    backend: Callable[[Callable[[Tensor], Tensor], Tensor], object],
     wavefunction: nn.Module,
     n_walkers: int,
     n_electrons: int,
@@ -136,49 +162,3 @@ def predicted_peak(
     shapes = copy.deepcopy(wavefunction).to("meta")
     positions = torch.empty(n_walkers, n_electrons, 3, dtype=dtype, device="meta")
     return peak_bytes(lambda r: backend(lambda x: shapes(x)[1], r), positions)
-
-
-ALLOCATION_FAILURES = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""What torch says in a plain RuntimeError when there is no memory: on a CPU, and inside a library of CUDA."""
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Tell a lack of memory from other errors.
-
-    Args:
-        error: raised by an operation on tensors.
-
-    Returns:
-        Whether the same operation may succeed on fewer walkers.
-    """
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in ALLOCATION_FAILURES)
-
-
-def with_halving(apply: Callable[[int], T], size: int, option: str) -> tuple[T, int]:
-    """Apply a function to chunks of walkers, halving the chunks for as long as the memory does not hold them.
-
-    Args:
-        apply: does all the work in chunks of the size it is given; called again from the start with a smaller one.
-        size: walkers in a chunk to begin with.
-        option: name of the setting behind the size, for the warnings.
-
-    Returns:
-        The result, and the size that worked, to begin with next time.
-
-    Raises:
-        OutOfMemoryError: if not even one walker fits.
-        RuntimeError: any other error of the function.
-    """
-    while True:
-        try:
-            return apply(size), size
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if size == 1:
-                raise torch.OutOfMemoryError(f"out of memory with {option}=1, one walker at a time: {error}") from error
-        # The tensors of the failed attempt live until its traceback is gone, which is here and not in the handler.
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
-        logger.warning("out of memory with %d walkers at once: going on with %s=%d", size, option, size // 2)
-        size //= 2

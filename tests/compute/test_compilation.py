@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from qmcnet.ansatz import FermiNet
+from qmcnet.compute.compilation import Compiled
 from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.laplacian import ForwardLaplacian
-from qmcnet.laplacian.compilation import Compiled
 from qmcnet.molecule import Molecule
 
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
@@ -44,7 +44,7 @@ def test_single_precision_products_survive_the_compiler():
     x = torch.randn(40, 4, 256)
 
     def function(inputs):
-        from qmcnet.laplacian.kernels import linear, tanh
+        from qmcnet.compute.kernels import linear, tanh
 
         return (tanh(linear(inputs, layer.weight, layer.bias)),)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils._pytree import tree_leaves
 
-from qmcnet.laplacian.kernels import traceable
+from qmcnet.compute.kernels import traceable
 
 logger = logging.getLogger(__name__)
 
