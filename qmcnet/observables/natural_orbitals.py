@@ -107,8 +107,8 @@ def natural_occupations(groups: NDArray[Any]) -> tuple[NDArray[np.float64], NDAr
         groups: components of `NaturalOrbitals` of one state, averaged over independent groups, shape (G, 2 n^2).
 
     Returns:
-        Occupations in descending order, shape (3, n): between 0 and 1 of the spin-up and of the spin-down natural
-        orbitals, and between 0 and 2 of those of both spins together, but for noise. Their standard errors, (3, n);
+        Occupations, shape (3, n), which but for noise descend and are between 0 and 1 of the spin-up and of the
+        spin-down natural orbitals, and between 0 and 2 of those of both spins together. Their standard errors, (3, n);
         NaN of fewer than three groups.
     """
     n = round((groups.shape[1] / len(SPINS)) ** 0.5)
@@ -133,7 +133,7 @@ def _cross_fitted(matrices: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[
         matrices: Hermitian, shape (G, n, n).
 
     Returns:
-        Occupations in descending order and standard errors, each (n,).
+        Occupations and standard errors, each (n,).
     """
     n_groups, n, _ = matrices.shape
     if n_groups == 1:
