@@ -106,6 +106,42 @@ def read_xyz(path: str | Path) -> list[Atom]:
     return [_atom(row, f"{path}, line {number}") for number, row in enumerate(rows, start=3)]
 
 
+def congruent(first: Sequence[Atom], second: Sequence[Atom], tolerance: float) -> bool:
+    """Tell whether two sets of nuclei have one shape, wherever they lie and in whatever order they are listed.
+
+    They have where some pairing of like nuclei gives every distance its partner. That fixes a geometry but for its
+    mirror image, which has the same energy; sorted distances alone do not, since different sets can share them.
+
+    Args:
+        first: symbol, x, y, z of each nucleus.
+        second: the same, in the same unit.
+        tolerance: largest relative difference of two distances.
+
+    Returns:
+        Whether such a pairing exists.
+    """
+
+    def pairs_up(partners: tuple[int, ...]) -> bool:
+        """Whether the nuclei after those that have partners can be given theirs."""
+        if len(partners) == len(first):
+            return True
+        symbol, *here = first[len(partners)]
+        return any(
+            second[candidate][0] == symbol
+            and candidate not in partners
+            and all(
+                math.isclose(
+                    math.dist(here, atom[1:]), math.dist(second[candidate][1:], second[partner][1:]), rel_tol=tolerance
+                )
+                for atom, partner in zip(first, partners, strict=False)
+            )
+            and pairs_up((*partners, candidate))
+            for candidate in range(len(second))
+        )
+
+    return len(first) == len(second) and pairs_up(())
+
+
 def _atom(row: str, where: str) -> Atom:
     fields = row.split()
     try:

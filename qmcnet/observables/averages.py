@@ -122,12 +122,19 @@ def _mean(bins: Sequence[Mapping[str, Tensor]]) -> Means:
     return {name: (total / totals["count"]).cpu().numpy() for name, total in totals.items() if name != "count"}
 
 
-def jackknife(function: Callable[[Means], Means], sums: Mapping[str, NDArray[Any]]) -> tuple[Means, Means]:
+Report = Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
+"""Makes figures and standard errors out of averages over independent groups, shape (G, ...)."""
+
+
+def jackknife(
+    function: Callable[[Means], Means], sums: Mapping[str, NDArray[Any]], reports: Mapping[str, Report] | None = None
+) -> tuple[Means, Means]:
     """Evaluate figures that are made of averages, with standard errors.
 
     Args:
         function: maps averages by name, each (C, S, S), to figures by name, each of any shape.
         sums: sums over groups and `count`, as of `Averages.sums`.
+        reports: by name of a figure that is not to be reported itself, what makes those that are out of its groups.
 
     Returns:
         The figures of the averages over all groups, and their standard errors; NaN of a single group.
@@ -137,11 +144,16 @@ def jackknife(function: Callable[[Means], Means], sums: Mapping[str, NDArray[Any
     names = [name for name in sums if name != "count"]
     figures = function({name: totals[name] / totals["count"] for name in names})
     n_groups = len(counts)
-    if n_groups < 2:
-        return figures, {name: np.full(np.shape(value), np.nan) for name, value in figures.items()}
     left = [
         function({name: (totals[name] - sums[name][group]) / (totals["count"] - counts[group]) for name in names})
         for group in range(n_groups)
+        if n_groups > 1
     ]
-    spread = {name: np.stack([other[name] for other in left]) for name in figures}
-    return figures, {name: np.sqrt((n_groups - 1) * values.var(0)) for name, values in spread.items()}
+    spread = {name: np.stack([other[name] for other in left or [figures]]) for name in figures}
+    unknown = np.nan if n_groups < 2 else 1.0
+    errors = {name: unknown * np.sqrt((n_groups - 1) * values.var(0)) for name, values in spread.items()}
+    for name, report in (reports or {}).items():
+        # Tukey's pseudo-values stand for the groups, whatever linear or curved way they enter.
+        groups = n_groups * figures[name] - (n_groups - 1) * spread[name]
+        figures[name], errors[name] = report(groups)
+    return figures, errors

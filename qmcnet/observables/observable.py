@@ -57,8 +57,8 @@ class StateValues:
 class Observable(Protocol):
     """An operator with one or several components, usually an `nn.Module` that keeps its tensors as buffers.
 
-    One whose components are not figures to be reported has a method `report`, which makes those out of expectation
-    values, and their names as `reported`.
+    One whose components are not figures to be reported has a method `report`, which makes those and their errors out of
+    expectation values over groups of walkers, (G, C), and their names as `reported`.
 
     Attributes:
         name: name of the observable.

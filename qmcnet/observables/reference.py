@@ -1,7 +1,7 @@
 """Reference energies of the literature for the systems of `conf/system`.
 
 The table holds one row per geometry, all-electron and non-relativistic with clamped point nuclei. Its column
-`kind` says how far to trust a row:
+`geometry` lists symbol, x, y, z of the nuclei in bohr, and `kind` says how far to trust a row:
 
 * `exact`: known to the digits given;
 * `estimate`: derived from experiment and theory, can be wrong by its uncertainty in either direction;
@@ -11,11 +11,11 @@ The table holds one row per geometry, all-electron and non-relativistic with cla
 """
 
 import csv
-import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from qmcnet.geometry import Atom, congruent
 from qmcnet.molecule import Molecule
 
 _RELATIVE_TOLERANCE = 2e-4
@@ -37,21 +37,30 @@ class Reference:
     source: str
     kind: str
 
+    @property
+    def description(self) -> str:
+        """Kind, uncertainty and source, such as 'estimate +- 0.1 mHa; Chakravorty et al., ...'."""
+        if self.kind == "exact":
+            return f"exact; {self.source}"
+        if self.uncertainty is None:
+            return f"{self.kind}, uncertainty not given; {self.source}"
+        return f"{self.kind} +- {1e3 * self.uncertainty:.2g} mHa; {self.source}"
+
 
 @dataclass(frozen=True)
 class _Row:
     formula: str
     charge: int
     spin: int
-    nuclear_repulsion: float
+    atoms: tuple[Atom, ...]
     reference: Reference
 
 
 def lookup(molecule: Molecule) -> Reference | None:
     """Find the reference energy of a molecule at its geometry.
 
-    A geometry is recognised, to a relative 2e-4, by its nuclear repulsion energy: it stays the same when the
-    molecule is moved or rotated or its atoms are reordered.
+    A geometry is recognised by the distances of all pairs of its nuclei, each to a relative 2e-4: they stay the same
+    when the molecule is moved, turned or reflected or its atoms are reordered, and nothing else leaves them alone.
 
     Args:
         molecule: the molecule.
@@ -60,10 +69,9 @@ def lookup(molecule: Molecule) -> Reference | None:
         The reference, or None when the table has no row of this formula, charge, spin and geometry.
     """
     key = molecule.formula, molecule.charge, molecule.spin
-    repulsion = molecule.nuclear_repulsion
+    atoms = [(symbol, *position) for symbol, position in zip(molecule.symbols, molecule.coordinates, strict=True)]
     for row in _table():
-        same_system = (row.formula, row.charge, row.spin) == key
-        if same_system and math.isclose(row.nuclear_repulsion, repulsion, rel_tol=_RELATIVE_TOLERANCE):
+        if (row.formula, row.charge, row.spin) == key and congruent(row.atoms, atoms, _RELATIVE_TOLERANCE):
             return row.reference
     return None
 
@@ -76,7 +84,7 @@ def _table() -> tuple[_Row, ...]:
                 formula=row["formula"],
                 charge=int(row["charge"]),
                 spin=int(row["spin"]),
-                nuclear_repulsion=float(row["nuclear_repulsion"]),
+                atoms=tuple(_atom(*atom.split()) for atom in row["geometry"].split(";")),
                 reference=Reference(
                     energy=float(row["energy"]),
                     uncertainty=float(row["uncertainty"]) if row["uncertainty"] else None,
@@ -86,3 +94,7 @@ def _table() -> tuple[_Row, ...]:
             )
             for row in csv.DictReader(file)
         )
+
+
+def _atom(symbol: str, x: str, y: str, z: str) -> Atom:
+    return symbol, float(x), float(y), float(z)

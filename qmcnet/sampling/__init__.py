@@ -1,7 +1,8 @@
 """Sampling of walkers from a log-probability."""
 
+from qmcnet.sampling.equilibration import equilibrated, looks
 from qmcnet.sampling.initialization import initial_positions
-from qmcnet.sampling.metropolis import Metropolis, equilibrated
+from qmcnet.sampling.metropolis import Metropolis
 from qmcnet.sampling.walkers import Walkers
 
-__all__ = ["Metropolis", "Walkers", "equilibrated", "initial_positions"]
+__all__ = ["Metropolis", "Walkers", "equilibrated", "initial_positions", "looks"]

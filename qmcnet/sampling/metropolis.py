@@ -1,4 +1,4 @@
-"""Metropolis sampling of |psi|^2 by all walkers at once, and the check that it has reached equilibrium.
+"""Metropolis sampling of |psi|^2 by all walkers at once.
 
 Dimension letters: B walkers, N electrons.
 
@@ -6,11 +6,7 @@ References:
     Metropolis, Rosenbluth, Rosenbluth, Teller, Teller, J. Chem. Phys. 21, 1087 (1953), doi:10.1063/1.1699114.
 """
 
-import math
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -21,7 +17,6 @@ from qmcnet.sampling.walkers import Walkers
 
 _NARROWEST, _WIDEST = 1e-3, 10.0
 _LARGEST_FACTOR = 2.0
-_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -120,31 +115,3 @@ class Metropolis:
         nearest = pmove.clamp(self.target_low, self.target_high)
         factor = (pmove / nearest).clamp(1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
         return (width * factor).clamp(_NARROWEST, _WIDEST)
-
-
-def equilibrated(history: Sequence[float], window: int = 20) -> bool:
-    """Tell whether the last `window` values agree with the `window` before them.
-
-    The means of the two windows differ by less than two standard errors. The error comes from the successive
-    differences of batch means, four a window: batches are less correlated than single values, and successive
-    differences are small under a slow drift, which so cannot hide in its own scatter.
-
-    Args:
-        history: one value a sweep of a monitored mean, such as the `log_prob` of the sweep's statistics.
-        window: number of sweeps compared, a multiple of four.
-
-    Returns:
-        Whether they agree; False while there are fewer than two windows or a value is not finite.
-
-    Raises:
-        ValueError: `window` is not a positive multiple of four.
-    """
-    if window < _BATCHES or window % _BATCHES:
-        raise ValueError(f"window={window} must be a positive multiple of {_BATCHES}")
-    if len(history) < 2 * window:
-        return False
-    size, recent = window // _BATCHES, history[-2 * window :]
-    means = [statistics.fmean(recent[i : i + size]) for i in range(0, 2 * window, size)]
-    variance = statistics.fmean((after - before) ** 2 for before, after in pairwise(means)) / 2
-    difference = statistics.fmean(means[_BATCHES:]) - statistics.fmean(means[:_BATCHES])
-    return math.isfinite(variance) and difference**2 <= 4 * (2 * variance / _BATCHES)

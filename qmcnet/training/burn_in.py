@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from qmcnet.sampling import equilibrated
+import torch
+
+from qmcnet.sampling import equilibrated, looks
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Row
 
@@ -34,7 +36,11 @@ class BurnInSettings:
 
 
 class BurnIn:
-    """Sweeps until the mean of log|psi|^2 has stopped drifting."""
+    """Sweeps until log|psi|^2 of the walkers has stopped drifting.
+
+    Attributes:
+        equilibrated: whether it has, as far as the last look could tell.
+    """
 
     name = "burn_in"
     order = 1
@@ -47,17 +53,12 @@ class BurnIn:
             settings: bounds on the number of sweeps.
         """
         self.simulation, self.settings, self.step = simulation, settings, 0
-        self.history: list[float] = []
-
-    @property
-    def equilibrated(self) -> bool:
-        """Whether the walkers have stopped drifting."""
-        return equilibrated(self.history)
+        self.looks = looks(settings.min_sweeps, settings.max_sweeps)
+        self.series: list[torch.Tensor] = []  # log-probability of each walker, (B,), after each sweep
+        self.equilibrated = False
 
     def finished(self) -> bool:
         """Whether the walkers are relaxed or the sweeps used up."""
-        if self.step < self.settings.min_sweeps:
-            return False
         return self.step >= self.settings.max_sweeps or self.equilibrated
 
     def progress(self) -> tuple[int, int]:
@@ -65,21 +66,27 @@ class BurnIn:
         return self.step, self.settings.max_sweeps
 
     def advance(self) -> Row:
-        """Sweep once."""
+        """Sweep once, and look where it is time to."""
         run = self.simulation
         run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
-        self.history.append(sampling["log_prob"].item())
+        self.series.append(run.log_prob(run.walkers.positions))
         self.step += 1
+        if len(self.series) in self.looks or self.step == self.settings.max_sweeps:
+            self.equilibrated = equilibrated(torch.stack(self.series))
         return {**sampling}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sweeps made and the monitored means."""
-        return {"step": self.step, "history": list(self.history)}
+        """Return the sweeps made and what they showed."""
+        series = torch.stack(self.series) if self.series else torch.empty(0)
+        return {"step": self.step, "series": series, "equilibrated": self.equilibrated}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
 
         Args:
-            state: what `state_dict` returned.
+            state: what `state_dict` returned; of version 0.1.0, which kept the mean over walkers alone, what the
+                sweeps showed is not known, and the looks start anew.
         """
-        self.step, self.history = state["step"], list(state["history"])
+        self.step, self.equilibrated = state["step"], state.get("equilibrated", False)
+        series = state.get("series", torch.empty(0)).to(self.simulation.walkers.positions.device)
+        self.series = list(series.unbind())

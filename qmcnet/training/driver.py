@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from qmcnet.compute.streams import stream
 from qmcnet.observables.statistics import ExponentialMean
 from qmcnet.training.checkpoint import Checkpoints, Milestone
+from qmcnet.training.directory import unused
 from qmcnet.training.forecast import TIMED_STEPS, Stopwatch, forecast, predicted_memory
 from qmcnet.training.interruption import Interrupted, Interruption
 from qmcnet.training.optimization import Optimization
@@ -51,7 +53,7 @@ class CheckpointSettings:
     Attributes:
         seconds: seconds between checkpoints; 0 writes one at every fetch of the statistics.
         keep: newest checkpoints kept; the last of each stage stays besides.
-        max_retries: times a run is rolled back after bad numbers before it gives up.
+        max_retries: times a run is rolled back after bad numbers, each time further, before it gives up.
     """
 
     seconds: float = 60.0
@@ -81,7 +83,7 @@ class Driver:
             interruption: says when to stop.
             logging_settings: how often statistics are fetched.
             checkpoint_settings: when checkpoints are written.
-            seed: seed of the run, from which a rolled-back run draws a new one.
+            seed: seed from which a run that is rolled back gets new random numbers.
         """
         self.directory, self.simulation, self.checkpoints = directory, simulation, checkpoints
         self.interruption, self.logging, self.saving, self.seed = (
@@ -91,12 +93,21 @@ class Driver:
             seed,
         )
         self.earlier_seconds, self.start = 0.0, time.monotonic()
-        self.average, self.trained = ExponentialMean(), 0
+        self.average, self.trained, self.attempts = ExponentialMean(), 0, 0
 
     @property
     def wall_seconds(self) -> float:
         """Duration of the run so far, interruptions summed."""
         return self.earlier_seconds + time.monotonic() - self.start
+
+    def draw_anew(self, purpose: str) -> None:
+        """Go on with random numbers that have nothing to do with those before.
+
+        Args:
+            purpose: what they are for.
+        """
+        self.seed = stream(self.seed, purpose)
+        self.simulation.generator.manual_seed(self.seed)
 
     def restore(self, state: dict[str, Any], stage: Stage | None) -> None:
         """Continue from a checkpoint.
@@ -107,6 +118,8 @@ class Driver:
         """
         self.simulation.load_state_dict(state["simulation"])
         self.trained, self.average = state["trained"], ExponentialMean(**state["average"])
+        # Roll-backs are counted for ever, so that none repeats the random numbers of another.
+        self.attempts = max(self.attempts, state.get("attempts", 0))
         if stage is not None:
             stage.load_state_dict(state["stage_state"])
 
@@ -124,6 +137,7 @@ class Driver:
             "stage_state": stage.state_dict(),
             "average": asdict(self.average),
             "trained": self.trained,
+            "attempts": self.attempts,
             "wall_seconds": self.wall_seconds,
         }
         return self.checkpoints.save(Milestone(self.trained, stage.order, max(stage.step, 0)), stage.name, state)
@@ -165,6 +179,7 @@ class _Session:
         self.writer = Writer(folder, stage.name, stage.step)
         self.progress = StageProgress(stage.name, driver.logging.seconds)
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
+        self.failed_at, self.went_back_to = 0, stage.step
         self.stopwatch, self.status = Stopwatch(driver.simulation.walkers.positions.device), ""
         self.lifted, self.skipped = 0, 0
         self.save()
@@ -237,24 +252,38 @@ class _Session:
 
     def _roll_back(self, step: int) -> None:
         report = write_postmortem(self.driver.directory, self.stage.name, step, self.driver.simulation)
-        self.retries += 1
+        self.retries, self.failed_at = self.retries + 1, max(self.failed_at, step)
+        self.driver.attempts += 1
         limit = self.driver.saving.max_retries
         if self.retries > limit:
             advice = "lower optimizer.learning_rate, or use dtype=float64"
             raise Diverged(f"{self.stage.name} step {step} is not finite after {limit} retries: {report}. {advice}.")
         logger.warning("%s step %d is not finite: %s", self.stage.name, step, report)
-        logger.warning("going back to %s with a new random seed (retry %d of %d)", self.good.name, self.retries, limit)
-        self.driver.restore(torch.load(self.good, map_location="cpu", weights_only=True), self.stage)
-        self.driver.simulation.generator.manual_seed(self.driver.seed + 1_000_003 * self.retries)
+        good = self._further_back() if self.retries > 1 else self.good
+        logger.warning("going back to %s with a new random seed (retry %d of %d)", good.name, self.retries, limit)
+        self.driver.restore(torch.load(good, map_location="cpu", weights_only=True), self.stage)
+        self.driver.simulation.generator.manual_seed(stream(self.driver.seed, "retry", self.driver.attempts))
+        self.went_back_to = self.stage.step
         self.writer.close()
         self.writer = Writer(self.folder, self.stage.name, self.stage.step)
+        self.save()  # A run that is killed now must not make the same attempt again.
+
+    def _further_back(self) -> Path:
+        """Find the checkpoint before the one that the last attempt started from, and set those after it aside."""
+        own = [path for path in self.driver.checkpoints.paths() if Milestone.parse(path).order == self.stage.order]
+        earlier = [path for path in own if Milestone.parse(path).step < self.went_back_to] or own[:1]
+        for path in own[len(earlier) :]:
+            path.rename(unused(self.driver.directory / "postmortem" / path.name))
+        return earlier[-1]
 
     def save_is_due(self) -> bool:
         return time.monotonic() - self.saved_at >= self.driver.saving.seconds
 
     def save(self) -> None:
         self.good = self.driver.save(self.stage)
-        self.saved_at, self.retries = time.monotonic(), 0
+        self.saved_at = time.monotonic()
+        if self.stage.step >= self.failed_at:
+            self.retries = 0
 
     def close(self) -> None:
         self.progress.close()

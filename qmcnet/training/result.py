@@ -11,7 +11,7 @@ from typing import Any
 
 from qmcnet.compute.kernels import library
 from qmcnet.molecule import Molecule
-from qmcnet.observables.reference import lookup
+from qmcnet.observables.reference import Reference, lookup
 from qmcnet.observables.statistics import outlier_share
 from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.directory import config_hash
@@ -132,7 +132,8 @@ class Result:
             f"{self.n_effective:.0f} effective samples",
         ]
         if self.reference and self.error_from_reference is not None:
-            lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({self.reference['source']})")
+            known = Reference(**self.reference).description
+            lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({known})")
         if len(self.states) > 1:
             lines.append(table(self.states))
         elif self.states:

@@ -4,7 +4,7 @@ Letters: S states, C components of an observable.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmcnet.observables.averages import Averages, Means, jackknife
+from qmcnet.observables.averages import Averages, Means, Report, jackknife
 from qmcnet.observables.derived import multiplicity, oscillator_strengths
 from qmcnet.observables.observable import Observable
 from qmcnet.observables.spectrum import (
@@ -69,7 +69,8 @@ def spectrum(
     if not averages.n_samples:
         return Spectrum([], [], None)
     sums = averages.sums(discarded)
-    values, errors = jackknife(partial(figures, observables=observables), sums)
+    reports = {part.name: partial(_by_state, part.report) for part in observables if hasattr(part, "report")}
+    values, errors = jackknife(partial(figures, kept_complex=reports), sums, reports)
     n_states = len(values["energy"])
     states = [_state(values, errors, observables, n_electrons, index) for index in range(n_states)]
     means = averages.means(discarded)
@@ -88,23 +89,21 @@ def _overlaps(means: Means, matrix: NDArray[Any], points: NDArray[Any] | None) -
     return overlap_of_states(points, eigenstates(matrix)[1]).tolist()
 
 
-def figures(means: Means, observables: Sequence[Observable] = ()) -> Means:
+def figures(means: Means, kept_complex: Container[str] = ()) -> Means:
     """Make figures of each state out of averaged local matrices.
 
     Args:
         means: averages by name, each (C, S, S), with `energy` and `kinetic` in hartree among them.
-        observables: those among them that report something else than expectation values.
+        kept_complex: names of those whose imaginary parts mean something.
 
     Returns:
-        Energies, (S,), gaps between neighbours, (S - 1,), figures of every observable, (S, C), and with dipoles the
-        oscillator strengths of transitions from the lowest state, (S,).
+        Energies, (S,), gaps between neighbours, (S - 1,), expectation values of every observable, (S, C), and with
+        dipoles the oscillator strengths of transitions from the lowest state, (S,).
     """
     basis = in_eigenstates(means)
     energy = basis.pop("energy")
-    found = {name: _diagonal(matrices) for name, matrices in basis.items()}
-    for observable in observables:
-        if hasattr(observable, "report"):
-            found[observable.name] = np.stack([observable.report(mean) for mean in found[observable.name]])
+    found = {name: np.diagonal(matrices, axis1=-2, axis2=-1).T for name, matrices in basis.items()}
+    found = {name: values if name in kept_complex else values.real for name, values in found.items()}
     kinetic = found.pop("kinetic")[:, 0]
     potential = energy - kinetic
     found |= {"energy": energy, "excitation": energy - energy[0], "gap": np.diff(energy)}
@@ -114,8 +113,9 @@ def figures(means: Means, observables: Sequence[Observable] = ()) -> Means:
     return found
 
 
-def _diagonal(matrices: NDArray[Any]) -> NDArray[np.float64]:
-    return np.diagonal(matrices, axis1=-2, axis2=-1).real.T
+def _by_state(report: Report, groups: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    reported = [report(groups[:, state]) for state in range(groups.shape[1])]
+    return np.stack([values for values, _ in reported]), np.stack([errors for _, errors in reported])
 
 
 SCALARS = ("energy", "excitation", "kinetic", "potential", "virial_ratio", "oscillator_strength")

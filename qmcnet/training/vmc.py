@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -167,6 +168,9 @@ class VMC:
     def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:
         """Evaluate the trained wavefunction further, from the trained walkers, with frozen parameters.
 
+        More steps or a smaller error continue the evaluation of a directory; one in another directory, such as of other
+        observables, or after more training is independent of it and has random numbers of its own.
+
         Args:
             settings: how long to evaluate.
             directory: where the evaluation keeps its state and result; by default inside the run directory.
@@ -191,11 +195,9 @@ class VMC:
             self._adopt(*trained, averaged)
             driver.earlier_seconds = trained[1]["wall_seconds"]
             if driver.trained < self.steps:
-                logger.warning(
-                    "training stopped after %d of %d steps; evaluating it as it is", driver.trained, self.steps
-                )
-            # A stream of random numbers of its own, so that it does not repeat the one of the run.
-            self.simulation.generator.manual_seed(self.seed + 500_009)
+                done = f"{driver.trained} of {self.steps}"
+                logger.warning("training stopped after %s steps; evaluating it as it is", done)
+            driver.draw_anew(f"evaluation in {os.path.relpath(folder, self.directory)} after {driver.trained} steps")
             stage = self._make_evaluation(settings)
             earlier = driver.checkpoints.load_newest()
             if earlier and Milestone.parse(earlier[0]).trained == driver.trained:

@@ -1,10 +1,9 @@
 import math
-import statistics
 
 import pytest
 import torch
 
-from qmcnet.sampling import Metropolis, Walkers, equilibrated
+from qmcnet.sampling import Metropolis, Walkers
 
 each_kind = pytest.mark.parametrize("n_blocks", [1, 2])
 
@@ -232,51 +231,3 @@ def test_float32_walkers_stay_float32():
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Metropolis(**settings)
-
-
-def autoregressive(phi, n, seed, start=0.0):
-    noise = torch.randn(n, generator=generator(seed), dtype=torch.float64).tolist()
-    series, value = [], start
-    for step in noise:
-        value = phi * value + math.sqrt(1 - phi**2) * step
-        series.append(value)
-    return series
-
-
-@pytest.mark.parametrize("phi", [0.0, 0.5])
-def test_most_stationary_series_are_equilibrated(phi):
-    accepted = sum(equilibrated(autoregressive(phi, 200, seed)[-40:]) for seed in range(200))
-    assert 150 < accepted < 198
-
-
-@pytest.mark.parametrize("slope", [-0.5, 0.5])
-def test_drifting_series_are_not_equilibrated(slope):
-    drift = [slope * step for step in range(40)]
-    series = ([a + b for a, b in zip(drift, autoregressive(0.5, 40, seed), strict=True)] for seed in range(100))
-    assert sum(map(equilibrated, series)) < 5
-    assert not equilibrated(drift)
-
-
-def test_a_relaxation_is_equilibrated_only_after_it():
-    def first_time(seed):
-        noise = autoregressive(0.5, 400, seed)
-        series = [20 * math.exp(-step / 20) + value for step, value in enumerate(noise)]
-        return next(n for n in range(400) if equilibrated(series[:n]))
-
-    # Windows of 20 that end at n differ by 8 exp(2 - n / 20), which is one unit of noise at n = 82.
-    assert 65 < statistics.median(map(first_time, range(20))) < 100
-
-
-def test_short_constant_and_non_finite_histories():
-    assert not equilibrated([0.0] * 39)
-    assert equilibrated([0.0] * 40)
-    assert equilibrated([5.0] * 8 + [0.0] * 8, window=4)
-    assert not equilibrated([5.0] * 4 + [0.0] * 4, window=4)
-    assert not equilibrated([0.0] * 39 + [math.nan])
-    assert not equilibrated([-math.inf] + [0.0] * 39)
-
-
-@pytest.mark.parametrize("window", [0, 10])
-def test_a_window_that_is_not_a_multiple_of_four_is_refused(window):
-    with pytest.raises(ValueError, match=f"window={window} must be a positive multiple of 4"):
-        equilibrated([0.0] * 40, window=window)

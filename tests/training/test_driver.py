@@ -119,8 +119,9 @@ def test_persistent_poison_ends_the_run_with_a_good_newest_checkpoint(tmp_path, 
         make_run(tmp_path).train()
     state = newest(tmp_path)
     assert finite(state)
-    assert (state["stage"], state["trained"]) == ("optimization", 2)
-    assert [row["step"] for row in table(tmp_path)] == [1, 2]
+    assert (state["stage"], state["trained"]) == ("optimization", 0)
+    assert finite(torch.load(tmp_path / "postmortem" / "00000002-2-optimization-00000002.pt", weights_only=True))
+    assert table(tmp_path) == []
     assert not (tmp_path / "result.json").exists()
 
 

@@ -1,7 +1,9 @@
 """Observables in a run: asked for, measured, written, added later, and continued to the last bit."""
 
 import json
+import math
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -90,8 +92,11 @@ def test_occupations_of_natural_orbitals_are_reported_in_descending_order(kind, 
             parts = [part for name, part in state["natural_orbitals"].items() if name.startswith(spin)]
             occupations = [part["value"] for part in parts]
             assert len(parts) > 1
-            assert occupations == sorted(occupations, reverse=True)
-            assert all(part["error"] > 0 for part in parts)
+            errors = [part["error"] for part in parts]
+            assert min(errors) > 0
+            # They are not sorted by their values, which would bias the first of them upwards.
+            pairs = zip(pairwise(occupations), pairwise(errors), strict=True)
+            assert all(first - second > -5 * math.hypot(*error) for (first, second), error in pairs)
             assert abs(sum(occupations) - 1) < 4 * sum(part["error"] ** 2 for part in parts) ** 0.5 + 0.2
 
 

@@ -99,7 +99,7 @@ def test_figures_of_a_known_series(evaluation):
     assert result.outlier_share == pytest.approx(1 / 3200)
     assert (result.evaluation_steps, result.discarded_steps, result.trained_steps) == (200, 0, 11)
     assert f"energy           {expected:.6f} +-" in result.summary()
-    assert "mHa (" in result.summary()
+    assert "mHa (exact; Schwartz" in result.summary()
 
 
 def test_a_drifting_series_is_no_estimate(evaluation):
