@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from qmcnet.observables.statistics import ExponentialMean
+from qmcnet.statistics.running import ExponentialMean
 from qmcnet.training.checkpoint import Checkpoints, Milestone
 from qmcnet.training.forecast import TIMED_STEPS, Stopwatch, forecast, predicted_memory
 from qmcnet.training.interruption import Interrupted, Interruption

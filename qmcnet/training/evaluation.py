@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from qmcnet.observables.averages import Averages
 from qmcnet.observables.density import DensityAverage, DensityGrid
 from qmcnet.observables.observable import Observable
-from qmcnet.observables.spectrum import eigenstates, without_overlap
-from qmcnet.observables.statistics import Estimate, estimate
+from qmcnet.statistics.averages import Averages
+from qmcnet.statistics.eigenstates import eigenstates, without_overlap
+from qmcnet.statistics.estimate import Estimate, estimate
 from qmcnet.training.measurement import local_matrices, points_and_states, state_values
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.spectrum import Spectrum, spectrum

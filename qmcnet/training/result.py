@@ -11,7 +11,7 @@ from typing import Any
 
 from qmcnet.molecule import Molecule
 from qmcnet.observables.reference import lookup
-from qmcnet.observables.statistics import outlier_share
+from qmcnet.statistics.series import outlier_share
 from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.directory import config_hash
 from qmcnet.training.evaluation import Evaluation

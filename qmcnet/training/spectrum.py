@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmcnet.observables.averages import Averages, Means, jackknife
 from qmcnet.observables.derived import multiplicity, oscillator_strengths
 from qmcnet.observables.observable import Observable
-from qmcnet.observables.spectrum import (
+from qmcnet.statistics.averages import Averages, Means
+from qmcnet.statistics.eigenstates import (
     eigenstates,
     in_eigenstates,
     overlap_of_states,
@@ -25,6 +25,7 @@ from qmcnet.observables.spectrum import (
     warnings_of,
     without_overlap,
 )
+from qmcnet.statistics.jackknife import jackknife
 from qmcnet.units import EV_PER_HARTREE, WAVENUMBERS_PER_HARTREE
 
 Figure = dict[str, float | None]

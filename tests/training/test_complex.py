@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qmcnet import FermiNet, Kfac, Spring
-from qmcnet.observables.statistics import estimate
+from qmcnet.statistics.estimate import estimate
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 
 

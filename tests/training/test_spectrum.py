@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from qmcnet.observables.averages import Averages
+from qmcnet.statistics.averages import Averages
 from qmcnet.training.spectrum import (
     Spectrum,
     draw_levels,

@@ -6,7 +6,7 @@ autocorrelation of a walker: leaving out one group at a time is a jackknife over
 Letters: B walkers, G groups of walkers, S states, C components of an observable.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,28 +120,3 @@ class Averages:
 def _mean(bins: Sequence[Mapping[str, Tensor]]) -> Means:
     totals = {name: torch.stack([part[name] for part in bins]).sum((0, 1)) for name in bins[0]}
     return {name: (total / totals["count"]).cpu().numpy() for name, total in totals.items() if name != "count"}
-
-
-def jackknife(function: Callable[[Means], Means], sums: Mapping[str, NDArray[Any]]) -> tuple[Means, Means]:
-    """Evaluate figures that are made of averages, with standard errors.
-
-    Args:
-        function: maps averages by name, each (C, S, S), to figures by name, each of any shape.
-        sums: sums over groups and `count`, as of `Averages.sums`.
-
-    Returns:
-        The figures of the averages over all groups, and their standard errors; NaN of a single group.
-    """
-    counts = sums["count"]
-    totals = {name: values.sum(0) for name, values in sums.items()}
-    names = [name for name in sums if name != "count"]
-    figures = function({name: totals[name] / totals["count"] for name in names})
-    n_groups = len(counts)
-    if n_groups < 2:
-        return figures, {name: np.full(np.shape(value), np.nan) for name, value in figures.items()}
-    left = [
-        function({name: (totals[name] - sums[name][group]) / (totals["count"] - counts[group]) for name in names})
-        for group in range(n_groups)
-    ]
-    spread = {name: np.stack([other[name] for other in left]) for name in figures}
-    return figures, {name: np.sqrt((n_groups - 1) * values.var(0)) for name, values in spread.items()}

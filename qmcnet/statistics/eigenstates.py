@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmcnet.observables.averages import Means
+from qmcnet.statistics.averages import Means
 
 DEGENERATE = 2.0  # standard errors of the gap
 COMPLEX = 1e-9  # relative to the largest eigenvalue

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qmcnet.observables.spectrum import eigenstates, in_eigenstates, overlap_of_states, resolved, swapped, warnings_of
+from qmcnet.statistics.eigenstates import eigenstates, in_eigenstates, overlap_of_states, resolved, swapped, warnings_of
 
 ENERGIES = np.array([-2.9, -2.1, -2.0, -1.5])
 S = len(ENERGIES)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from qmcnet.observables.averages import N_BINS, N_GROUPS, Averages, jackknife
+from qmcnet.statistics.averages import N_BINS, N_GROUPS, Averages
+from qmcnet.statistics.jackknife import jackknife
 
 DOUBLE = torch.float64
 B, S = 64, 3
