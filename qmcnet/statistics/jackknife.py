@@ -6,29 +6,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmcnet.statistics.averages import Means
+from qmcnet.statistics.averages import Means, count_of
 
 
 def jackknife(function: Callable[[Means], Means], sums: Mapping[str, NDArray[Any]]) -> tuple[Means, Means]:
     """Evaluate figures that are made of averages, with standard errors.
 
+    The errors are widened by `student`, so that a figure is within one of them as often as for many groups.
+
     Args:
         function: maps averages by name, each (C, S, S), to figures by name, each of any shape.
-        sums: sums over groups and `count`, as of `Averages.sums`.
+        sums: sums over groups and their counts, as of `Averages.groups`.
 
     Returns:
         The figures of the averages over all groups, and their standard errors; NaN of a single group.
     """
-    counts = sums["count"]
     totals = {name: values.sum(0) for name, values in sums.items()}
-    names = [name for name in sums if name != "count"]
-    figures = function({name: totals[name] / totals["count"] for name in names})
-    n_groups = len(counts)
+    names = [name for name, values in sums.items() if values.ndim > 1]
+    figures = function({name: totals[name] / totals[count_of(name)] for name in names})
+    n_groups = len(sums["count"])
     if n_groups < 2:
         return figures, {name: np.full(np.shape(value), np.nan) for name, value in figures.items()}
-    left = [
-        function({name: (totals[name] - sums[name][group]) / (totals["count"] - counts[group]) for name in names})
-        for group in range(n_groups)
-    ]
+    left = []
+    for group in range(n_groups):
+        others = {name: totals[name] - sums[name][group] for name in totals}
+        left.append(function({name: others[name] / others[count_of(name)] for name in names}))
     spread = {name: np.stack([other[name] for other in left]) for name in figures}
-    return figures, {name: np.sqrt((n_groups - 1) * values.var(0)) for name, values in spread.items()}
+    scale = student(n_groups - 1) * (n_groups - 1) ** 0.5
+    return figures, {name: scale * values.std(0) for name, values in spread.items()}
+
+
+def student(freedom: int) -> float:
+    """Return the deviation, in standard errors from few groups, that 68.27 % of the figures stay within.
+
+    The expansion of Student's quantile in inverse degrees of freedom: 1.81 for one (exact 1.84), 1.197 for three.
+
+    Args:
+        freedom: degrees of freedom, groups minus one.
+
+    Returns:
+        Factor above one.
+    """
+    return 1.0 + 0.5 / freedom + 0.25 / freedom**2 + 0.0625 / freedom**3

@@ -9,6 +9,7 @@ References:
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,20 +65,37 @@ def _autocovariance(deviations: Array) -> Array:
     return np.asarray(np.fft.irfft(power, padded)[:n_steps] / (n_steps * n_walkers), dtype=np.float64)
 
 
-def moments(deviations: Array) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Moments:
+    """What the autocovariance of a series says.
+
+    Attributes:
+        mean_variance: variance of the mean; of the mean of one walker, if walkers were centred one by one.
+        variance: variance of a sample.
+        uncertainty: relative variance of `mean_variance`, halved.
+    """
+
+    mean_variance: float
+    variance: float
+    uncertainty: float
+
+
+def moments(deviations: Array, n_means: int = 1) -> Moments:
     """Estimate the variance of the mean of a series from its autocovariance.
 
     The sum of 1/T-normalised autocovariances ends where Geyer's pairs turn non-positive. Subtracting the mean
-    lowers every term by about v, the variance of the mean; solving for v divides by 1 - weight / (T B), with
-    the weight of the window: Wolff's correction for one chain, B / (B - 1) for a window of T.
+    lowers every term by about v, the variance of the mean; solving for v divides by 1 - weight / N, with the weight
+    of the window and the number N of samples that share a mean: Wolff's correction for one chain, B / (B - 1) for a
+    window of T.
 
     Args:
         deviations: the series minus its mean, shape (T, B).
+        n_means: means that were subtracted: 1, or B if every walker lost its own.
 
     Returns:
-        Variance of the mean, and variance of a sample.
+        The moments.
     """
-    n_steps = len(deviations)
+    n_steps, size = len(deviations), deviations.size / n_means
     covariance = _autocovariance(deviations)
     pairs = np.append(covariance, np.zeros(n_steps % 2)).reshape(-1, 2).sum(axis=1)  # (T/2,)
     negative = np.flatnonzero(pairs <= 0.0)
@@ -85,20 +103,5 @@ def moments(deviations: Array) -> tuple[float, float]:
     window_sum = 2.0 * np.minimum.accumulate(pairs[:n_pairs]).sum() - covariance[0]
     weight = 1.0 + 2.0 * np.sum(1.0 - np.arange(1, min(2 * n_pairs, n_steps)) / n_steps)
     floor = covariance[0] / max(1.0, math.log10(deviations.size))  # anticorrelated chains: tau stays positive
-    mean_variance = max(window_sum / max(0.5, 1.0 - weight / deviations.size), floor) / deviations.size
-    return float(mean_variance), float(covariance[0] + mean_variance)
-
-
-def outlier_share(series: ArrayLike, k: float = 5.0) -> float:
-    """Return the share of samples further than k mean absolute deviations from the median.
-
-    Args:
-        series: (T, B) or (T,).
-        k: Limit in mean absolute deviations from the median.
-
-    Returns:
-        Share between 0 and 1; 0 for a constant series.
-    """
-    values = validated(series)
-    distance = np.abs(values - np.median(values))
-    return float(np.mean(distance > k * distance.mean()))
+    mean_variance = max(window_sum / max(0.5, 1.0 - weight / size), floor) / size
+    return Moments(float(mean_variance), float(covariance[0] + mean_variance), float(weight / deviations.size))
