@@ -132,9 +132,9 @@ def test_degenerate_states_are_told(gap, warned):
 
 
 def changed(first, second):
-    """Average 16 steps, in the second half of which the energies of the states are others."""
-    averages = measured(1e-4, np.array(first), steps=8)
-    rest = measured(1e-4, np.array(second), steps=8, seed=1)
+    """Average 48 steps, in the second half of which the energies of the states are others."""
+    averages = measured(1e-4, np.array(first), steps=24)
+    rest = measured(1e-4, np.array(second), steps=24, seed=1)
     averages.bins.parts += rest.bins.parts
     return averages
 
@@ -149,7 +149,7 @@ def test_states_that_change_places_are_told(monkeypatch):
 
 def test_the_start_is_discarded():
     averages = changed([-2.0, -1.5, -1.1], [-3.0, -2.5, -2.1])
-    assert choose_window(averages).discarded == 8
+    assert choose_window(averages).discarded == 24
     energies = [state["energy"]["value"] for state in found_in(averages).states]
     assert energies == pytest.approx([-3.0, -2.5, -2.1], abs=1e-3)
 
