@@ -4,6 +4,7 @@ Letters: M points, B walkers, S states, N electrons.
 """
 
 import itertools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from torch import Tensor
 
 from qmcnet.elements import atomic_number
 from qmcnet.molecule import Molecule
+from qmcnet.statistics.time_bins import TimeBins
+
+logger = logging.getLogger(__name__)
+N_BINS = 8
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class DensityGrid:
 
 
 class DensityAverage:
-    """Sums of the local matrices of the density of every voxel."""
+    """Sums of the local matrices of the density of every voxel, in time bins that grow longer."""
 
     def __init__(self, grid: DensityGrid) -> None:
         """Start without a sample.
@@ -123,27 +128,27 @@ class DensityAverage:
         Args:
             grid: the voxels.
         """
-        self.grid = grid
-        self.n_walkers: Tensor | int = 0  # stays on the device: fetching it would make every step wait
-        self.sums: Tensor | None = None
+        self.grid, self.bins = grid, TimeBins(N_BINS)
 
-    def add(self, positions: Tensor, psi: Tensor, inverse: Tensor) -> None:
+    def add(self, positions: Tensor, psi: Tensor, inverse: Tensor, counted: Tensor) -> None:
         """Count the electrons of one step; walkers whose states are linearly dependent are left out.
 
         Args:
             positions: electron positions at the points of all walkers, shape (B S, N, 3), in bohr.
             psi: states at these points, shape (B, S, S), rows scaled freely.
             inverse: what local matrices have on the left, shape (B, S, S).
+            counted: walkers that count in all averages, shape (B,).
         """
         n_states = psi.shape[-1]
         weights = state_weights(psi, inverse)  # (B S, S^2)
-        finite = weights.isfinite().all(-1).unflatten(0, (-1, n_states)).all(-1)
+        finite = counted & weights.isfinite().all(-1).unflatten(0, (-1, n_states)).all(-1)
         kept = finite.repeat_interleave(n_states)[:, None]
         counts = self.grid.count(positions, torch.where(kept, weights, 0))
-        self.sums = counts if self.sums is None else self.sums + counts
-        self.n_walkers = self.n_walkers + finite.sum()
+        self.bins.add({"counts": counts, "n_walkers": finite.sum()})
 
-    def write(self, folder: Path, molecule: Molecule, left: NDArray[Any], right: NDArray[Any]) -> None:
+    def write(
+        self, folder: Path, molecule: Molecule, left: NDArray[Any], right: NDArray[Any], discarded: int = 0
+    ) -> None:
         """Write a cube file for each state, `density.cube` or `density_0.cube` and so on.
 
         Args:
@@ -151,19 +156,25 @@ class DensityAverage:
             molecule: the nuclei.
             left: turns an average of local matrices, from the left, into the basis of the eigenstates, shape (S, S).
             right: eigenvectors of the energy as columns, shape (S, S).
+            discarded: steps to leave out at the start.
         """
-        assert self.sums is not None
-        n_states = len(right)
-        sums = self.sums.cpu().numpy().reshape(n_states, n_states, *self.grid.shape)
+        n_states, bins = len(right), self.bins.after(discarded)
+        if discarded % self.bins.steps_per_bin:
+            logger.warning(
+                "the density of an earlier version has no time bins: it includes the steps left out elsewhere"
+            )
+        total = torch.stack([part["counts"] for part in bins]).sum(0).cpu().numpy()
+        n_walkers = sum(int(part["n_walkers"]) for part in bins)
+        sums = total.reshape(n_states, n_states, *self.grid.shape)
         for state in range(n_states):
             counts = np.einsum("j,jkxyz,k->xyz", left[state], sums, right[:, state]).real
-            density = self.grid.density(torch.from_numpy(counts), int(self.n_walkers))
+            density = self.grid.density(torch.from_numpy(counts), n_walkers)
             name = f"density_{state}.cube" if n_states > 1 else "density.cube"
             self.grid.write_cube(folder / name, molecule, density, f"{molecule.formula}, state {state}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed evaluation needs."""
-        return {"sums": self.sums, "n_walkers": self.n_walkers}
+        return self.bins.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Continue from a saved state.
@@ -172,8 +183,23 @@ class DensityAverage:
             state: what `state_dict` returned.
             device: where the walkers are.
         """
-        self.sums = None if state["sums"] is None else state["sums"].to(device)
-        self.n_walkers = torch.as_tensor(state["n_walkers"], device=device)
+        self.bins.load_state_dict(state, device)
+
+
+def from_total(state: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Turn the sums of version 0.1.0, all in one, into what `DensityAverage` loads: a single bin.
+
+    Args:
+        state: sums and number of walkers.
+        steps: steps in them.
+
+    Returns:
+        The state.
+    """
+    if state["sums"] is None:
+        return TimeBins(N_BINS).state_dict()
+    part = {"counts": state["sums"], "n_walkers": torch.as_tensor(state["n_walkers"])}
+    return {"bins": [part], "steps_per_bin": 1 << (steps - 1).bit_length(), "steps_in_last": steps}
 
 
 def _row(integer: int, *numbers: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from qmcnet.compute.streams import stream
-from qmcnet.observables.statistics import ExponentialMean
+from qmcnet.statistics.running import ExponentialMean
 from qmcnet.training.checkpoint import Checkpoints, Milestone
 from qmcnet.training.directory import unused
 from qmcnet.training.forecast import TIMED_STEPS, Stopwatch, forecast, predicted_memory

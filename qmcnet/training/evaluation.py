@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from qmcnet.observables.averages import Averages
-from qmcnet.observables.density import DensityAverage, DensityGrid
+from qmcnet.observables.density import DensityAverage, DensityGrid, from_total
 from qmcnet.observables.observable import Observable
-from qmcnet.observables.spectrum import eigenstates, without_overlap
-from qmcnet.observables.statistics import Estimate, estimate
+from qmcnet.statistics.averages import Averages, from_series
+from qmcnet.statistics.eigenstates import eigenstates, without_overlap
+from qmcnet.statistics.window import Window, choose_window
 from qmcnet.training.measurement import local_matrices, points_and_states, state_values
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.spectrum import Spectrum, spectrum
 from qmcnet.training.stages import Row, summarize
 
-DISCARDED_SHARES = (0.0, 0.25, 0.5)
 MOST_WALKERS = 20_000
 """Walkers whose values are kept for the overlaps of states."""
+FIRST_CHECK = 50
+GROWTH = 1.25
+"""Ratio of the steps at which the error is looked at: fewer looks find fewer errors that are small by chance."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class EvaluationSettings:
 
     Attributes:
         steps: largest number of recorded steps; 0 turns evaluation off.
-        target_error: standard error, in hartree, at which to stop, of several states that of their mean energy; None
-            uses all steps.
-        min_steps: recorded steps before the error may stop the evaluation.
+        target_error: standard error, in hartree, of the energy of every state, at which to stop; None uses all steps.
+        min_steps: recorded steps at which the error is looked at first, 50 at least; then after a quarter more steps
+            each time.
         burn_in: sweeps made before recording.
     """
 
@@ -59,7 +61,7 @@ class EvaluationSettings:
 
         Args:
             steps: recorded steps.
-            standard_error: of the energy, in hartree; None if there is no estimate.
+            standard_error: largest of the energies of all states, in hartree; None if there is no estimate.
 
         Returns:
             Whether nothing is left to do.
@@ -86,7 +88,6 @@ class Evaluation:
 
     name = "evaluation"
     order = 3
-    check_every = 50
 
     def __init__(
         self,
@@ -105,9 +106,9 @@ class Evaluation:
         """
         self.simulation, self.settings = simulation, settings
         self.step = -settings.burn_in
-        self.series: list[torch.Tensor] = []
         self.observables, self.averages = observables, Averages()
         self.points: list[torch.Tensor] = []
+        self.steps_per_point = 50
         self.density = None if grid is None else DensityAverage(grid)
         self.error_reached = False
 
@@ -127,85 +128,79 @@ class Evaluation:
         energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
         self.step += 1
         if not adapt:
-            self.series.append(energy.real.total)
-            self.averages.add(local_matrices(run, energy, self.observables))
-            few = len(self.points) * len(run.walkers.positions) < MOST_WALKERS
-            if energy.matrix is not None and self.step % self.check_every == 0 and few:
-                self.points.append(state_values(run).values)
+            finite = self.averages.add(local_matrices(run, energy, self.observables))
+            if energy.matrix is not None and self.step % self.steps_per_point == 0:
+                self._keep_points(finite)
             if self.density is not None:
-                self.density.add(*points_and_states(run))
+                self.density.add(*points_and_states(run), finite)
             self.error_reached = self._error_reached()
         return {**summarize(energy), **sampling}
 
+    def _keep_points(self, finite: torch.Tensor) -> None:
+        """Keep the states at all walkers for their overlaps; when there are many, at half as many steps."""
+        run = self.simulation
+        if self.points and (len(self.points) + 1) * len(run.walkers.positions) > MOST_WALKERS:
+            self.points, self.steps_per_point = self.points[1::2], 2 * self.steps_per_point
+            if self.step % self.steps_per_point:
+                return
+        values = state_values(run).values.unflatten(0, (len(finite), -1))  # (B, S, S)
+        self.points.append(torch.where(finite[:, None, None], values, torch.nan).flatten(0, 1))
+
     def _error_reached(self) -> bool:
-        target = self.settings.target_error
-        # Checks take longer as the series grows, so they become rarer.
-        interval = self.check_every * max(1, self.step // 1000)
-        if target is None or self.step % interval or self.step < self.settings.min_steps:
+        target, due = self.settings.target_error, max(self.settings.min_steps, FIRST_CHECK)
+        if target is None:
             return False
-        result = self.estimate()[0]
-        n_states = self.averages.n_states
-        return result.stationary and result.standard_error <= n_states * target
+        while due < self.step:
+            due = math.ceil(GROWTH * due)
+        if due != self.step:
+            return False
+        window = self.window()
+        return window.stationary and window.largest_error <= target
 
-    def local_energies(self) -> np.ndarray:
-        """Recorded local energies, shape (steps, B), in hartree; non-finite ones are NaN."""
-        n_walkers = len(self.simulation.walkers.positions)
-        series = torch.stack(self.series).cpu().numpy() if self.series else np.empty((0, n_walkers))
-        return np.where(np.isfinite(series), series, np.nan)
-
-    def estimate(self) -> tuple[Estimate, int, int]:
-        """Estimate the energy from the longest stationary tail of the series.
+    def window(self) -> Window:
+        """Find the part of the evaluation that is averaged.
 
         Returns:
-            The estimate, the number of steps discarded at the start, and the number of non-finite energies left
-            out (their walkers are dropped from the estimate).
+            Its place, and the energies of all states in it.
         """
-        series = self.local_energies()
-        bad = np.isnan(series)
-        kept = series[:, ~bad.any(0)]
-        if kept.size < 2:
-            reason = "no walker has only finite energies" if bad.any() else "nothing was recorded"
-            nan, (n_steps, n_walkers) = math.nan, kept.shape
-            unknown = Estimate(nan, nan, nan, nan, nan, nan, n_steps, n_walkers, stationary=False, reason=reason)
-            return unknown, 0, int(bad.sum())
-        for share in DISCARDED_SHARES:
-            discarded = int(share * len(kept))
-            result = estimate(kept[discarded:])
-            if result.stationary:
-                break
-        return result, discarded, int(bad.sum())
+        return choose_window(self.averages)
 
-    def spectrum(self, discarded: int) -> Spectrum:
+    def spectrum(self, window: Window) -> Spectrum:
         """Say what was measured of each state.
 
         Args:
-            discarded: steps to leave out at the start.
+            window: the part of the evaluation that is averaged.
 
         Returns:
             Figures with error bars.
         """
-        points = torch.cat(self.points).cpu().numpy() if self.points else None
+        # Points are kept at multiples of `steps_per_point`.
+        kept = self.points[window.discarded // self.steps_per_point :]
+        points = torch.cat(kept).cpu().numpy() if kept else None
+        if points is not None:
+            points = points[np.isfinite(points).all(-1)]
         n_electrons = self.simulation.molecule.n_electrons
-        return spectrum(self.averages, self.observables, n_electrons, discarded / max(self.step, 1), points)
+        return spectrum(self.averages, window, self.observables, n_electrons, points)
 
-    def write_cubes(self, folder: Path) -> None:
-        """Write the electron density of each state, where it was measured.
+    def write_cubes(self, folder: Path, window: Window) -> None:
+        """Write the electron density of each state, where it was measured and the evaluation is stationary.
 
         Args:
             folder: where the cube files go.
+            window: the part of the evaluation that is averaged.
         """
-        if self.density is not None and self.density.n_walkers:
-            means = self.averages.means()
+        if self.density is not None and window.stationary:
+            means = self.averages.means(window.discarded)
             vectors = eigenstates(without_overlap(means)["energy"][0])[1]
             identity = means["overlap"][0] if "overlap" in means else np.eye(len(vectors))
-            self.density.write(folder, self.simulation.molecule, np.linalg.inv(identity @ vectors), vectors)
+            left = np.linalg.inv(identity @ vectors)
+            self.density.write(folder, self.simulation.molecule, left, vectors, window.discarded)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the step and the recorded energies."""
-        series = torch.stack(self.series) if self.series else torch.empty(0)
-        state = {"step": self.step, "series": series, "averages": self.averages.state_dict()}
+        """Return the step and what was averaged, which has the same size however long the evaluation is."""
         density = {} if self.density is None else self.density.state_dict()
-        return state | {"points": list(self.points), "density": density}
+        points = {"points": list(self.points), "steps_per_point": self.steps_per_point}
+        return {"step": self.step, "averages": self.averages.state_dict(), "density": density} | points
 
     def measured(self, state: dict[str, Any]) -> bool:
         """Tell whether a saved evaluation has measured what this one is to measure.
@@ -228,10 +223,13 @@ class Evaluation:
         """
         self.step = state["step"]
         device = self.simulation.walkers.positions.device
-        self.series = list(state["series"].to(device).unbind(0))
-        self.averages.load_state_dict(state["averages"], device)
+        averages, density = state["averages"], state["density"]
+        if "series" in state:  # of version 0.1.0
+            averages, density = from_series(averages, state["series"]), density and from_total(density, self.step)
+        self.averages.load_state_dict(averages, device)
         self.points = [values.to(device) for values in state["points"]]
+        self.steps_per_point = state.get("steps_per_point", self.steps_per_point)
         if self.density is not None:
-            self.density.load_state_dict(state["density"], device)
+            self.density.load_state_dict(density, device)
         # The target may be another one than when the state was saved.
         self.error_reached = self.step > 0 and self._error_reached()

@@ -11,9 +11,9 @@ from torch import Tensor
 from qmcnet.ansatz.product_states import ProductStates
 from qmcnet.hamiltonian import LocalEnergy
 from qmcnet.laplacian import scaled_exp
-from qmcnet.observables.averages import Averages
 from qmcnet.observables.observable import Observable, StateValues
-from qmcnet.observables.spectrum import in_eigenstates
+from qmcnet.statistics.averages import Averages
+from qmcnet.statistics.eigenstates import in_eigenstates
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.spectrum import MOST_COMPONENTS
 

@@ -12,7 +12,6 @@ from typing import Any
 from qmcnet.compute.kernels import library
 from qmcnet.molecule import Molecule
 from qmcnet.observables.reference import Reference, lookup
-from qmcnet.observables.statistics import outlier_share
 from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.directory import config_hash
 from qmcnet.training.evaluation import Evaluation
@@ -26,20 +25,23 @@ class Result:
 
     Attributes:
         energy: mean local energy; of several states, that of the lowest.
-        standard_error: of the energy, autocorrelation included.
+        standard_error: of the energy, one standard deviation, autocorrelation included.
         tau: integrated autocorrelation time, in evaluation steps; 1 for independent samples. Of several states this and
             the figures that follow are those of the sum of their energies.
-        r_hat: split R-hat across walkers; 1 when all walkers agree.
+        r_hat: rank-normalised split R-hat across walkers; 1 when all walkers agree.
         n_effective: independent samples the series is worth.
         variance: of the local energy, in hartree^2; 0 for an exact state.
-        outlier_share: share of local energies far out in the tails.
-        nonfinite: local energies that were not finite and are left out.
+        outlier_share: share of local energies further than five mean absolute deviations from the median of their step.
+        nonfinite: local energies that were not finite and are left out, with all that was measured there.
+        nonfinite_observables: samples of others that were not finite where the energy was, by name, where there are
+            any; they are left out of their own average, and all of it from a share of 1 % on.
         stationary: whether the series may be called an estimate.
         reason: why not, or an empty string.
         evaluation_steps: steps recorded.
         discarded_steps: steps left out at the start.
         trained_steps: optimisation steps made.
-        states: by ascending energy, what was measured of each: figures as `value` and `error`, energies in hartree.
+        states: by ascending energy, what was measured of each: figures as `value` and `error`, energies in hartree;
+            none where the evaluation is not stationary. The energy of the first is `energy`.
         warnings: sentences on what makes the states hard to read.
         overlaps: moduli of the overlaps of several states, or None.
         reference: reference energy for this geometry, with its source, or None.
@@ -55,6 +57,7 @@ class Result:
     variance: float
     outlier_share: float
     nonfinite: int
+    nonfinite_observables: dict[str, int]
     stationary: bool
     reason: str
     evaluation_steps: int
@@ -73,6 +76,11 @@ class Result:
         if self.energy is None or self.reference is None:
             return None
         return float(self.energy - self.reference["energy"])
+
+    @property
+    def largest_error(self) -> float | None:
+        """Largest standard error of the energies of all states, in hartree; None without an estimate."""
+        return max((state["energy"]["error"] for state in self.states), default=self.standard_error)
 
     def write(self, path: Path) -> None:
         """Write the result as JSON, metadata at the top level and null for figures that are unknown.
@@ -115,6 +123,7 @@ class Result:
             The result.
         """
         content = json.loads(path.read_text())
+        content.setdefault("nonfinite_observables", {})  # of version 0.1.0
         own = {name: content.pop(name) for name in cls.__dataclass_fields__ if name != "metadata"}
         for name in ("tau", "r_hat", "n_effective", "variance", "outlier_share"):
             own[name] = math.nan if own[name] is None else own[name]
@@ -124,6 +133,8 @@ class Result:
         """Say what was found in a few lines."""
         if self.evaluation_steps == 0:
             return f"not evaluated: {self.reason}"
+        if math.isnan(self.variance):
+            return f"no estimate: {self.reason}"
         if self.energy is None or self.standard_error is None:
             return f"no estimate: the evaluation is not stationary ({self.reason}); use more evaluation.steps"
         lines = [
@@ -192,27 +203,24 @@ def make_result(
     Returns:
         The result; without an energy if the evaluation is not stationary.
     """
-    estimate, discarded, nonfinite = evaluation.estimate()
-    measured = evaluation.spectrum(discarded)
-    energies = evaluation.local_energies()[discarded:]
-    kept = energies[:, ~(energies != energies).any(0)]
+    window = evaluation.window()
+    measured, total = evaluation.spectrum(window), window.total
+    lowest = window.states[0] if window.stationary else None
     reference = lookup(molecule)
-    energy, error = estimate.mean, estimate.standard_error
-    if len(measured.states) > 1:  # the series is that of the sum of the states
-        energy, error = measured.states[0]["energy"]["value"], measured.states[0]["energy"]["error"]
     return Result(
-        energy=energy if estimate.stationary else None,
-        standard_error=error if estimate.stationary else None,
-        tau=estimate.tau,
-        r_hat=estimate.r_hat,
-        n_effective=estimate.n_effective,
-        variance=estimate.variance,
-        outlier_share=outlier_share(kept) if kept.size > 1 else math.nan,
-        nonfinite=nonfinite,
-        stationary=estimate.stationary,
-        reason=estimate.reason,
-        evaluation_steps=len(energies) + discarded,
-        discarded_steps=discarded,
+        energy=lowest.mean if lowest else None,
+        standard_error=lowest.standard_error if lowest else None,
+        tau=total.tau,
+        r_hat=total.r_hat,
+        n_effective=total.n_effective,
+        variance=total.variance,
+        outlier_share=window.far_out,
+        nonfinite=window.nonfinite,
+        nonfinite_observables=window.lost,
+        stationary=window.stationary,
+        reason=window.reason,
+        evaluation_steps=window.discarded + total.n_steps,
+        discarded_steps=window.discarded,
         trained_steps=trained_steps,
         states=measured.states,
         warnings=measured.warnings,

@@ -13,22 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmcnet.observables.averages import Averages, Means, Report, jackknife
 from qmcnet.observables.derived import multiplicity, oscillator_strengths
 from qmcnet.observables.observable import Observable
-from qmcnet.observables.spectrum import (
+from qmcnet.statistics.averages import Averages, Means
+from qmcnet.statistics.eigenstates import (
     eigenstates,
     in_eigenstates,
+    level_means,
     overlap_of_states,
     resolved,
     swapped,
     warnings_of,
     without_overlap,
 )
+from qmcnet.statistics.jackknife import Report, jackknife
+from qmcnet.statistics.window import Window
 from qmcnet.units import EV_PER_HARTREE, WAVENUMBERS_PER_HARTREE
 
 Figure = dict[str, float | None]
 State = dict[str, Any]
+UNKNOWN: Figure = {"value": None, "error": None}
 
 
 @dataclass(frozen=True)
@@ -49,34 +53,45 @@ class Spectrum:
 
 def spectrum(
     averages: Averages,
+    window: Window,
     observables: Sequence[Observable],
     n_electrons: int,
-    discarded: float,
     points: NDArray[Any] | None = None,
 ) -> Spectrum:
     """Diagonalise the averages of an evaluation.
 
     Args:
         averages: of the local matrices of the energy, the kinetic energy and the observables.
+        window: the part of the evaluation to average, with the energies and their errors.
         observables: what was measured besides the energy.
         n_electrons: number of electrons of the molecule.
-        discarded: share of the evaluation to leave out at the start.
         points: values of several states at points sampled, for their overlaps, (M, S), rows scaled freely.
 
     Returns:
-        Figures of every state, energies in hartree and others in units of their own; no state without a sample.
+        Figures of every state, energies in hartree and others in units of their own; no state after a refusal.
     """
-    if not averages.n_samples:
+    if not window.stationary:
         return Spectrum([], [], None)
-    sums = averages.sums(discarded)
-    reports = {part.name: partial(_by_state, part.report) for part in observables if hasattr(part, "report")}
-    values, errors = jackknife(partial(figures, kept_complex=reports), sums, reports)
-    n_states = len(values["energy"])
-    states = [_state(values, errors, observables, n_electrons, index) for index in range(n_states)]
-    means = averages.means(discarded)
+    groups = averages.groups(window.discarded)
+    sums = {name: total for name, total in groups.items() if name not in window.refused}
+    reports = {
+        part.name: partial(_by_state, part.report)
+        for part in observables
+        if hasattr(part, "report") and part.name not in window.refused
+    }
+    values, errors = jackknife(partial(figures, kept_complex=reports, labels=window.levels), sums, reports)
+    states = [_state(values, errors, observables, n_electrons, index) for index in range(len(window.states))]
+    for state, estimate in zip(states, window.states, strict=True):
+        state["energy"] = {"value": estimate.mean, "error": estimate.standard_error}
+    means = averages.means(window.discarded)
     matrix = without_overlap(means)["energy"][0]
-    warnings = warnings_of(values["energy"], errors["gap"], matrix)
-    warnings += swapped(averages.halves(discarded), resolved(values["energy"], errors["gap"]))
+    energies = eigenstates(matrix)[0]
+    warnings = warnings_of(energies, errors["gap"], matrix)
+    warnings += swapped(averages.halves(window.discarded), resolved(energies, errors["gap"]))
+    warnings += [
+        f"{number} samples of {name} were not finite and are left out" + " with it all" * (name in window.refused)
+        for name, number in window.lost.items()
+    ]
     return Spectrum(states, warnings, _overlaps(means, matrix, points))
 
 
@@ -89,25 +104,29 @@ def _overlaps(means: Means, matrix: NDArray[Any], points: NDArray[Any] | None) -
     return overlap_of_states(points, eigenstates(matrix)[1]).tolist()
 
 
-def figures(means: Means, kept_complex: Container[str] = ()) -> Means:
+def figures(means: Means, kept_complex: Container[str] = (), labels: NDArray[np.int64] | None = None) -> Means:
     """Make figures of each state out of averaged local matrices.
 
     Args:
-        means: averages by name, each (C, S, S), with `energy` and `kinetic` in hartree among them.
+        means: averages by name, each (C, S, S), with `energy` in hartree, and `kinetic`, among them.
         kept_complex: names of those whose imaginary parts mean something.
+        labels: level of each state, (S,), of which the energies are means; None takes every state for itself.
 
     Returns:
-        Energies, (S,), gaps between neighbours, (S - 1,), expectation values of every observable, (S, C), and with
-        dipoles the oscillator strengths of transitions from the lowest state, (S,).
+        Energies, (S,), gaps between neighbouring eigenvalues, (S - 1,), expectation values of every observable, (S, C),
+        and with dipoles the oscillator strengths of transitions from the lowest state, (S,).
     """
     basis = in_eigenstates(means)
-    energy = basis.pop("energy")
+    eigenvalues = basis.pop("energy")
+    labels = np.arange(len(eigenvalues)) if labels is None else labels
+    energy = level_means(eigenvalues, labels)
     found = {name: np.diagonal(matrices, axis1=-2, axis2=-1).T for name, matrices in basis.items()}
     found = {name: values if name in kept_complex else values.real for name, values in found.items()}
-    kinetic = found.pop("kinetic")[:, 0]
-    potential = energy - kinetic
-    found |= {"energy": energy, "excitation": energy - energy[0], "gap": np.diff(energy)}
-    found |= {"kinetic": kinetic, "potential": potential, "virial_ratio": -potential / kinetic}
+    found |= {"energy": energy, "excitation": energy - energy[0], "gap": np.diff(eigenvalues)}
+    if "kinetic" in found:
+        kinetic = level_means(found.pop("kinetic")[:, 0], labels)
+        potential = energy - kinetic
+        found |= {"kinetic": kinetic, "potential": potential, "virial_ratio": -potential / kinetic}
     if "dipole" in basis:
         found["oscillator_strength"] = oscillator_strengths(energy, basis["dipole"])
     return found
@@ -125,12 +144,16 @@ def _state(values: Means, errors: Means, observables: Sequence[Observable], n_el
     def figure(name: str, *place: int) -> Figure:
         return {"value": float(values[name][place]), "error": _known(errors[name][place])}
 
-    state: State = {name: figure(name, index) for name in SCALARS if name in values}
+    state: State = {name: figure(name, index) if name in values else UNKNOWN for name in SCALARS[:-1]}
+    if "oscillator_strength" in values:
+        state["oscillator_strength"] = figure("oscillator_strength", index)
     state |= excitation_units(state["excitation"])
     for observable in observables:
         names = getattr(observable, "reported", observable.components)
-        parts = {part: figure(observable.name, index, i) for i, part in enumerate(names)}
-        state[observable.name] = parts
+        known = observable.name in values
+        state[observable.name] = {
+            part: figure(observable.name, index, i) if known else UNKNOWN for i, part in enumerate(names)
+        }
     if "spin" in values:
         s_squared, error = (float(found["spin"][index, 0]) for found in (values, errors))
         state["multiplicity"] = multiplicity(s_squared, error, n_electrons)
@@ -190,10 +213,9 @@ def table(states: Sequence[Mapping[str, Any]]) -> str:
     """
     columns = {"state": 5, "energy / Ha": 16, "exc. / eV": 12, "cm^-1": 13, "nm": 11, "S^2": 10, "spin": 9, "f": 12}
     lines = ["  ".join(name.rjust(width) for name, width in columns.items())]
-    unknown: Figure = {"value": None, "error": None}
     for index, state in enumerate(states):
         ground = index == 0
-        spin = next(iter(state["spin"].values())) if "spin" in state else unknown
+        spin = next(iter(state["spin"].values())) if "spin" in state else UNKNOWN
         cells = [
             str(index),
             with_error(state["energy"], 5),
@@ -202,7 +224,7 @@ def table(states: Sequence[Mapping[str, Any]]) -> str:
             "-" if ground else with_error(state["wavelength_nm"], 1),
             with_error(spin, 3),
             state.get("multiplicity") or "-",
-            "-" if ground else with_error(state.get("oscillator_strength", unknown), 4),
+            "-" if ground else with_error(state.get("oscillator_strength", UNKNOWN), 4),
         ]
         lines.append("  ".join(cell.rjust(width) for cell, width in zip(cells, columns.values(), strict=True)))
     return "\n".join(lines)

@@ -287,7 +287,7 @@ class VMC:
             return None
         result = Result.read(path)
         same = result.metadata["config_hash"] == config_hash(self.config)
-        enough = self.evaluation.met_by(result.evaluation_steps, result.standard_error)
+        enough = self.evaluation.met_by(result.evaluation_steps, result.largest_error)
         measured = set(self.observables) <= set(result.metadata["observables"])
         return result if same and enough and measured and result.trained_steps >= self.steps else None
 
@@ -295,6 +295,6 @@ class VMC:
         config = self.config
         result = make_result(stage, self.molecule, driver.trained, driver.wall_seconds, origin(self.molecule, config))
         result.store(folder)
-        stage.write_cubes(folder)
+        stage.write_cubes(folder, stage.window())
         write_hparams(folder, identity(config), {"energy": result.energy, "standard_error": result.standard_error})
         return result

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from qmcnet.observables.spectrum import eigenstates
+from qmcnet.statistics.eigenstates import eigenstates
 from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.stages import Row
 

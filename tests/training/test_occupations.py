@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from qmcnet.observables.averages import jackknife
 from qmcnet.observables.natural_orbitals import NaturalOrbitals
+from qmcnet.statistics.jackknife import jackknife
 from qmcnet.training.spectrum import figures
 
 
@@ -17,7 +17,8 @@ def sums(density, n_groups, noise):
     one = np.ones((n_groups, 1, 1, 1))
     counts = np.full(n_groups, 10.0)
     local = {"natural_orbitals": samples.reshape(n_groups, -1, 1, 1), "energy": -one, "kinetic": one}
-    return {name: 10 * values for name, values in local.items()} | {"count": counts}
+    totals = {name: 10 * values for name, values in local.items()}
+    return totals | {"count": counts, "count of natural_orbitals": counts, "count of kinetic": counts}
 
 
 def occupations(groups):

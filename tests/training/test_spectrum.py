@@ -1,5 +1,6 @@
 """The spectrum of an evaluation: figures, errors, units, the table and the diagram."""
 
+import dataclasses
 import math
 import struct
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from qmcnet.observables.averages import Averages
+from qmcnet.statistics import window
+from qmcnet.statistics.averages import Averages
+from qmcnet.statistics.window import choose_window
 from qmcnet.training.spectrum import (
     Spectrum,
     draw_levels,
@@ -59,6 +62,12 @@ def measured(noise=0.0, energies=ENERGIES, steps=40, seed=0, **others):
     return averages
 
 
+def found_in(averages, observables=()):
+    """Spectrum of a whole series, however short it is."""
+    whole = dataclasses.replace(choose_window(averages), reason="")
+    return spectrum(averages, whole, observables, 2)
+
+
 def test_figures_of_every_state():
     exact = {"energy": np.diag(ENERGIES)[None], "kinetic": np.diag(KINETIC)[None], "spin": SPIN, "dipole": DIPOLE}
     found = figures({name: local(operator, states()).numpy() for name, operator in exact.items()})
@@ -80,7 +89,7 @@ def test_figures_of_every_state():
 
 def test_a_spectrum_has_figures_with_errors():
     averages = measured(1e-3, spin=SPIN, dipole=DIPOLE)
-    found = spectrum(averages, [SPIN_OBSERVABLE, DIPOLE_OBSERVABLE], 2, 0.0)
+    found = found_in(averages, [SPIN_OBSERVABLE, DIPOLE_OBSERVABLE])
     assert isinstance(found, Spectrum)
     assert found.warnings == []
     assert [state["multiplicity"] for state in found.states] == ["singlet", "triplet", "quintet"]
@@ -104,44 +113,45 @@ def test_errors_of_excitations_know_that_states_move_together():
     for _ in range(40):
         common = torch.randn(B, 1, 1, 1, dtype=DOUBLE, generator=generator) * torch.eye(S, dtype=DOUBLE)
         averages.add({"energy": exact + common, "kinetic": common + 1})
-    second = spectrum(averages, [], 2, 0.0).states[1]
+    second = found_in(averages).states[1]
     assert second["energy"]["error"] == pytest.approx((40 * B) ** -0.5, rel=0.4)
     assert second["excitation"]["error"] < 1e-10
 
 
 def test_observables_that_were_not_measured_have_no_figure():
-    state = spectrum(measured(1e-3), [], 2, 0.0).states[1]
+    state = found_in(measured(1e-3)).states[1]
     assert not {"multiplicity", "spin", "dipole", "oscillator_strength"} & set(state)
 
 
 @pytest.mark.parametrize(("gap", "warned"), [(0.4, False), (1e-6, True)])
 def test_degenerate_states_are_told(gap, warned):
-    found = spectrum(measured(1e-3, np.array([-2.0, -1.5, -1.5 + gap])), [], 2, 0.0)
+    found = found_in(measured(1e-3, np.array([-2.0, -1.5, -1.5 + gap])))
     degenerate = [text for text in found.warnings if "degenerate" in text]
     assert len(degenerate) == warned
     assert all("states 1 and 2" in text for text in degenerate)
 
 
 def changed(first, second):
-    """Average 16 steps, in the second half of which the energies of the states are others."""
-    averages = measured(1e-4, np.array(first), steps=8)
-    rest = measured(1e-4, np.array(second), steps=8, seed=1)
-    averages.bins += rest.bins
+    """Average 48 steps, in the second half of which the energies of the states are others."""
+    averages = measured(1e-4, np.array(first), steps=24)
+    rest = measured(1e-4, np.array(second), steps=24, seed=1)
+    averages.bins.parts += rest.bins.parts
     return averages
 
 
-def test_states_that_change_places_are_told():
+def test_states_that_change_places_are_told(monkeypatch):
+    monkeypatch.setattr(window, "SHARES", (0.0,))  # the second half alone has nothing to tell
     plain, crossed = [-2.0, -1.5, -1.1], [-2.0, -1.1, -1.45]
-    (sentence,) = [text for text in spectrum(changed(plain, crossed), [], 2, 0.0).warnings if "degenerate" not in text]
+    (sentence,) = [text for text in found_in(changed(plain, crossed)).warnings if "degenerate" not in text]
     assert "0, 2, 1" in sentence
-    assert spectrum(changed(plain, plain), [], 2, 0.0).warnings == []
+    assert found_in(changed(plain, plain)).warnings == []
 
 
 def test_the_start_is_discarded():
     averages = changed([-2.0, -1.5, -1.1], [-3.0, -2.5, -2.1])
-    energies = [[state["energy"]["value"] for state in spectrum(averages, [], 2, share).states] for share in (0.0, 0.5)]
-    assert energies[0] == pytest.approx([-2.5, -2.0, -1.6], abs=1e-3)
-    assert energies[1] == pytest.approx([-3.0, -2.5, -2.1], abs=1e-3)
+    assert choose_window(averages).discarded == 24
+    energies = [state["energy"]["value"] for state in found_in(averages).states]
+    assert energies == pytest.approx([-3.0, -2.5, -2.1], abs=1e-3)
 
 
 def test_a_single_state_is_its_plain_average():
@@ -149,24 +159,27 @@ def test_a_single_state_is_its_plain_average():
     energies = torch.randn(30, B, dtype=DOUBLE, generator=generator) - 0.5
     for step in energies:
         averages.add({"energy": step[:, None, None, None], "kinetic": step[:, None, None, None] + 1})
-    found = spectrum(averages, [], 2, 0.0)
+    found = found_in(averages)
     (state,) = found.states
     assert found.warnings == []
     assert state["energy"]["value"] == pytest.approx(energies.mean().item(), rel=1e-12)
     assert state["energy"]["error"] == pytest.approx((30 * B) ** -0.5, rel=0.4)
 
 
-def test_a_single_walker_has_no_error():
-    averages = Averages()
-    averages.add({"energy": -torch.eye(2, dtype=DOUBLE)[None, None], "kinetic": torch.ones(1, 1, 2, 2, dtype=DOUBLE)})
-    assert spectrum(averages, [], 2, 0.0).states[0]["energy"] == {"value": -1.0, "error": None}
+def test_a_single_walker_has_no_error_by_groups():
+    averages, generator = Averages(), torch.Generator().manual_seed(3)
+    for energy in torch.randn(20, 1, 1, 1, 1, dtype=DOUBLE, generator=generator):
+        averages.add({"energy": energy, "kinetic": energy + 1})
+    (state,) = found_in(averages).states
+    assert state["energy"]["error"] > 0
+    assert state["kinetic"]["error"] is None
 
 
 def test_without_a_sample_there_is_no_state():
-    assert spectrum(Averages(), [], 2, 0.0) == Spectrum([], [], None)
     averages = Averages()
+    assert spectrum(averages, choose_window(averages), [], 2) == Spectrum([], [], None)
     averages.add({name: torch.full((4, 1, 2, 2), math.nan, dtype=DOUBLE) for name in ("energy", "kinetic")})
-    assert spectrum(averages, [], 2, 0.0) == Spectrum([], [], None)
+    assert spectrum(averages, choose_window(averages), [], 2) == Spectrum([], [], None)
 
 
 def test_a_tenth_of_a_hartree_in_other_units():
@@ -215,7 +228,7 @@ def quoted(spin=True):
     """Three states as an evaluation measures them."""
     others = {"spin": SPIN, "dipole": DIPOLE} if spin else {}
     observables = [SPIN_OBSERVABLE, DIPOLE_OBSERVABLE] if spin else []
-    return spectrum(measured(1e-3, **others), observables, 2, 0.0).states
+    return found_in(measured(1e-3, **others), observables).states
 
 
 def test_the_table_has_a_line_for_each_state():

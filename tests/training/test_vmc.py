@@ -21,6 +21,8 @@ from qmcnet import (
     build,
     load,
 )
+from qmcnet.statistics import estimate
+from qmcnet.statistics.stationarity import Stationarity
 from qmcnet.training.directory import RunDirectoryError
 from qmcnet.training.evaluation import Evaluation
 from qmcnet.training.interruption import Interrupted
@@ -105,14 +107,8 @@ def test_overwrite_moves_the_earlier_run_aside_and_loses_nothing(finished, make_
 
 
 def test_a_series_that_drifts_gives_no_energy(tmp_path, make_run, monkeypatch):
-    energies = Evaluation.local_energies
-
-    def drifting(self):
-        series = energies(self)
-        return series + 50.0 * torch.arange(len(series)).numpy()[:, None]
-
     with monkeypatch.context() as patched:
-        patched.setattr(Evaluation, "local_energies", drifting)
+        patched.setattr(estimate, "stationarity", lambda _: Stationarity(False, 9.0, "drift of +9.0 standard errors"))
         result = make_run(tmp_path).train()
     assert (result.energy, result.standard_error, result.stationary) == (None, None, False)
     content = json.loads((tmp_path / "result.json").read_text())

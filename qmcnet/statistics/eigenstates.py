@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmcnet.observables.averages import Means
+from qmcnet.statistics.averages import Means
 
-DEGENERATE = 2.0  # standard errors of the gap
+DEGENERATE = 3.0  # standard errors of the gap: noise alone drives two states of one energy apart by more in 1 %
 COMPLEX = 1e-9  # relative to the largest eigenvalue
 ITERATIONS = 100
 
@@ -83,6 +83,35 @@ def resolved(energies: NDArray[Any], gap_errors: NDArray[Any]) -> NDArray[np.boo
     return apart
 
 
+def levels(energies: NDArray[Any], gap_errors: NDArray[Any]) -> NDArray[np.int64]:
+    """Sort states into levels.
+
+    Args:
+        energies: ascending, (S,), in hartree.
+        gap_errors: standard errors of the gaps between neighbours, (S - 1,), in hartree.
+
+    Returns:
+        Ascending from zero, (S,); neighbours that are degenerate within error share a level.
+    """
+    return np.concatenate([[0], np.cumsum(resolved(energies, gap_errors))]).astype(np.int64)
+
+
+def level_means(values: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[Any]:
+    """Average over the states of each level.
+
+    Eigenvalues of a matrix with noise repel, and ascending order makes the repulsion a bias: of states of one energy
+    the first is too low and the last too high. Their mean is the trace of a block, in which the noise averages out.
+
+    Args:
+        values: figures of every state, (S, ...).
+        labels: level of each state, (S,).
+
+    Returns:
+        The same shape, with the mean of its level for every state.
+    """
+    return np.stack([values[labels == label].mean(0) for label in labels])
+
+
 def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArray[Any]) -> list[str]:
     """Say what makes a spectrum hard to read.
 
@@ -97,7 +126,7 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     gaps, apart = np.diff(energies), resolved(energies, gap_errors)
     found = [
         f"states {i} and {i + 1} are degenerate within error: {1e3 * gap:.2f} +- {1e3 * error:.2f} mHa apart; "
-        "only averages over both mean something"
+        "their energies are the mean of the level, and other figures mean something as averages over it alone"
         for i, (gap, error) in enumerate(zip(gaps, gap_errors, strict=True))
         if not apart[i]
     ]
@@ -126,7 +155,7 @@ def swapped(halves: tuple[Means, Means] | None, apart: NDArray[np.bool_]) -> lis
     shares = np.linalg.inv(first) @ second
     # Each column of this product sums to one, whatever the norms of the eigenvectors.
     partner = np.abs(shares * np.linalg.inv(shares).T).argmax(0)
-    level = np.concatenate([[0], np.cumsum(apart)])  # states that are degenerate share a level
+    level = np.concatenate([[0], np.cumsum(apart)])  # states that are degenerate share one
     if (level[partner] == level).all():
         return []
     order = ", ".join(map(str, partner))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qmcnet.observables.spectrum import eigenstates, in_eigenstates, overlap_of_states, resolved, swapped, warnings_of
+from qmcnet.statistics.eigenstates import eigenstates, in_eigenstates, overlap_of_states, resolved, swapped, warnings_of
 
 ENERGIES = np.array([-2.9, -2.1, -2.0, -1.5])
 S = len(ENERGIES)
@@ -59,8 +59,8 @@ def test_a_plain_spectrum_has_no_warning(rng):
     assert warnings_of(ENERGIES, np.full(S - 1, 0.01), matrix) == []
 
 
-@pytest.mark.parametrize(("error", "warned"), [(0.049, False), (0.051, True), (1.0, True), (np.nan, True)])
-def test_a_gap_within_two_errors_is_degenerate(error, warned, rng):
+@pytest.mark.parametrize(("error", "warned"), [(0.033, False), (0.034, True), (1.0, True), (np.nan, True)])
+def test_a_gap_within_three_errors_is_degenerate(error, warned, rng):
     matrix = in_frame(np.diag(ENERGIES), frame(rng))
     sentences = warnings_of(ENERGIES, np.array([0.01, error, 0.01]), matrix)
     assert len(sentences) == warned
@@ -112,9 +112,9 @@ def test_a_state_that_leaves_its_level_is_told_though_others_are_degenerate(rng)
     assert len(swapped(halves(rng, (2, 1, 0, 3)), np.array([True, False, True]))) == 1
 
 
-def test_states_are_apart_by_two_errors():
-    assert resolved(ENERGIES, np.array([0.399, 0.049, np.nan])).tolist() == [True, True, False]
-    assert resolved(ENERGIES, np.array([0.401, 0.051, 0.0])).tolist() == [False, False, True]
+def test_states_are_apart_by_three_errors():
+    assert resolved(ENERGIES, np.array([0.266, 0.033, np.nan])).tolist() == [True, True, False]
+    assert resolved(ENERGIES, np.array([0.267, 0.034, 0.0])).tolist() == [False, False, True]
 
 
 def test_without_halves_there_is_nothing_to_say():
