@@ -97,7 +97,9 @@ class Spring:
         add_to_parameters(self.ansatz, change)
         return {**stats, "update_norm": change.norm(), "learning_rate": rate}
 
-    def _project(self, scores: ScoreOperator, energies: Tensor, finite: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _project(
+        self, scores: ScoreOperator, energies: Tensor, finite: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """New direction, and statistics; scores are centred through the vectors they act on."""
         root = finite.sum().clamp(min=1).double().sqrt()
         system, target = normal_equations(scores, finite), energies / root
@@ -105,7 +107,7 @@ class Spring:
         residual = target - momentum * centred(scores.times(self.direction), finite) / root
         step, lifted = system.solve(residual, self.damping)
         grad_norm = 2 * system.gradient_norm(target)
-        stats = {"grad_norm": grad_norm, "momentum": torch.as_tensor(momentum), "kernel_lifted": lifted}
+        stats = {"grad_norm": grad_norm, "momentum": momentum, "kernel_lifted": lifted}
         return step + momentum * self.direction, stats
 
     def state_dict(self) -> dict[str, Any]:
