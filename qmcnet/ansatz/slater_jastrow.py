@@ -123,7 +123,11 @@ class SlaterJastrow(nn.Module):
 
 
 class SpinDeterminants(nn.Module):
-    """Determinants of the electrons of one spin, each different one evaluated once."""
+    """Determinants of the electrons of one spin, each different one evaluated once.
+
+    Where determinants share orbitals, their gradients add up in no fixed order on a GPU: there a resumed run of a
+    multi-determinant wavefunction follows the uninterrupted one to rounding, not to the last bit.
+    """
 
     occupations: Tensor
     number: Tensor

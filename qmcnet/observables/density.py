@@ -5,6 +5,7 @@ Letters: M points, B walkers, S states, N electrons.
 
 import itertools
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,18 @@ class DensityGrid:
         Returns:
             Weighted counts, shape (W, x, y, z), in the dtype of the weights.
         """
-        sizes = torch.tensor(self.shape, device=positions.device)
-        origin = torch.tensor(self.origin, dtype=torch.float64, device=positions.device)
-        voxel = ((positions.double() - origin) / self.spacing).round().long()  # (M, N, 3)
-        inside = ((voxel >= 0) & (voxel < sizes)).all(-1)
-        x, y, z = voxel.unbind(-1)
-        place = torch.where(inside, (x * sizes[1] + y) * sizes[2] + z, 0).flatten()  # (M N)
+        # Numbers go to a device with an operation; tensors of them would have to be copied there, and waited for.
+        place = torch.zeros(positions.shape[:-1], dtype=torch.int64, device=positions.device)  # (M, N)
+        inside = torch.ones_like(place, dtype=torch.bool)
+        for axis, origin, size in zip(positions.double().unbind(-1), self.origin, self.shape, strict=True):
+            voxel = ((axis - origin) / self.spacing).round().long()
+            inside = inside & (voxel >= 0) & (voxel < size)
+            place = place * size + voxel
+        place = torch.where(inside, place, 0).flatten()  # (M N)
         shares = (weights[:, None] * inside[..., None]).flatten(0, 1)  # (M N, W)
-        sums = weights.new_zeros((self.shape[0] * self.shape[1] * self.shape[2], weights.shape[-1]))
-        return sums.index_add_(0, place, shares).T.unflatten(-1, self.shape)
+        sums = weights.new_zeros((math.prod(self.shape), weights.shape[-1]))
+        # This adds in the same order every time on a GPU, too, as `index_add_` does not.
+        return sums.index_put_((place,), shares, accumulate=True).T.unflatten(-1, self.shape)
 
     def density(self, counts: Tensor, n_walkers: float) -> Tensor:
         """Turn counts into a density, of which the integral is the number of electrons in the grid.

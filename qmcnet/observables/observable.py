@@ -31,15 +31,16 @@ class StateValues:
     generator: torch.Generator
 
     def at(self, positions: Tensor) -> Tensor:
-        """Evaluate the states elsewhere, as many points at a time as walkers visit at a time.
+        """Evaluate the states elsewhere, at all points at once.
 
         Args:
-            positions: a changed copy of the positions, shape (M, N, 3), in bohr.
+            positions: changed copies of the positions, shape (..., M, N, 3), in bohr.
 
         Returns:
-            The states divided by the factors of the unchanged points, shape (M, S), double precision.
+            The states divided by the factors of the unchanged points, shape (..., M, S), double precision.
         """
-        sign, log_abs_psi = (part.view(len(positions), -1) for part in self.network(positions))
+        shape = (*positions.shape[:-2], self.values.shape[-1])
+        sign, log_abs_psi = (part.view(shape) for part in self.network(positions.flatten(0, -3)))
         return sign.to(self.values.dtype) * torch.exp(log_abs_psi - self.shift.double()[:, None])
 
     def times(self, factors: Tensor) -> Tensor:

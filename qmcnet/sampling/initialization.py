@@ -52,8 +52,9 @@ def initial_positions(
         arrangements += [chosen[molecule.n_up :] + chosen[: molecule.n_up] for chosen in arrangements]
     table = torch.tensor(arrangements, dtype=torch.float64, device=device)  # (2 or 4, N, 3)
     choice = torch.arange(n_walkers, device=device) % len(arrangements)
+    n_terms = 2 * max(n for chosen in arrangements[:n_walkers] for _, n, _ in chosen) + 1
     nucleus, n, zeta = table[choice].unbind(-1)  # each (B, N)
-    displacements = _gamma(2 * n + 1, 2 * zeta, generator)[..., None] * _directions(nucleus, generator)
+    displacements = _gamma(2 * n + 1, 2 * zeta, n_terms, generator)[..., None] * _directions(nucleus, generator)
     return (molecule.nuclei.to(device)[nucleus.long()] + displacements).to(dtype)  # (B, N, 3)
 
 
@@ -170,10 +171,10 @@ def _capacities(atom: Sequence[Shell]) -> list[int]:
     return [2 if n == 1 else 10 if n in numbers[:k] else 8 for k, n in enumerate(numbers)]
 
 
-def _gamma(order: Tensor, rate: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw Gamma variates of integer order, each a sum of as many exponential ones."""
-    terms = torch.arange(int(order.max()), device=order.device)
-    uniform = torch.rand((*order.shape, len(terms)), generator=generator, dtype=order.dtype, device=order.device)
+def _gamma(order: Tensor, rate: Tensor, n_terms: int, generator: torch.Generator) -> Tensor:
+    """Draw Gamma variates of integer order up to `n_terms`, each a sum of as many exponential ones."""
+    terms = torch.arange(n_terms, device=order.device)
+    uniform = torch.rand((*order.shape, n_terms), generator=generator, dtype=order.dtype, device=order.device)
     return -(torch.log1p(-uniform) * (terms < order[..., None])).sum(-1) / rate
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.ansatz.product_states import ProductStates
+from qmcnet.compute.transfer import to_host
 from qmcnet.hamiltonian import LocalEnergy
 from qmcnet.laplacian import scaled_exp
 from qmcnet.observables.observable import Observable, StateValues
@@ -32,8 +33,9 @@ def snapshot(run: Simulation, observables: Sequence[Observable]) -> dict[str, fl
     observables = [observable for observable in observables if len(observable.components) <= MOST_COMPONENTS]
     random_numbers = run.generator.get_state()
     energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
+    local = local_matrices(run, energy, observables)
     averages = Averages()
-    averages.add(local_matrices(run, energy, observables))
+    averages.add(dict(zip(local, to_host(list(local.values())), strict=True)))
     run.generator.set_state(random_numbers)  # how often one looks must not change what comes
     basis, n_states = in_eigenstates(averages.means()), averages.n_states
     return {

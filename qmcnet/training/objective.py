@@ -143,7 +143,8 @@ class Penalty:
             return energy.total + (self.spin_penalty * excess_spin(run)[:, 0] if self.spin_penalty else 0.0)
         energies = energy.matrix.diagonal(dim1=-2, dim2=-1)
         weights = [1 / (1 + j) for j in range(energies.shape[-1])] if self.weights is None else self.weights
-        total = energies * energies.new_tensor(weights)
+        # Numbers go to a device with an operation; a tensor of them would have to be copied there, and waited for.
+        total = torch.stack([weight * energies[:, j] for j, weight in enumerate(weights)], -1)
         total = total + self.strength * overlap_terms(energy.overlap_matrix)
         return total + self.spin_penalty * excess_spin(run) if self.spin_penalty else total
 

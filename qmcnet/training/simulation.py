@@ -113,7 +113,7 @@ class Simulation:
     def finite(self) -> bool:
         """Whether every parameter and every position is finite."""
         tensors = [*self.ansatz.parameters(), self.walkers.positions]
-        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+        return bool(torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).isfinite().all())
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes while the simulation runs."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from qmcnet.compute.transfer import to_host
 from qmcnet.statistics.eigenstates import eigenstates
 from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.stages import Row
@@ -33,21 +33,17 @@ FIRST_COLUMNS = ("step", "energy", "ewmean", "ewvar", "pmove")
 
 
 def fetch(rows: Iterable[Row]) -> list[dict[str, float]]:
-    """Bring buffered rows to the host in one transfer.
+    """Bring buffered rows to the host in one transfer from each device that holds a part of them.
 
     Args:
-        rows: rows with the same names, tensors and numbers mixed.
+        rows: statistics by name, tensors and numbers mixed.
 
     Returns:
         The rows as plain numbers; a matrix `x` of S rows as its eigenvalues x_0, x_1, ... in ascending order.
     """
     rows = list(rows)
-    tensors = [value.to(torch.complex128) for row in rows for value in row.values() if isinstance(value, Tensor)]
-    numbers = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu() if tensors else torch.empty(0)
-    parts = iter(numbers.split([tensor.numel() for tensor in tensors]))
-    return [
-        _numbers({k: next(parts).view_as(v) if isinstance(v, Tensor) else v for k, v in row.items()}) for row in rows
-    ]
+    fetched = iter(to_host([value for row in rows for value in row.values() if isinstance(value, Tensor)]))
+    return [_numbers({k: next(fetched) if isinstance(v, Tensor) else v for k, v in row.items()}) for row in rows]
 
 
 def _numbers(row: Row) -> dict[str, float]:
