@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qmcnet.chemistry.unrestricted import iterate, lowest_solution
 from qmcnet.gto import GaussianBasis, MeanFieldOrbitals, Shell
 from qmcnet.molecule import Molecule
 
@@ -17,7 +18,6 @@ _METHODS = ("rohf", "uhf")
 _SUGGESTIONS = ("cc-pvdz", "def2-svp", "6-31g*", "sto-3g")
 _ENERGY_TOLERANCE = 1e-10
 _DIIS_CYCLES = 100
-_NEWTON_CYCLES = 50
 _SMALLEST_OVERLAP = 1e-8
 
 
@@ -45,8 +45,8 @@ class HartreeFockResult:
 def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf") -> HartreeFockResult:
     """Solve the Hartree-Fock equations of a molecule.
 
-    DIIS comes first and a second-order solver takes over where it fails. An internal instability of a UHF
-    solution is followed once, to the broken-symmetry solution below it.
+    DIIS comes first and a second-order solver takes over where it fails. Of UHF the lowest solution that can be
+    found is taken, which breaks symmetries where that lowers the energy: see `qmcnet.chemistry.unrestricted`.
 
     Args:
         molecule: nuclei and electrons.
@@ -179,32 +179,7 @@ def solve(mol: Any, method: str) -> Any:
     mean_field.conv_tol, mean_field.max_cycle, mean_field.chkfile = _ENERGY_TOLERANCE, _DIIS_CYCLES, None
     # Threads sum integrals in a random order, which can rotate degenerate orbitals from run to run.
     with lib.with_omp_threads(1):
-        mean_field.kernel()
-        if not mean_field.converged:
-            mean_field = _second_order(mean_field, mean_field.mo_coeff)
-        if method == "uhf" and mean_field.converged:
-            mean_field = _follow_instability(mean_field)
-    return mean_field
-
-
-def _second_order(mean_field: Any, mo_coeff: Any) -> Any:
-    solver = mean_field.newton()
-    solver.max_cycle = _NEWTON_CYCLES
-    solver.kernel(mo_coeff, mean_field.mo_occ)
-    return solver
-
-
-def _follow_instability(mean_field: Any) -> Any:
-    from pyscf.scf.stability import uhf_internal
-
-    n_orbitals = mean_field.mo_coeff[0].shape[1]
-    if not any(0 < n < n_orbitals for n in mean_field.mol.nelec):
-        return mean_field
-    rotated, stable = uhf_internal(mean_field, with_symmetry=False, return_status=True)
-    if stable:
-        return mean_field
-    lower = _second_order(mean_field, rotated)
-    return lower if lower.converged and lower.e_tot < mean_field.e_tot else mean_field
+        return iterate(mean_field) if method == "rohf" else lowest_solution(mean_field)
 
 
 def _occupied(mean_field: Any, method: str) -> tuple[torch.Tensor, torch.Tensor]:
