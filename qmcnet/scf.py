@@ -3,6 +3,7 @@
 PySCF is imported on first use: it is not needed to sample or train, and its import is slow.
 """
 
+import logging
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,10 @@ from qmcnet.chemistry.unrestricted import iterate, lowest_solution
 from qmcnet.gto import GaussianBasis, MeanFieldOrbitals, Shell
 from qmcnet.molecule import Molecule
 
+logger = logging.getLogger(__name__)
+
 _METHODS = ("rohf", "uhf")
+_BASIS = "cc-pvdz"
 _SUGGESTIONS = ("cc-pvdz", "def2-svp", "6-31g*", "sto-3g")
 _ENERGY_TOLERANCE = 1e-10
 _DIIS_CYCLES = 100
@@ -42,7 +46,28 @@ class HartreeFockResult:
     solution: Any = field(repr=False)
 
 
-def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf") -> HartreeFockResult:
+def default_basis(molecule: Molecule) -> str:
+    """Choose a basis set for whom it does not matter: cc-pVDZ, with diffuse functions for an anion.
+
+    Without them the last electron of an anion is squeezed: UHF puts He- 1.2 hartree too high.
+
+    Args:
+        molecule: nuclei and electrons.
+
+    Returns:
+        `cc-pvdz`, or `aug-cc-pvdz` for a negative charge where PySCF has it for all elements.
+    """
+    if molecule.charge >= 0:
+        return _BASIS
+    missing = [symbol for symbol in dict.fromkeys(molecule.symbols) if not _has_basis(f"aug-{_BASIS}", symbol)]
+    if missing:
+        logger.warning("PySCF has no diffuse functions (aug-%s) for %s: choose a basis", _BASIS, ", ".join(missing))
+        return _BASIS
+    logger.info("aug-%s, with diffuse functions, is the basis of the anion %s", _BASIS, molecule.formula)
+    return f"aug-{_BASIS}"
+
+
+def hartree_fock(molecule: Molecule, basis: str | None = None, method: str = "uhf") -> HartreeFockResult:
     """Solve the Hartree-Fock equations of a molecule.
 
     DIIS comes first and a second-order solver takes over where it fails. Of UHF the lowest solution that can be
@@ -50,7 +75,7 @@ def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf"
 
     Args:
         molecule: nuclei and electrons.
-        basis: name of a Gaussian basis set known to PySCF, with shells up to g.
+        basis: name of a Gaussian basis set known to PySCF, with shells up to g; None takes `default_basis`.
         method: `rohf` (up and down electrons share orbitals) or `uhf`.
 
     Returns:
@@ -61,6 +86,7 @@ def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf"
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r}: choose one of {', '.join(_METHODS)}")
+    basis = basis or default_basis(molecule)
     mol = build_mole(molecule, basis)
     functions = gaussian_basis(mol)
     if functions.n_ao < molecule.n_up:
