@@ -1,19 +1,26 @@
-"""Nuclear geometries: validated lengths and positions, and reading of xyz files."""
+"""Nuclear geometries: validated lengths and positions."""
 
 import math
+import operator
 from collections.abc import Sequence
-from pathlib import Path
+from numbers import Real
+from typing import Any
 
-from qmcnet.elements import SYMBOLS
+import numpy as np
+
 from qmcnet.units import to_bohr
 
 Position = tuple[float, float, float]
 Atom = tuple[str, float, float, float]
 
+MOST_ATOMS = 1000
+"""More nuclei than anybody means."""
+
 _CLOSEST_NUCLEI = 0.05
+_FARTHEST = 1000.0  # bohr; float32 positions are exact to 1e-4 bohr up to there
 
 
-def length_in_bohr(name: str, value: float, units: str) -> float:
+def length_in_bohr(name: str, value: Any, units: str) -> float:
     """Check and convert a length.
 
     Args:
@@ -25,11 +32,79 @@ def length_in_bohr(name: str, value: float, units: str) -> float:
         The length in bohr.
 
     Raises:
-        ValueError: the length is not a positive finite number.
+        ValueError: the length is not a positive number of at most 1000 bohr.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+    number = plain_number(value)
+    if number is None or not 0 < number < math.inf:
         raise ValueError(f"{name}={value!r} is not a length: write a positive number in {units}")
-    return to_bohr(float(value), units)
+    length = to_bohr(number, units)
+    if length > _FARTHEST:
+        raise ValueError(f"{name}={value!r} {units} is too far: at most {_FARTHEST:.0f} bohr are possible")
+    return length
+
+
+def plain_number(value: Any) -> float | None:
+    """Turn a number of Python, NumPy or torch into a float.
+
+    Args:
+        value: anything.
+
+    Returns:
+        The number; None for what is not a single real number.
+    """
+    scalar = getattr(value, "shape", None) == () and hasattr(value, "item")
+    plain = value.item() if scalar and not isinstance(value, np.bool_) else value
+    return float(plain) if isinstance(plain, Real) and not isinstance(plain, bool | np.bool_) else None
+
+
+def integer(name: str, value: Any) -> int:
+    """Check a whole number.
+
+    Args:
+        name: name of the number in messages.
+        value: of any integer type.
+
+    Returns:
+        The number as an `int`.
+
+    Raises:
+        ValueError: it is not an integer.
+    """
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ValueError(f"{name}={value!r} is not an integer: write a whole number such as 0 or 1")
+
+
+def check_lists(**lists: Any) -> None:
+    """Refuse what cannot be counted, and more atoms than anybody means.
+
+    Args:
+        **lists: what should hold one item for each atom, by its name in messages.
+
+    Raises:
+        ValueError: one is no list, or has more than 1000 items.
+    """
+    for name, items in lists.items():
+        if not hasattr(items, "__len__") or getattr(items, "shape", None) == ():
+            raise ValueError(f"{name}={items!r} is not a list with one item for each atom")
+        check_number(f"number of {name}", len(items))
+
+
+def check_number(name: str, n_atoms: int) -> None:
+    """Refuse more atoms than anybody means.
+
+    Args:
+        name: name of the number in messages.
+        n_atoms: number of atoms.
+
+    Raises:
+        ValueError: there are more than 1000.
+    """
+    if n_atoms > MOST_ATOMS:
+        raise ValueError(f"{name}={n_atoms} is too large: at most {MOST_ATOMS} atoms are possible")
 
 
 def checked_position(row: Sequence[float], number: int) -> Position:
@@ -55,55 +130,32 @@ def checked_position(row: Sequence[float], number: int) -> Position:
 
 
 def check_nuclei(symbols: Sequence[str], coordinates: Sequence[Position]) -> None:
-    """Refuse missing positions and two nuclei at the same place.
+    """Refuse missing positions, two nuclei at the same place, and what is too far away.
 
     Args:
         symbols: element symbols, (A,).
         coordinates: nuclear positions, (A, 3), bohr.
 
     Raises:
-        ValueError: there is no nucleus, one without a position, or two less than 0.05 bohr apart.
+        ValueError: there is no nucleus, one without a position, or too far from the origin, or two less than
+            0.05 bohr apart.
     """
     if not symbols or len(symbols) != len(coordinates):
         raise ValueError(
             f"{len(symbols)} symbols and {len(coordinates)} coordinates: give one position to each of at least one atom"
         )
     for i, here in enumerate(coordinates):
+        if max(map(abs, here)) > _FARTHEST:
+            raise ValueError(
+                f"atom {i + 1} ({symbols[i]}) is at {here} bohr: at most {_FARTHEST:.0f} bohr from the origin are "
+                "possible, move the molecule there"
+            )
         for j, there in enumerate(coordinates[:i]):
             if (distance := math.dist(here, there)) < _CLOSEST_NUCLEI:
                 raise ValueError(
                     f"atoms {j + 1} ({symbols[j]}) and {i + 1} ({symbols[i]}) are {distance:.4g} bohr apart, "
                     f"at {there} and {here} bohr: move or remove one"
                 )
-
-
-def read_xyz(path: str | Path) -> list[Atom]:
-    """Read the atoms of an xyz file with one frame.
-
-    Args:
-        path: file with the number of atoms, a comment, and rows `symbol x y z`; atomic numbers are accepted
-            for symbols, further columns and trailing blank lines are ignored.
-
-    Returns:
-        Symbol, x, y, z of each atom, in the unit of the file.
-
-    Raises:
-        ValueError: the file cannot be read or is malformed.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
-    except OSError as error:
-        raise ValueError(f"path={str(path)!r} cannot be read: {error.strerror}") from error
-    count = lines[0].strip() if lines else ""
-    if not (count.isascii() and count.isdigit() and int(count)):
-        raise ValueError(f"{path}, line 1: {count!r} is not a number of atoms: write a positive integer")
-    rows = lines[2:]
-    if len(rows) != int(count):
-        raise ValueError(
-            f"{path}: line 1 says {count} atoms and {len(rows)} lines follow the comment: "
-            "correct the count, or keep a single frame"
-        )
-    return [_atom(row, f"{path}, line {number}") for number, row in enumerate(rows, start=3)]
 
 
 def congruent(first: Sequence[Atom], second: Sequence[Atom], tolerance: float) -> bool:
@@ -140,16 +192,3 @@ def congruent(first: Sequence[Atom], second: Sequence[Atom], tolerance: float) -
         )
 
     return len(first) == len(second) and pairs_up(())
-
-
-def _atom(row: str, where: str) -> Atom:
-    fields = row.split()
-    try:
-        symbol, x, y, z = fields[0], float(fields[1]), float(fields[2]), float(fields[3])
-    except (ValueError, IndexError):
-        raise ValueError(f"{where}: {row.strip()!r} is not an atom: write symbol x y z") from None
-    if symbol.isascii() and symbol.isdigit():
-        if not 1 <= int(symbol) <= len(SYMBOLS):
-            raise ValueError(f"{where}: atomic number {symbol} is not supported: allowed are 1..{len(SYMBOLS)}")
-        symbol = SYMBOLS[int(symbol) - 1]
-    return symbol, x, y, z

@@ -3,7 +3,6 @@
 Dimension letters: A nuclei.
 """
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,11 @@ import torch
 from torch import Tensor
 
 from qmcnet.elements import SYMBOLS, atomic_number, chemical_formula, ground_state_spin
-from qmcnet.geometry import check_nuclei, checked_position, length_in_bohr, read_xyz
+from qmcnet.geometry import check_lists, check_nuclei, check_number, checked_position, integer, length_in_bohr
+from qmcnet.system.geometries import Geometry
+from qmcnet.system.objects import ase_geometry, check_mole
+from qmcnet.system.readers import read_file
+from qmcnet.system.xyz import read_xyz
 from qmcnet.units import BOHR_PER_ANGSTROM, to_bohr
 
 
@@ -35,12 +38,13 @@ class Molecule:
 
     def __post_init__(self) -> None:
         """Bring the fields to canonical form and refuse what is not a molecule."""
+        check_lists(symbols=self.symbols, coordinates=self.coordinates)
         symbols = tuple(SYMBOLS[atomic_number(symbol) - 1] for symbol in self.symbols)
         coordinates = tuple(checked_position(row, i) for i, row in enumerate(self.coordinates, start=1))
         object.__setattr__(self, "symbols", symbols)
         object.__setattr__(self, "coordinates", coordinates)
-        object.__setattr__(self, "charge", _integer("charge", self.charge))
-        object.__setattr__(self, "spin", _integer("spin", self.spin))
+        object.__setattr__(self, "charge", integer("charge", self.charge))
+        object.__setattr__(self, "spin", integer("spin", self.spin))
         check_nuclei(symbols, coordinates)
         self._check_electrons()
 
@@ -62,6 +66,7 @@ class Molecule:
         Raises:
             ValueError: a row is not one symbol and three numbers.
         """
+        check_lists(atoms=atoms)
         coordinates = []
         for i, atom in enumerate(atoms, start=1):
             if isinstance(atom, str) or not isinstance(atom, Sequence) or len(atom) != 4:
@@ -71,61 +76,70 @@ class Molecule:
         return cls(tuple(atom[0] for atom in atoms), tuple(coordinates), charge, spin)
 
     @classmethod
-    def from_xyz(cls, path: str | Path, charge: int = 0, spin: int = 0, units: str = "angstrom") -> "Molecule":
-        """Read a molecule from an xyz file with one frame.
+    def from_xyz(
+        cls, path: str | Path, charge: int | None = None, spin: int | None = None, units: str | None = None
+    ) -> "Molecule":
+        """Read a molecule from a plain or extended xyz file with one frame.
 
         Args:
             path: the file.
-            charge: total charge.
-            spin: n_up - n_down.
-            units: unit of the file, `bohr` or `angstrom`.
+            charge: total charge; None takes what the comment says, else 0.
+            spin: n_up - n_down; None takes what the comment says, else 0.
+            units: unit of the file, `bohr` or `angstrom`; None takes what the comment says, else angstrom.
 
         Returns:
             The molecule.
         """
-        return cls.from_atoms(read_xyz(path), units, charge, spin)
+        return cls._from_geometry(read_xyz(path), charge, spin, units)
+
+    @classmethod
+    def from_file(cls, path: str | Path, charge: int | None = None, spin: int | None = None) -> "Molecule":
+        """Read a molecule from a file of any format that ASE knows: Gaussian, ORCA, pdb, mol, sdf and many others.
+
+        Args:
+            path: the file, with one geometry.
+            charge: total charge; None takes what the file says, else 0.
+            spin: n_up - n_down; None takes what the file says, else 0.
+
+        Returns:
+            The molecule.
+        """
+        return cls._from_geometry(read_file(path), charge, spin)
 
     @classmethod
     def from_pyscf(cls, mol: Any) -> "Molecule":
         """Copy nuclei, charge and spin from a built all-electron PySCF `Mole`.
 
         Args:
-            mol: `pyscf.gto.Mole`.
+            mol: `pyscf.gto.Mole` without ghost atoms and effective core potentials.
 
         Returns:
             The molecule.
-
-        Raises:
-            ValueError: `mol` has ghost atoms or effective core potentials.
         """
-        symbols = tuple(mol.atom_pure_symbol(i) for i in range(mol.natm))
-        for symbol, charge in zip(symbols, mol.atom_charges(), strict=True):
-            if charge == 0 or charge != atomic_number(symbol):
-                raise ValueError(
-                    f"mol: {symbol} has nuclear charge {charge}: remove ghosts and effective core potentials"
-                )
+        check_mole(mol)
         n_up, n_down = mol.nelec
+        symbols = tuple(mol.atom_pure_symbol(i) for i in range(mol.natm))
         return cls(symbols, mol.atom_coords().tolist(), mol.charge, n_up - n_down)
 
     @classmethod
-    def from_ase(cls, atoms: Any, charge: int = 0, spin: int = 0) -> "Molecule":
+    def from_ase(cls, atoms: Any, charge: int | None = None, spin: int | None = None) -> "Molecule":
         """Copy the nuclei of an ASE `Atoms` object.
 
         Args:
             atoms: non-periodic `ase.Atoms`.
-            charge: total charge.
-            spin: n_up - n_down.
+            charge: total charge; None takes the sum of initial charges, else 0.
+            spin: n_up - n_down; None takes the sum of initial magnetic moments, else 0.
 
         Returns:
             The molecule.
-
-        Raises:
-            ValueError: `atoms` is periodic.
         """
-        if any(atoms.pbc):
-            raise ValueError(f"atoms.pbc={atoms.pbc}: periodic cells are not supported, set pbc=False")
-        positions = zip(atoms.get_chemical_symbols(), atoms.get_positions().tolist(), strict=True)
-        return cls.from_atoms([(symbol, *row) for symbol, row in positions], "angstrom", charge, spin)
+        return cls._from_geometry(ase_geometry(atoms), charge, spin)
+
+    @classmethod
+    def _from_geometry(
+        cls, geometry: Geometry, charge: int | None, spin: int | None, units: str | None = None
+    ) -> "Molecule":
+        return cls.from_atoms(geometry.atoms, *geometry.settled(units, charge, spin))
 
     @classmethod
     def atom(cls, symbol: str, charge: int = 0, spin: int | None = None) -> "Molecule":
@@ -141,7 +155,7 @@ class Molecule:
             The atom.
         """
         if spin is None:
-            spin = ground_state_spin(atomic_number(symbol), _integer("charge", charge))
+            spin = ground_state_spin(atomic_number(symbol), integer("charge", charge))
         return cls((symbol,), ((0.0, 0.0, 0.0),), charge, spin)
 
     @classmethod
@@ -186,19 +200,13 @@ class Molecule:
 
     @classmethod
     def chain(
-        cls,
-        symbol: str,
-        n_atoms: int,
-        bond_length: float,
-        units: str,
-        charge: int = 0,
-        spin: int | None = None,
+        cls, symbol: str, n_atoms: int, bond_length: float, units: str, charge: int = 0, spin: int | None = None
     ) -> "Molecule":
         """Build equally spaced atoms along z.
 
         Args:
             symbol: element symbol.
-            n_atoms: number of atoms.
+            n_atoms: number of atoms, at most 1000.
             bond_length: distance of neighbours, in `units`.
             units: `bohr` or `angstrom`.
             charge: total charge.
@@ -208,8 +216,9 @@ class Molecule:
             The molecule.
         """
         z = length_in_bohr("bond_length", bond_length, units)
+        check_number("n_atoms", integer("n_atoms", n_atoms))
         if spin is None:
-            spin = (_integer("n_atoms", n_atoms) * atomic_number(symbol) - _integer("charge", charge)) % 2
+            spin = (n_atoms * atomic_number(symbol) - integer("charge", charge)) % 2
         return cls((symbol,) * n_atoms, tuple((0.0, 0.0, i * z) for i in range(n_atoms)), charge, spin)
 
     @property
@@ -275,18 +284,12 @@ class Molecule:
         return "\n".join(lines)
 
     def _check_electrons(self) -> None:
-        n = self.n_electrons
+        n, protons = self.n_electrons, self.n_electrons + self.charge
         if n < 1:
-            raise ValueError(f"charge={self.charge} leaves {n} electrons: at most {n + self.charge - 1} is possible")
+            raise ValueError(f"charge={self.charge} leaves {n} electrons: at most {protons - 1} is possible")
+        if n > 2 * protons:
+            raise ValueError(f"charge={self.charge} is not possible: at least {-protons} is")
         if not 0 <= self.spin <= n or (n - self.spin) % 2:
-            allowed = ", ".join(map(str, range(n % 2, n + 1, 2)))
+            first, last = range(n % 2, min(n + 1, 8), 2), f", ..., {n}" if n > 7 else ""
+            allowed = ", ".join(map(str, first)) + last
             raise ValueError(f"spin={self.spin} is impossible with {n} electrons: n_up - n_down is one of {allowed}")
-
-
-def _integer(name: str, value: Any) -> int:
-    try:
-        if not isinstance(value, bool):
-            return operator.index(value)
-    except TypeError:
-        pass
-    raise ValueError(f"{name}={value!r} is not an integer: write a whole number such as 0 or 1")

@@ -3,6 +3,7 @@
 PySCF is imported on first use: it is not needed to sample or train, and its import is slow.
 """
 
+import logging
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,14 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from qmcnet.chemistry.unrestricted import iterate, lowest_solution
 from qmcnet.gto import GaussianBasis, MeanFieldOrbitals, Shell
 from qmcnet.molecule import Molecule
 
+logger = logging.getLogger(__name__)
+
 _METHODS = ("rohf", "uhf")
+_BASIS = "cc-pvdz"
 _SUGGESTIONS = ("cc-pvdz", "def2-svp", "6-31g*", "sto-3g")
 _ENERGY_TOLERANCE = 1e-10
 _DIIS_CYCLES = 100
-_NEWTON_CYCLES = 50
 _SMALLEST_OVERLAP = 1e-8
 
 
@@ -42,15 +46,36 @@ class HartreeFockResult:
     solution: Any = field(repr=False)
 
 
-def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf") -> HartreeFockResult:
-    """Solve the Hartree-Fock equations of a molecule.
+def default_basis(molecule: Molecule) -> str:
+    """Choose a basis set for whom it does not matter: cc-pVDZ, with diffuse functions for an anion.
 
-    DIIS comes first and a second-order solver takes over where it fails. An internal instability of a UHF
-    solution is followed once, to the broken-symmetry solution below it.
+    Without them the last electron of an anion is squeezed: UHF puts He- 1.2 hartree too high.
 
     Args:
         molecule: nuclei and electrons.
-        basis: name of a Gaussian basis set known to PySCF, with shells up to g.
+
+    Returns:
+        `cc-pvdz`, or `aug-cc-pvdz` for a negative charge where PySCF has it for all elements.
+    """
+    if molecule.charge >= 0:
+        return _BASIS
+    missing = [symbol for symbol in dict.fromkeys(molecule.symbols) if not _has_basis(f"aug-{_BASIS}", symbol)]
+    if missing:
+        logger.warning("PySCF has no diffuse functions (aug-%s) for %s: choose a basis", _BASIS, ", ".join(missing))
+        return _BASIS
+    logger.info("aug-%s, with diffuse functions, is the basis of the anion %s", _BASIS, molecule.formula)
+    return f"aug-{_BASIS}"
+
+
+def hartree_fock(molecule: Molecule, basis: str | None = None, method: str = "uhf") -> HartreeFockResult:
+    """Solve the Hartree-Fock equations of a molecule.
+
+    DIIS comes first and a second-order solver takes over where it fails. Of UHF the lowest solution that can be
+    found is taken, which breaks symmetries where that lowers the energy: see `qmcnet.chemistry.unrestricted`.
+
+    Args:
+        molecule: nuclei and electrons.
+        basis: name of a Gaussian basis set known to PySCF, with shells up to g; None takes `default_basis`.
         method: `rohf` (up and down electrons share orbitals) or `uhf`.
 
     Returns:
@@ -61,6 +86,7 @@ def hartree_fock(molecule: Molecule, basis: str = "cc-pvdz", method: str = "uhf"
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r}: choose one of {', '.join(_METHODS)}")
+    basis = basis or default_basis(molecule)
     mol = build_mole(molecule, basis)
     functions = gaussian_basis(mol)
     if functions.n_ao < molecule.n_up:
@@ -179,32 +205,7 @@ def solve(mol: Any, method: str) -> Any:
     mean_field.conv_tol, mean_field.max_cycle, mean_field.chkfile = _ENERGY_TOLERANCE, _DIIS_CYCLES, None
     # Threads sum integrals in a random order, which can rotate degenerate orbitals from run to run.
     with lib.with_omp_threads(1):
-        mean_field.kernel()
-        if not mean_field.converged:
-            mean_field = _second_order(mean_field, mean_field.mo_coeff)
-        if method == "uhf" and mean_field.converged:
-            mean_field = _follow_instability(mean_field)
-    return mean_field
-
-
-def _second_order(mean_field: Any, mo_coeff: Any) -> Any:
-    solver = mean_field.newton()
-    solver.max_cycle = _NEWTON_CYCLES
-    solver.kernel(mo_coeff, mean_field.mo_occ)
-    return solver
-
-
-def _follow_instability(mean_field: Any) -> Any:
-    from pyscf.scf.stability import uhf_internal
-
-    n_orbitals = mean_field.mo_coeff[0].shape[1]
-    if not any(0 < n < n_orbitals for n in mean_field.mol.nelec):
-        return mean_field
-    rotated, stable = uhf_internal(mean_field, with_symmetry=False, return_status=True)
-    if stable:
-        return mean_field
-    lower = _second_order(mean_field, rotated)
-    return lower if lower.converged and lower.e_tot < mean_field.e_tot else mean_field
+        return iterate(mean_field) if method == "rohf" else lowest_solution(mean_field)
 
 
 def _occupied(mean_field: Any, method: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,6 +14,8 @@ FLOORS = {
     "protocols": 0,
     "compute": 0,
     "laplacian": 1,
+    "chemistry": 1,
+    "system": 1,
     "molecule": 1,
     "geometry": 1,
     "ethylene": 1,
@@ -36,6 +38,8 @@ FLOORS = {
     "__init__": 7,
 }
 SYSTEMS = {
+    "chemistry",
+    "system",
     "molecule",
     "geometry",
     "ethylene",
@@ -48,7 +52,12 @@ SYSTEMS = {
     "state_orbitals",
 }
 STRANGERS = {"ansatz", "sampling", "hamiltonian", "statistics"}
-ONLY_IN = {"pyscf": {"scf", "casscf", "state_orbitals"}, "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"}}
+ONLY_IN = {
+    "pyscf": {"chemistry", "scf", "casscf", "state_orbitals"},
+    "ase": {"system"},
+    "hydra": {"config", "cli"},
+    "omegaconf": {"config", "cli"},
+}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAXIMUM_FILE, MAXIMUM_FUNCTION = 300, 60
 

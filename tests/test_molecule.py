@@ -1,6 +1,5 @@
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyscf.gto
@@ -16,7 +15,7 @@ from qmcnet.molecule import Molecule
 from qmcnet.units import BOHR_PER_ANGSTROM
 
 CONF = Path(__file__).parents[1] / "conf"
-NEEDS_INPUT = {"atom", "atoms", "xyz"}
+NEEDS_INPUT = {"atom", "atoms", "file", "xyz"}
 PRESETS = sorted(path.stem for path in (CONF / "system").glob("*.yaml") if path.stem not in NEEDS_INPUT)
 HYDROGEN = [["H", 0, 0, 0], ["H", 0, 0, 1.4]]
 
@@ -97,66 +96,6 @@ def test_summary_echoes_both_units():
     assert "nearest neighbours 1.889726 bohr = 1.000000 angstrom" in text
     assert "1 electron (1 up, 0 down)" in Molecule.atom("H").summary()
     assert "nearest" not in Molecule.atom("H").summary()
-
-
-def test_from_xyz_reads_angstrom_unless_told_otherwise(tmp_path):
-    path = tmp_path / "h2.xyz"
-    path.write_text("2\n\nH 0 0 0\nH 0 0 2.0\n")
-    assert Molecule.from_xyz(path).nearest_neighbour == pytest.approx(2 * BOHR_PER_ANGSTROM)
-    cation = Molecule.from_xyz(str(path), charge=1, spin=1, units="bohr")
-    assert cation == Molecule.diatomic("H", "H", 2.0, "bohr", charge=1, spin=1)
-
-
-def test_from_xyz_refuses_nan(tmp_path):
-    path = tmp_path / "h.xyz"
-    path.write_text("1\n\nH 0 nan 0\n")
-    with pytest.raises(ValueError, match=r"atom 1: .*not finite"):
-        Molecule.from_xyz(path, spin=1)
-
-
-def test_from_pyscf_takes_charge_spin_and_labels():
-    mol = pyscf.gto.M(atom="O1 0 0 0; H@2 0 0 1", unit="angstrom", charge=1, spin=2, basis="sto-3g")
-    expected = Molecule.diatomic("O", "H", 1.0, "angstrom", charge=1, spin=2)
-    molecule = Molecule.from_pyscf(mol)
-    assert (molecule.symbols, molecule.charge, molecule.spin) == (("O", "H"), 1, 2)
-    assert torch.allclose(molecule.nuclei, expected.nuclei, rtol=1e-8)
-
-
-@pytest.mark.parametrize(
-    "mol",
-    [
-        pyscf.gto.M(atom="He 0 0 0; ghost-He 0 0 3", basis="sto-3g"),
-        pyscf.gto.M(atom="Si 0 0 0", spin=2, basis="ccpvdz", ecp="bfd"),
-    ],
-)
-def test_from_pyscf_refuses_ghosts_and_core_potentials(mol):
-    with pytest.raises(ValueError, match="remove ghosts and effective core potentials"):
-        Molecule.from_pyscf(mol)
-
-
-def ase_atoms(periodic):
-    positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.5957]])
-    return SimpleNamespace(
-        pbc=np.array([False, False, periodic]),
-        get_chemical_symbols=lambda: ["Li", "H"],
-        get_positions=lambda: positions,
-    )
-
-
-def test_from_ase_takes_atoms_of_ase_itself():
-    ase_build = pytest.importorskip("ase.build")
-    atoms = ase_build.molecule("H2O")
-    molecule = Molecule.from_ase(atoms)
-    assert (molecule.formula, molecule.n_up, molecule.n_down) == ("H2O", 5, 5)
-    distances = torch.tensor(atoms.get_all_distances()) * BOHR_PER_ANGSTROM
-    torch.testing.assert_close(torch.cdist(molecule.nuclei, molecule.nuclei), distances, rtol=1e-12, atol=1e-12)
-
-
-def test_from_ase():
-    assert Molecule.from_ase(ase_atoms(False)) == Molecule.diatomic("Li", "H", 1.5957, "angstrom")
-    assert Molecule.from_ase(ase_atoms(False), charge=1, spin=1).n_electrons == 3
-    with pytest.raises(ValueError, match="periodic"):
-        Molecule.from_ase(ase_atoms(True))
 
 
 def test_rectangle_and_chain():

@@ -23,6 +23,7 @@ INPUT = {
     "atom": ["symbol=C"],
     "atoms": ["system.atoms=[[Li,0,0,0],[H,0,0,3.015]]"],
     "xyz": ["path=water.xyz"],
+    "file": ["path=water.xyz"],
 }
 EXCITED = {"C2": 8, "twisted_ethylene": 5, "pyramidal_ethylene": 3, "nitroxyl": 5, "benzene": 6}
 EXCITED |= dict.fromkeys(["Li", "Be", "B", "C", "N", "O", "F", "Ne"], 5)

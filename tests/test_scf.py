@@ -6,6 +6,7 @@ import torch
 from pyscf import dft, gto
 
 from qmcnet import scf
+from qmcnet.chemistry import unrestricted
 from qmcnet.molecule import Molecule
 from qmcnet.scf import gaussian_basis, hartree_fock, orthonormal_basis
 
@@ -141,7 +142,7 @@ def test_second_order_solver_rescues_a_failed_iteration(method, monkeypatch):
 
 def test_a_calculation_that_does_not_converge_warns(monkeypatch):
     monkeypatch.setattr(scf, "_DIIS_CYCLES", 1)
-    monkeypatch.setattr(scf, "_NEWTON_CYCLES", 1)
+    monkeypatch.setattr(unrestricted, "_NEWTON_CYCLES", 1)
     with pytest.warns(UserWarning, match="uhf of O2 in cc-pvdz did not converge"):
         result = hartree_fock(OXYGEN)
     assert not result.converged

@@ -22,7 +22,7 @@ from qmcnet.casscf import active_space, casscf
 from qmcnet.gto import GaussianBasis
 from qmcnet.laplacian import signed_log_sum
 from qmcnet.molecule import Molecule
-from qmcnet.scf import hartree_fock
+from qmcnet.scf import default_basis, hartree_fock
 
 METHODS = ("rohf", "uhf", "casscf")
 
@@ -41,7 +41,7 @@ class SlaterJastrow(nn.Module):
         self,
         molecule: Molecule,
         *,
-        basis: str = "cc-pvdz",
+        basis: str | None = None,
         method: str = "rohf",
         active_electrons: int | None = None,
         active_orbitals: int | None = None,
@@ -57,7 +57,8 @@ class SlaterJastrow(nn.Module):
 
         Args:
             molecule: the system.
-            basis: name of a Gaussian basis set known to PySCF, with shells up to g.
+            basis: name of a Gaussian basis set known to PySCF, with shells up to g; None is cc-pVDZ, with diffuse
+                functions for an anion.
             method: 'rohf', 'uhf' or 'casscf'.
             active_electrons: electrons in the active space of 'casscf'.
             active_orbitals: orbitals in the active space of 'casscf'.
@@ -76,6 +77,7 @@ class SlaterJastrow(nn.Module):
         if jastrow not in JASTROWS:
             raise ValueError(f"jastrow={jastrow!r} must be one of {sorted(JASTROWS)}")
         space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}
+        basis = basis or default_basis(molecule)
         slater = slater_part(molecule, basis, method, ci_threshold, **space)
         self.molecule = molecule
         self.settings = {"basis": basis, "method": method, **space, "ci_threshold": ci_threshold, "jastrow": jastrow}

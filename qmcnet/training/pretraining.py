@@ -17,8 +17,10 @@ from torch import Tensor
 from qmcnet.casscf import active_space, casscf, leading_of_roots
 from qmcnet.casscf_orbitals import CasscfOrbitals
 from qmcnet.excitations import Determinant
-from qmcnet.scf import hartree_fock
+from qmcnet.molecule import Molecule
+from qmcnet.scf import default_basis, hartree_fock
 from qmcnet.state_orbitals import EXCITATIONS, StateOrbitals, excited_determinants
+from qmcnet.training.binding import say_unbound_orbitals
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Row
 
@@ -36,7 +38,7 @@ class PretrainingSettings:
     Attributes:
         steps: updates; 0 turns pretraining off.
         learning_rate: of the Adam optimiser.
-        basis: Gaussian basis of the target orbitals.
+        basis: Gaussian basis of the target orbitals; None is cc-pVDZ, with diffuse functions for an anion.
         method: 'uhf', 'rohf' or 'casscf'; of several states 'casscf' gives leading determinants of its lowest roots.
         active_electrons: electrons in the active space of 'casscf'.
         active_orbitals: orbitals in the active space of 'casscf'.
@@ -46,7 +48,7 @@ class PretrainingSettings:
 
     steps: int = 1000
     learning_rate: float = 3e-4
-    basis: str = "cc-pvdz"
+    basis: str | None = None
     method: str = "uhf"
     active_electrons: int | None = None
     active_orbitals: int | None = None
@@ -70,6 +72,17 @@ class PretrainingSettings:
                 f"pretraining needs steps >= 0, sampling_steps >= 1 and learning_rate > 0, got steps={self.steps}, "
                 f"sampling_steps={self.sampling_steps}, learning_rate={self.learning_rate}"
             )
+
+    def with_basis(self, molecule: Molecule) -> "PretrainingSettings":
+        """Choose the basis that was left open.
+
+        Args:
+            molecule: the system.
+
+        Returns:
+            Settings with a basis.
+        """
+        return self if self.basis else replace(self, basis=default_basis(molecule))
 
 
 def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
@@ -133,12 +146,13 @@ class Pretraining:
         Returns:
             The stage.
         """
+        basis = settings.basis or default_basis(simulation.molecule)
         space = active_space(settings.method, settings.active_electrons, settings.active_orbitals)
         if space is None:
             return cls(simulation, _hartree_fock_orbitals(simulation, settings, seed), settings)
         if getattr(simulation.ansatz, "n_states", 1) > 1:
-            return cls(simulation, _casscf_states(simulation, settings.basis, space), settings)
-        return cls(simulation, _casscf_orbitals(simulation, settings.basis, space), settings)
+            return cls(simulation, _casscf_states(simulation, basis, space), settings)
+        return cls(simulation, _casscf_orbitals(simulation, basis, space), settings)
 
     def finished(self) -> bool:
         """Whether all updates have been made."""
@@ -193,6 +207,7 @@ def _hartree_fock_orbitals(simulation: Simulation, settings: PretrainingSettings
     mean_field = hartree_fock(simulation.molecule, settings.basis, settings.method)
     note = "" if mean_field.converged else " (not converged)"
     logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
+    say_unbound_orbitals(simulation.molecule, mean_field)
     n_states = getattr(simulation.ansatz, "n_states", 1)
     orbitals = excited_determinants(mean_field, n_states, settings.excitations, seed)
     if n_states > 1:

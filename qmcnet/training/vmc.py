@@ -16,6 +16,7 @@ from qmcnet.optimizers import Clipping, Schedule, Spring
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis
 from qmcnet.training.averaging import AveragingSettings
+from qmcnet.training.binding import say_unbound_electron
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
 from qmcnet.training.checkpoint import Checkpoints, Milestone
 from qmcnet.training.description import PARTS, SCALARS, choose_device, describe, summary
@@ -105,7 +106,7 @@ class VMC:
         total, hamiltonian = ensemble(self.ansatz, self.laplacian, objective)
         self.objective = objective
         self.optimizer, self.clipping, self.schedule = optimizer(total), clipping, schedule
-        self.averaging, self.pretraining, self.burn_in = averaging, pretraining, burn_in
+        self.averaging, self.pretraining, self.burn_in = averaging, pretraining.with_basis(self.molecule), burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
@@ -294,6 +295,7 @@ class VMC:
     def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
         config = self.config
         result = make_result(stage, self.molecule, driver.trained, driver.wall_seconds, origin(self.molecule, config))
+        say_unbound_electron(self.molecule, result.energy, result.standard_error)
         result.store(folder)
         stage.write_cubes(folder, stage.window())
         write_hparams(folder, identity(config), {"energy": result.energy, "standard_error": result.standard_error})

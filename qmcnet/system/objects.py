@@ -1,0 +1,84 @@
+"""Geometries of objects of other packages: ASE `Atoms` and PySCF `Mole`."""
+
+from typing import Any
+
+from qmcnet.elements import atomic_number
+from qmcnet.geometry import Atom
+from qmcnet.system.geometries import Geometry, spin_of, whole_sum
+
+
+def ase_geometry(atoms: Any, where: str = "atoms") -> Geometry:
+    """Read an ASE object; initial charges and magnetic moments, and those in `atoms.info`, state charge and spin.
+
+    Args:
+        atoms: non-periodic `ase.Atoms`.
+        where: name of the object in messages.
+
+    Returns:
+        Atoms in angstrom with what they state.
+
+    Raises:
+        ValueError: `atoms` is no such object, is periodic, has dummy atoms, or charges or moments that are not
+            whole in sum.
+    """
+    if not all(hasattr(atoms, name) for name in ("get_chemical_symbols", "get_positions", "pbc")):
+        raise ValueError(f"atoms={type(atoms).__name__} is not an ase.Atoms object: give a single one")
+    if any(atoms.pbc):
+        pbc = " ".join("FT"[bool(flag)] for flag in atoms.pbc)
+        raise ValueError(f"{where}: pbc={pbc}: periodic cells are not supported, set pbc=False")
+    rows: list[Atom] = []
+    for symbol, (x, y, z) in zip(atoms.get_chemical_symbols(), atoms.get_positions().tolist(), strict=True):
+        if symbol == "X":
+            raise ValueError(f"{where}: atom {len(rows) + 1} is a dummy atom (X) without electrons: remove it")
+        rows.append((symbol, x, y, z))
+    charge, moments = _charge_and_moments(atoms)
+    info = {name: _info(atoms, name, where) for name in ("charge", "spin", "multiplicity")}
+    spin = spin_of(info["spin"], info["multiplicity"], where)
+    for name, stated, summed in (("charge", info["charge"], charge), ("spin", spin, moments)):
+        if None not in (stated, summed) and stated != summed:
+            raise ValueError(
+                f"{where}.info says {name}={stated}, and its atoms add up to {summed}: correct one of them"
+            )
+    charge, spin = (a if b is None else b for a, b in ((charge, info["charge"]), (moments, spin)))
+    return Geometry(rows, where, "angstrom", charge, spin)
+
+
+def _charge_and_moments(atoms: Any) -> tuple[int | None, int | None]:
+    charge = whole_sum(atoms.get_initial_charges(), "charges", "charge")
+    moments = whole_sum(atoms.get_initial_magnetic_moments(), "magnetic moments", "spin")
+    return charge, None if moments is None else abs(moments)
+
+
+def _info(atoms: Any, name: str, where: str) -> int | None:
+    value = atoms.info.get(name)
+    if value is None:
+        return None
+    try:
+        if not float(value) % 1:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{where}.info[{name!r}]={value!r} is not a whole number")
+
+
+def check_mole(mol: Any) -> None:
+    """Refuse what is not a built all-electron PySCF molecule.
+
+    Args:
+        mol: `pyscf.gto.Mole`.
+
+    Raises:
+        ValueError: `mol` is a mean field, a periodic cell, not built, or has ghosts or effective core potentials.
+    """
+    kind = type(mol).__name__
+    if not hasattr(mol, "atom_coords"):
+        hint = "give its molecule, mf.mol" if hasattr(mol, "mol") else "give a pyscf.gto.Mole"
+        raise ValueError(f"mol={kind} is not a PySCF molecule: {hint}")
+    if hasattr(mol, "lattice_vectors"):
+        raise ValueError(f"mol={kind}: periodic cells are not supported, give a pyscf.gto.Mole")
+    if not mol.natm or not getattr(mol, "_built", True):
+        raise ValueError("mol has not been built: call mol.build() first")
+    for i, charge in enumerate(mol.atom_charges()):
+        symbol = mol.atom_pure_symbol(i)
+        if charge == 0 or charge != atomic_number(symbol):
+            raise ValueError(f"mol: {symbol} has nuclear charge {charge}: remove ghosts and effective core potentials")
