@@ -18,7 +18,7 @@ from qmcnet.training.averaging import AveragingSettings
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
 from qmcnet.training.checkpoint import Checkpoints, Milestone
 from qmcnet.training.description import PARTS, SCALARS, choose_device, describe, summary
-from qmcnet.training.directory import RunDirectoryError, claim, config_hash, identity, lock, unused, write_config
+from qmcnet.training.directory import RunDirectoryError, claim, identity, lock, unused, write_config
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.interruption import Interruption
@@ -284,10 +284,9 @@ class VMC:
         if not path.exists():
             return None
         result = Result.read(path)
-        same = result.metadata["config_hash"] == config_hash(self.config)
         enough = self.evaluation.met_by(result.evaluation_steps, result.standard_error)
         measured = set(self.observables) <= set(result.metadata["observables"])
-        return result if same and enough and measured and result.trained_steps >= self.steps else None
+        return result if enough and measured and result.trained_steps >= self.steps else None
 
     def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
         config = self.config
