@@ -19,7 +19,8 @@ import torch
 from energies import SYSTEMS, run
 from hydra import compose, initialize_config_dir
 
-from qmcnet.config import build, config_directory
+from qmcnet.config.build import build
+from qmcnet.config.naming import config_directory
 from qmcnet.training.optimization import Optimization
 
 ANSAETZE = ("ferminet_small", "psiformer_small", "lapnet_small", "slater_jastrow", "slater_backflow")

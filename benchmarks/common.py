@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from qmcnet.config import config_directory
+from qmcnet.config.naming import config_directory
 from qmcnet.elements import SYMBOLS
 from qmcnet.molecule import Molecule
 

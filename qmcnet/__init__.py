@@ -1,7 +1,7 @@
 """Neural-network quantum Monte Carlo in PyTorch."""
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer, SlaterJastrow
-from qmcnet.config import build, load
+from qmcnet.config.build import build, load
 from qmcnet.hamiltonian import LocalEnergy, MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.molecule import Molecule

@@ -7,18 +7,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from qmcnet.config import (
-    PARTS,
-    SCALARS,
-    ConfigError,
-    argument_types,
-    build,
-    check_arguments,
-    config_directory,
-    load,
-    run_name,
-    systems,
-)
+from qmcnet.config.build import build, load
+from qmcnet.config.naming import config_directory, run_name, systems
+from qmcnet.config.schema import ConfigError, argument_types, check_arguments
+from qmcnet.training.description import PARTS, SCALARS
 from qmcnet.training.directory import NOT_IDENTITY, RunDirectoryError
 from qmcnet.training.vmc import VMC
 
@@ -103,7 +95,7 @@ def test_a_run_described_by_its_own_configuration_is_the_same_run(tmp_path):
     run = built(tmp_path, "optimizer=adam", "dtype=float64", "sampler=single_electron", "ansatz.jastrow=cusp")
     again = build(OmegaConf.create(run.config), tmp_path)
     assert again.config == run.config
-    assert run.config["optimizer"]["method"] == {"_target_": "torch.optim.adam.Adam", "_partial_": True}
+    assert run.config["optimizer"]["method"] == {"_target_": "torch.optim.Adam", "_partial_": True}
     assert run.config["sampler"]["n_blocks"] is None
     for old, new in zip(run.ansatz.parameters(), again.ansatz.parameters(), strict=True):
         assert torch.equal(old, new)
@@ -161,7 +153,7 @@ def test_building_writes_nothing(tmp_path):
         (["optimizer=adam", "+optimizer.method.betas=3"], "optimizer.method.betas=3 must be a list"),
         (["optimizer=adam", "+optimizer.method.lr=3"], "lr=3: give the rate as learning_rate"),
         (["optimizer=adam", "optimizer.method._target_=torch.optim.LBFGS"], "LBFGS must be a torch optimiser that"),
-        (["optimizer=adam", "optimizer.method._target_=torch.optim.Nope"], "torch.optim.Nope' cannot be imported"),
+        (["optimizer=adam", "optimizer.method._target_=torch.optim.Nope"], "torch.optim.Nope' is not part of qmcnet"),
         (["clipping.width=0"], "width=0 must be positive"),
         (["clipping.shape=soft"], "shape='soft' must be one of hard, tanh"),
         (["schedule.decay=linear"], "decay='linear' must be one of constant, cosine, inverse"),
@@ -170,7 +162,7 @@ def test_building_writes_nothing(tmp_path):
         (["ansatz.full_determinants=abc"], "ansatz.full_determinants='abc' must be true or false"),
         (["ansatz.envelope=nope"], r"envelope='nope' must be one of \['bottleneck', 'diagonal', 'full', 'iso"),
         (["ansatz.n_layers=0"], "n_layers=0 must be at least 1"),
-        (["ansatz._target_=qmcnet.nothing.here"], "ansatz._target_='qmcnet.nothing.here' cannot be imported"),
+        (["ansatz._target_=qmcnet.nothing.here"], "ansatz._target_='qmcnet.nothing.here' is not part of qmcnet"),
         (["~ansatz._target_"], "ansatz=.* is not a group with a _target_"),
         (["laplacian.chunk_size=abc"], "laplacian.chunk_size='abc' must be a whole number or null"),
         (["sampler.n_blocks=1.5"], "sampler.n_blocks=1.5 must be a whole number or null"),

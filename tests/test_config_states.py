@@ -6,7 +6,9 @@ from omegaconf import OmegaConf
 
 from qmcnet.ansatz.natural_states import NaturalStates
 from qmcnet.ansatz.product_states import ProductStates
-from qmcnet.config import ConfigError, allow_plus, build, config_directory
+from qmcnet.config.build import build
+from qmcnet.config.naming import allow_plus, config_directory
+from qmcnet.config.schema import ConfigError
 from qmcnet.training.objective import Penalty
 
 TINY = [

@@ -2,7 +2,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from qmcnet.config import build, config_directory, systems
+from qmcnet.config.build import build
+from qmcnet.config.naming import config_directory, systems
 from qmcnet.training.optimization import Optimization
 from qmcnet.units import BOHR_PER_ANGSTROM
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from qmcnet.config import build, config_directory, quote_run
+from qmcnet.config.build import build
+from qmcnet.config.naming import config_directory, quote_run
 from qmcnet.laplacian import torch_func_laplacian
 from qmcnet.training.directory import NOT_IDENTITY
 from qmcnet.training.writers import TAGS

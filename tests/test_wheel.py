@@ -75,7 +75,9 @@ def test_the_wheel_holds_everything_that_is_not_code(wheel):
 
 
 def test_the_installed_package_is_that_of_the_wheel(installed, tmp_path):
-    code = "import qmcnet, qmcnet.config; print(qmcnet.__file__, qmcnet.config.config_directory())"
+    code = (
+        "import qmcnet; from qmcnet.config.naming import config_directory; print(qmcnet.__file__, config_directory())"
+    )
     done = run(installed / "python", "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     package, conf = map(Path, done.stdout.split())

@@ -6,7 +6,9 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
-from qmcnet.config import ConfigError, allow_plus, check_arguments, config_directory, load, quote_run
+from qmcnet.config.build import load
+from qmcnet.config.naming import allow_plus, config_directory, quote_run
+from qmcnet.config.schema import ConfigError, check_arguments
 from qmcnet.observables.registry import check_observables
 from qmcnet.training.evaluation import EvaluationSettings
 from qmcnet.training.result import Result
@@ -32,12 +34,14 @@ def evaluate(cfg: DictConfig) -> Result:
     arguments = {str(key): value for key, value in cfg.items()}
     directory = str(arguments.pop("run"))
     placed = {name: arguments.pop(name) for name in ("device", "wall_time")}
+    trust = arguments.pop("trust")
     averaged, observables = arguments.pop("averaged"), arguments.pop("observables")
     check_arguments(VMC, placed if observables is None else {**placed, "observables": observables})
     check_arguments(VMC.evaluate, {"averaged": averaged})
+    check_arguments(load, {"trust": trust})
     check_arguments(EvaluationSettings, arguments)
     settings = EvaluationSettings(**arguments)
-    run = load(directory, placed["device"])
+    run = load(directory, placed["device"], trust)
     run.wall_time = placed["wall_time"]
     if observables is not None:
         check_observables(observables)

@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
-from qmcnet.config import allow_plus, build, config_directory, register_resolvers
+from qmcnet.config.build import build
+from qmcnet.config.naming import allow_plus, config_directory, register_resolvers
 from qmcnet.training.interruption import EXIT_STATUS
 from qmcnet.training.result import Result
 

@@ -54,6 +54,26 @@ def choose_device(device: str) -> torch.device:
     return found
 
 
+LIBRARIES = ("qmcnet", "torch.optim", "pytorch_optimizer")
+
+
+def public_name(target: str) -> str:
+    """Name an object without the modules that it lives in, so that it may move house.
+
+    Args:
+        target: where it is imported from, such as 'qmcnet.ansatz.ferminet.FermiNet' or 'torch.optim.adam.Adam'.
+
+    Returns:
+        'FermiNet' or 'torch.optim.Adam'; what belongs to neither qmcnet nor a library of optimisers as it is.
+    """
+    library = next((library for library in LIBRARIES if target.startswith(f"{library}.")), None)
+    if library is None:
+        return target
+    parts = target.split(".")
+    first = next((place for place, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
+    return ".".join(parts[first:] if library == "qmcnet" else [library, *parts[first:]])
+
+
 def describe(part: Any, partial: bool = False) -> dict[str, Any]:
     """Describe an object as the configuration that builds it.
 
@@ -62,11 +82,16 @@ def describe(part: Any, partial: bool = False) -> dict[str, Any]:
         partial: whether the configuration leaves arguments to be filled in.
 
     Returns:
-        Its class under `_target_`, and its settings.
+        The public name of its class under `_target_`, and its settings.
     """
     settings = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part.settings
-    target = {"_target_": f"{type(part).__module__}.{type(part).__qualname__}"}
-    return target | ({"_partial_": True} if partial else {}) | settings
+    target = {"_target_": public_name(f"{type(part).__module__}.{type(part).__qualname__}")}
+    nested = {
+        key: value | {"_target_": public_name(value["_target_"])}
+        for key, value in settings.items()
+        if isinstance(value, dict) and "_target_" in value
+    }
+    return target | ({"_partial_": True} if partial else {}) | settings | nested
 
 
 def summary(ansatz: nn.Module, batch_size: int, device: torch.device, directory: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import yaml
 
 from qmcnet.training.checkpoint import atomic_write
+from qmcnet.training.description import public_name
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ NOT_IDENTITY = (
     "wall_time",
     "resume",
     "overwrite",
+    "trust",
 )
 """Settings that say how long and where a run goes, and by what code, not what it computes."""
 
@@ -55,7 +57,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides the numbers, flattened and in JSON types.
+    """The part of a configuration that decides the numbers, flattened, in JSON types and with public names.
 
     Args:
         config: the description of a run.
@@ -64,7 +66,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         Flat dictionary without how long and where the run goes.
     """
     flat: dict[str, Any] = json.loads(json.dumps(flatten(config)))
-    return {key: value for key, value in flat.items() if in_identity(key)}
+    named = {key: public_name(str(value)) for key, value in flat.items() if key.split(".")[-1] == "_target_"}
+    return {key: value for key, value in (flat | named).items() if in_identity(key)}
 
 
 def in_identity(key: str) -> bool:

@@ -18,9 +18,10 @@ from qmcnet.sampling import Metropolis
 from qmcnet.training.averaging import AveragingSettings
 from qmcnet.training.binding import say_unbound_electron
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
-from qmcnet.training.checkpoint import Checkpoints, Milestone
+from qmcnet.training.checkpoint import Checkpoints, DamagedCheckpoint, Milestone
+from qmcnet.training.continuation import finished, newest
 from qmcnet.training.description import PARTS, SCALARS, choose_device, describe, summary
-from qmcnet.training.directory import RunDirectoryError, claim, config_hash, identity, lock, unused, write_config
+from qmcnet.training.directory import RunDirectoryError, claim, identity, lock, write_config
 from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.interruption import Interruption
@@ -141,30 +142,42 @@ class VMC:
         self.directory.mkdir(parents=True, exist_ok=True)
         with lock(self.directory), Interruption(self.wall_time) as interruption:
             claim(self.directory, self.config, self.resume, self.overwrite)
-            finished = self._finished()
-            if finished is not None:
-                logger.info("this run is finished: %d steps trained; its result:", finished.trained_steps)
+            result = finished(self.directory, self.evaluation, self.observables, self.steps)
+            if result is not None:
+                logger.info("this run is finished: %d steps trained; its result:", result.trained_steps)
                 self.load_trained()
-                return finished
+                return result
             write_config(self.directory, self.config)
             on_claim()
             driver = self._driver(self.directory, interruption)
-            found = self._newest(driver)
-            for order, make, folder in self._stages():
-                if found and order < Milestone.parse(found[0]).order:
-                    continue
-                stage = make()
-                if found and order == Milestone.parse(found[0]).order:
+            while True:
+                found = newest(driver, self.steps, lambda state: self._make_evaluation(self.evaluation).measured(state))
+                try:
+                    return self._run_stages(driver, found)
+                except DamagedCheckpoint as damage:
+                    assert found
+                    driver.checkpoints.set_aside(found[0], damage)
+
+    def _run_stages(self, driver: Driver, found: tuple[Path, dict[str, Any]] | None) -> Result:
+        """Run what comes after a checkpoint."""
+        for order, make, folder in self._stages():
+            if found and order < Milestone.parse(found[0]).order:
+                continue
+            stage = make()
+            if found and order == Milestone.parse(found[0]).order:
+                try:
                     driver.restore(found[1], stage)
-                    logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found[0].name)
-                driver.run(stage, folder)
-                if isinstance(stage, Optimization) and stage.average.count:
-                    logger.info("evaluating the average of the parameters after %d steps", stage.average.count)
-                    stage.average.apply()
-                if isinstance(stage, BurnIn) and not stage.equilibrated:
-                    logger.warning("burn-in stopped after %d sweeps without reaching equilibrium", stage.step)
-            assert isinstance(stage, Evaluation)
-            return self._conclude(stage, driver, self.directory)
+                except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+                    raise DamagedCheckpoint(f"its state of {stage.name} is not whole ({error!r})") from error
+                logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found[0].name)
+            driver.run(stage, folder)
+            if isinstance(stage, Optimization) and stage.average.count:
+                logger.info("evaluating the average of the parameters after %d steps", stage.average.count)
+                stage.average.apply()
+            if isinstance(stage, BurnIn) and not stage.equilibrated:
+                logger.warning("burn-in stopped after %d sweeps without reaching equilibrium", stage.step)
+        assert isinstance(stage, Evaluation)
+        return self._conclude(stage, driver, self.directory)
 
     def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:
         """Evaluate the trained wavefunction further, from the trained walkers, with frozen parameters.
@@ -185,7 +198,7 @@ class VMC:
         """
         prepare_process()
         before = None if averaged else Evaluation.order
-        trained = Checkpoints(self.directory / "checkpoints", 1).load_newest(before)
+        trained = Checkpoints(self.directory / "checkpoints", 1).load_newest(before, self.simulation.state_dict())
         if trained is None or Milestone.parse(trained[0]).order < Optimization.order:
             raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
         folder = directory or self.directory / "evaluation" / settings.label(averaged, self.observables)
@@ -216,7 +229,7 @@ class VMC:
         Raises:
             RunDirectoryError: if there is no usable checkpoint.
         """
-        found = Checkpoints(self.directory / "checkpoints", 1).load_newest()
+        found = Checkpoints(self.directory / "checkpoints", 1).load_newest(like=self.simulation.state_dict())
         if found is None:
             raise RunDirectoryError(f"{self.directory} holds no usable checkpoint")
         self._adopt(*found)
@@ -259,38 +272,6 @@ class VMC:
         names = self.observables if self.simulation.ansatz is self.ansatz else {*SPECTRUM, *self.observables}
         observables = make_observables(names, self.molecule, self.device)
         return Evaluation(self.simulation, settings, observables, make_grid(names, self.molecule))
-
-    def _newest(self, driver: Driver) -> tuple[Path, dict[str, Any]] | None:
-        found = driver.checkpoints.load_newest()
-        driver.earlier_seconds = found[1]["wall_seconds"] if found else 0.0
-        if not found or Milestone.parse(found[0]).order != Evaluation.order:
-            return found
-        newest = Milestone.parse(found[0])
-        if newest.trained < self.steps:
-            logger.info("extending the run to %d optimisation steps", self.steps)
-        elif self._make_evaluation(self.evaluation).measured(found[1]["stage_state"]):
-            return found
-        else:
-            logger.warning("these observables were not measured before: the evaluation starts again")
-        self._set_evaluation_aside(driver.checkpoints, newest.trained)
-        return driver.checkpoints.load_newest()
-
-    def _set_evaluation_aside(self, checkpoints: Checkpoints, trained: int) -> None:
-        """Keep an earlier evaluation and its checkpoints under a name of its own."""
-        folder, aside = self.directory / "evaluation", unused(self.directory / f"evaluation-after-{trained:08d}-steps")
-        folder.mkdir(exist_ok=True)
-        folder.rename(aside)
-        checkpoints.move(Evaluation.order, aside)
-
-    def _finished(self) -> Result | None:
-        path = self.directory / "result.json"
-        if not path.exists():
-            return None
-        result = Result.read(path)
-        same = result.metadata["config_hash"] == config_hash(self.config)
-        enough = self.evaluation.met_by(result.evaluation_steps, result.largest_error)
-        measured = set(self.observables) <= set(result.metadata["observables"])
-        return result if same and enough and measured and result.trained_steps >= self.steps else None
 
     def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
         config = self.config

@@ -8,7 +8,7 @@ import torch
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.jastrow import JASTROWS
-from qmcnet.config import argument_types
+from qmcnet.config.schema import argument_types
 from qmcnet.molecule import Molecule
 from qmcnet.optimizers import Kfac, Spring
 from qmcnet.optimizers.scores import per_walker_scores

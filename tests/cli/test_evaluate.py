@@ -4,7 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from qmcnet.cli.evaluate import evaluate
-from qmcnet.config import ConfigError, quote_run
+from qmcnet.config.naming import quote_run
+from qmcnet.config.schema import ConfigError
 
 DEFAULTS = {
     "averaged": True,

@@ -1,0 +1,1 @@
+"""From a configuration to a run. Only this room and the command line know Hydra and OmegaConf."""

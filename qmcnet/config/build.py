@@ -1,0 +1,167 @@
+"""Build runs from configurations, and load them from their directories."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qmcnet.config.names import PARTIAL, TARGET, constructor, is_group
+from qmcnet.config.naming import systems
+from qmcnet.config.schema import ConfigError, check_arguments
+from qmcnet.training.description import PARTS, SCALARS
+from qmcnet.training.directory import RunDirectoryError, flatten
+from qmcnet.training.vmc import VMC
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def build(cfg: DictConfig | Mapping[str, Any], directory: str | Path) -> VMC:
+    """Build a run from a composed configuration, or from the `config.yaml` of a run.
+
+    Nothing but qmcnet, torch.optim and pytorch_optimizer is imported or called unless the configuration has
+    `trust: true`.
+
+    Args:
+        cfg: the configuration.
+        directory: the run directory.
+
+    Returns:
+        The run, ready to train.
+
+    Raises:
+        ConfigError: if a key is missing, unknown, or has a value that its constructor refuses, or if an object is named
+            that does not belong to qmcnet.
+    """
+    check_keys(cfg)
+    try:
+        plain: Any = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
+        return _build(plain, directory)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError(str(error).split("\n")[0]) from error
+
+
+def _build(cfg: Mapping[str, Any], directory: str | Path) -> VMC:
+    if cfg["dtype"] not in DTYPES:
+        raise ConfigError(f"dtype={cfg['dtype']!r} must be one of {sorted(DTYPES)}")
+    trust, states = cfg.get("trust", False), cfg.get("states", 1)
+    if not isinstance(trust, bool):
+        raise ConfigError(f"trust={trust!r} must be true or false")
+    check_arguments(VMC, {name: cfg[name] for name in SCALARS})
+    makers = {name: maker(name, cfg[name], trust) for name in ("system", "ansatz", *PARTS)}
+    molecule = makers.pop("system")()
+    ansatz = makers.pop("ansatz")()(molecule, dtype=DTYPES[cfg["dtype"]])
+    if states not in (1, ansatz.settings.get("n_states", 1)):
+        raise ConfigError(f"states={states}: {type(ansatz).__name__} has a single state; leave out states")
+    parts = {name: make() for name, make in makers.items()}
+    return VMC(ansatz, directory, **parts, **{name: cfg[name] for name in SCALARS})
+
+
+def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
+    """Refuse a configuration without a system, or with keys that nothing reads.
+
+    Args:
+        cfg: the configuration.
+
+    Raises:
+        ConfigError: naming the key and what to do.
+    """
+    raw: Any = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
+    if "system" not in raw:
+        raise ConfigError(f"no system: add +system=NAME with NAME one of {', '.join(systems())}")
+    used_by_system = set(re.findall(r"\$\{(\w+)\}", str(raw["system"])))
+    known = {"system", "ansatz", "dtype", "states", "trust", *PARTS, *SCALARS, *used_by_system}
+    for key, value in flatten(raw).items():
+        if value == "???":
+            raise ConfigError(f"{key} has no value: add {key}=VALUE")
+    for key in ("ansatz", "dtype", *PARTS, *SCALARS):
+        if key not in raw:
+            raise ConfigError(f"{key} is missing: leave out ~{key}")
+    unknown = [str(key) for key in raw if key not in known]
+    if unknown:
+        raise ConfigError(
+            f"unknown key {', '.join(unknown)}: this system and configuration know {', '.join(sorted(known))}"
+        )
+
+
+def maker(name: str, group: Any, trust: bool) -> Callable[[], Any]:
+    """Check a group, such as `optimizer`, against the constructor that its `_target_` names.
+
+    Args:
+        name: dotted key of the group.
+        group: its part of the configuration.
+        trust: import and run whatever is named.
+
+    Returns:
+        What makes the object, or the partial call of a group with `_partial_`.
+
+    Raises:
+        ConfigError: if it names no constructor or one that is not trusted, or has a key or value that the constructor
+            does not take.
+    """
+    if not is_group(group):
+        raise ConfigError(f"{name}={group} is not a group with a _target_: choose one of conf/{name}")
+    target = constructor(name, group[TARGET], trust)
+    arguments, makers = {}, dict[str, Callable[[], Any]]()
+    for key, value in group.items():
+        if is_group(value):
+            makers[key] = maker(f"{name}.{key}", value, trust)
+            arguments[key] = constructor(f"{name}.{key}", value[TARGET], trust)
+        elif key not in (TARGET, PARTIAL):
+            arguments[key] = value
+    check_arguments(target, arguments, f"{name}.")
+
+    def make() -> Any:
+        call = partial(target, **arguments | {key: inner() for key, inner in makers.items()})
+        return call if group.get(PARTIAL) else call()
+
+    return make
+
+
+def load(directory: str | Path, device: str = "auto", trust: bool = False) -> VMC:
+    """Load a run: its molecule, trained wavefunction and walkers.
+
+    A directory from a stranger may be loaded: it executes nothing.
+
+    Args:
+        directory: run directory of `qmcnet-train` or of a `VMC`.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        trust: import and run classes that are no part of qmcnet, if the run names any.
+
+    Returns:
+        The run, with the parameters and walkers of its newest checkpoint.
+
+    Raises:
+        RunDirectoryError: if the directory holds no run.
+        ConfigError: if the run names a class that is no part of qmcnet and is not trusted.
+    """
+    return build(stored_config(Path(directory)) | {"device": device, "trust": trust}, directory).load_trained()
+
+
+def stored_config(directory: Path) -> dict[str, Any]:
+    """Read the `config.yaml` of a run as plain data.
+
+    Args:
+        directory: run directory.
+
+    Returns:
+        The configuration that builds the run.
+
+    Raises:
+        RunDirectoryError: if there is none, or what is there is no configuration.
+    """
+    path = directory / "config.yaml"
+    if not path.exists():
+        raise RunDirectoryError(f"{directory} holds no run: there is no config.yaml in it")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunDirectoryError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict):
+        raise RunDirectoryError(f"{path} is damaged: it holds no settings")
+    return config

@@ -1,0 +1,77 @@
+"""Where the configuration lies, and how runs and arguments are called."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from qmcnet.training.directory import in_identity
+
+LONGEST_NAME = 100
+
+
+def config_directory() -> Path:
+    """Where the YAML files are: inside an installed package, beside it in a source tree."""
+    shipped = Path(__file__).parents[1] / "conf"
+    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def systems() -> list[str]:
+    """Names that +system=NAME accepts."""
+    return sorted(path.stem for path in (config_directory() / "system").glob("*.yaml"))
+
+
+def run_name(overrides: Sequence[str]) -> str:
+    """Name a run after its overrides, so that the same command finds the same directory.
+
+    Overrides that say how long and where a run goes take no part.
+
+    Args:
+        overrides: overrides of the command line, such as ['+system=N2', 'bond_length=2.4'].
+
+    Returns:
+        A directory name, such as 'N2_bond_length=2.4'.
+    """
+    parts = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if in_identity(key):
+            parts.append((key != "system", value if key == "system" else f"{key}={value}"))
+    exact = "_".join(text for _, text in sorted(parts)) or "run"
+    name = re.sub(r"[^\w.=+,-]", "-", exact)[:LONGEST_NAME]
+    return name if name == exact else f"{name}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
+
+
+def quote_run(argument: str) -> str:
+    """Quote the directory in run=DIR, whose name may hold `=` and `,`, which mean something else to Hydra.
+
+    Args:
+        argument: an argument of the command line.
+
+    Returns:
+        The argument as Hydra reads it.
+    """
+    key, _, value = argument.partition("=")
+    if key != "run" or value[:1] in ("", "'", '"'):
+        return argument
+    escaped = value.replace("'", "\\'")
+    return f"run='{escaped}'"
+
+
+def allow_plus(argument: str) -> str:
+    """Let +observables=[...] set what has a default, for which Hydra wants two plus signs or none.
+
+    Args:
+        argument: an argument of the command line.
+
+    Returns:
+        The argument as Hydra reads it.
+    """
+    return f"+{argument}" if argument.startswith("+observables=") else argument
+
+
+def register_resolvers() -> None:
+    """Make `run_name` available to the configuration files."""
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)

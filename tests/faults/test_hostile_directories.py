@@ -1,0 +1,97 @@
+"""A run directory from a stranger executes nothing, not even the import of a module that it names."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from qmcnet.cli.evaluate import evaluate
+from qmcnet.config.build import load
+from qmcnet.config.schema import ConfigError
+from qmcnet.training.directory import RunDirectoryError
+
+RUN = Path(__file__).parents[1] / "golden" / "0.1" / "one_state" / "finished"
+PLANTED = """
+import pathlib
+pathlib.Path(__file__).with_name("executed").touch()
+class Mine:
+    def __init__(self, *args, **kwargs):
+        pathlib.Path(__file__).with_name("executed").touch()
+"""
+TARGETS = {
+    "sampler": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False},
+    "clipping": {"_target_": "torch.save", "obj": 1, "f": "executed"},
+    "optimizer": {"_target_": "os.mkdir", "path": "executed"},
+    "schedule": {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": ["executed"]}},
+    "ansatz": {"_target_": "planted.Mine", "_partial_": True},
+    "system": {"_target_": "planted.Mine"},
+    "laplacian": {"_target_": "qmcnet.training.checkpoint.os.mkdir", "path": "executed"},
+    "averaging": {"_target_": "builtins.exec", "source": "import planted"},
+    "objective": {"_target_": "hydra.utils.instantiate", "config": {"_target_": "planted.Mine"}},
+    "optimizer.method": {"_target_": "planted.Mine", "_partial_": True},
+    "optimizer.method ": {"_target_": "torch.optim.planted.Mine", "_partial_": True},
+    "pretraining.steps": {"_target_": "planted.Mine"},
+    "evaluation": {"_target_": "qmcnet.EvaluationSettings", "steps": {"_target_": "planted.Mine"}},
+    "observables": [{"_target_": "planted.Mine"}],
+    "logging": "${planted:x}",
+}
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """Change a run directory, beside which a module lies that leaves a trace when it is imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "planted.py").write_text(PLANTED)
+
+    def make(key, value):
+        directory = shutil.copytree(RUN, tmp_path / "run")
+        config = yaml.safe_load((directory / "config.yaml").read_text())
+        *groups, name = key.strip().split(".")
+        place = config
+        for group in groups:
+            place = place[group]
+        place[name] = value
+        (directory / "config.yaml").write_text(yaml.safe_dump(config))
+        return directory
+
+    yield make
+    sys.modules.pop("planted", None)
+
+
+@pytest.mark.parametrize("key", TARGETS)
+def test_no_door_runs_or_imports_what_a_directory_names(hostile, key, tmp_path):
+    directory = hostile(key, TARGETS[key])
+    doors = (lambda: load(directory, "cpu"), lambda: evaluate(evaluation_of(directory)))
+    for door in doors:
+        with pytest.raises(ConfigError) as caught:
+            door()
+        assert "\n" not in str(caught.value)
+    assert "planted" not in sys.modules
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.mkdir [executed]", "a: [", "\0\1", "- 1", "", "a: b: c"])
+def test_a_file_that_is_no_configuration_is_named(hostile, tmp_path, text):
+    directory = hostile("seed", 0)
+    (directory / "config.yaml").write_text(text)
+    with pytest.raises(RunDirectoryError, match=r"config\.yaml (is damaged|cannot be read)") as caught:
+        load(directory, "cpu")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_trust_runs_the_code_of_the_user(hostile, tmp_path):
+    directory = hostile("sampler", {"_target_": "planted.Mine"})
+    with pytest.raises(ConfigError, match=r"sampler\._target_='planted\.Mine' is not part of qmcnet.*trust=true"):
+        load(directory, "cpu")
+    load(directory, "cpu", trust=True)
+    assert (tmp_path / "executed").exists()
+
+
+def evaluation_of(directory):
+    settings = {"run": str(directory), "steps": 2, "target_error": None, "min_steps": 1, "burn_in": 0, "averaged": True}
+    return OmegaConf.create({**settings, "observables": None, "device": "cpu", "wall_time": None, "trust": False})
