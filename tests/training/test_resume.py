@@ -1,6 +1,7 @@
 """A run that is stopped, killed or extended gives bit for bit the numbers of one that is not."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,11 +261,12 @@ def test_wall_seconds_add_up_over_interruptions(tmp_path, make_run, newest, stop
 
 def test_evaluation_is_resumed_in_its_own_directory(tmp_path, make_run, stop_at, uninterrupted):
     settings = EvaluationSettings(steps=40, min_steps=10, burn_in=3)
-    whole = make_run(uninterrupted).evaluate(settings, tmp_path / "whole")
+    reference, directory = (shutil.copytree(uninterrupted, tmp_path / name) for name in ("whole", "stopped"))
+    whole = make_run(reference).evaluate(settings)
     stop_at(Evaluation, 21)
     with pytest.raises(Interrupted):
-        make_run(uninterrupted).evaluate(settings, tmp_path / "stopped")
-    resumed = make_run(uninterrupted).evaluate(settings, tmp_path / "stopped")
-    tables = [(tmp_path / name / "evaluation_stats.csv").read_text() for name in ("whole", "stopped")]
-    assert tables[0] == tables[1]
+        make_run(directory).evaluate(settings)
+    resumed = make_run(directory).evaluate(settings)
+    place = f"evaluation/{settings.label(True, [])}/evaluation_stats.csv"
+    assert (reference / place).read_text() == (directory / place).read_text()
     assert resumed.energy == whole.energy
