@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 from typing import cast
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
 from torch import Tensor
 
 from qmcnet.laplacian.compilation import Compiled
+from qmcnet.laplacian.guard import compare
 from qmcnet.laplacian.laptuple import LapTuple
 from qmcnet.laplacian.memory import peak_bytes, with_halving
 from qmcnet.laplacian.structure import track
@@ -165,11 +166,13 @@ class ForwardLaplacian:
         self.chunk_size, self.compile = chunk_size, compile
         self._sizes: WeakKeyDictionary[Function, int] = WeakKeyDictionary()
         self._programs: WeakKeyDictionary[Function, Compiled] = WeakKeyDictionary()
+        self._compared: WeakSet[Function] = WeakSet()
 
     def __call__(self, function: Function, positions: Tensor) -> Derivatives:
         """Differentiate a function of the positions.
 
-        What was found out about a function, such as its chunk size, is kept for as long as the function lives.
+        What was found out about a function, such as its chunk size, is kept for as long as the function lives. At its
+        first call the result is compared with torch's, on a few walkers.
 
         Args:
             function: maps positions (B, N, 3) to values (B, ...).
@@ -188,6 +191,9 @@ class ForwardLaplacian:
         result, fitting = with_halving(apply, size, "laplacian.chunk_size")
         if fitting < size:
             self._sizes[function] = fitting
+        if function not in self._compared:
+            compare(function, positions, result)
+            self._compared.add(function)
         return result
 
     def size_of_chunk(self, function: Function, positions: Tensor) -> int:
