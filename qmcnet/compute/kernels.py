@@ -101,6 +101,11 @@ def traceable() -> Generator[None, None, None]:
         _tracing.reset(token)
 
 
+def tracing() -> bool:
+    """Tell whether a function is being traced to be compiled."""
+    return _tracing.get()
+
+
 @torch.library.custom_op("qmcnet::linear", mutates_args=())
 def traced_linear(x: Tensor, weight: Tensor) -> Tensor:
     """Apply a linear map by oneDNN, as one operation for the compiler.

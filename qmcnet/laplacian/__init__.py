@@ -5,13 +5,16 @@ back end of a Hamiltonian, `TorchFuncLaplacian` the slow reference. The function
 in for the positions and carries jacobian and Laplacian along. These operations have derivative rules, as functions and
 as methods of tensors:
 
-* linear layers, einsum, matmul, bmm, bilinear; + - * / and in-place + and *; vector_norm;
+* linear layers, einsum, matmul, bmm, bilinear; + - * /; vector_norm;
 * tanh, exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, pow, sin, cos, erf, abs, sigmoid, relu, leaky_relu,
   elu, silu, gelu, softplus;
 * softmax, log_softmax, logsumexp, logaddexp, scaled_dot_product_attention, layer_norm;
 * sum, mean, indexing by slices, integers and None, index_select, cat, stack, complex, split, chunk, unbind, where,
   masked_fill, expand, reshape, flatten, unflatten, transpose, permute, movedim, squeeze, unsqueeze;
 * slogdet and, from here, `signed_log_sum`, `scaled_exp` and `pair_differences`.
+
+Their in-place forms, such as `x += y`, `x.tanh_()` and `inplace=True`, write into a tensor that shares its numbers with
+no view still in use; into another one they are refused by name, as are `x[...] = y` and `out=`.
 
 Another operation names itself and says that `rule` adds one: a function of LapTuples that builds the result from
 `value`, `jacobian` and `laplacian`, or by `map_linear` where the operation is linear.

@@ -1,6 +1,5 @@
 """Forward-Laplacian rules of sums and products, entry by entry, and of the norm of a vector."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -50,16 +49,15 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     Returns:
         x + alpha y with its derivatives.
     """
-    if alpha != 1:
-        y = y * alpha
     if not isinstance(x, LapTuple):
-        x, y = y, x
+        x, y, alpha = multiply(y, alpha) if alpha != 1 else y, x, 1
     if not isinstance(y, LapTuple):
-        value = x.value + y
+        value = torch.add(x.value, y, alpha=alpha)
         wide = expand(x, value.shape)
         rows = wide.rows.to(value.dtype, memory_format=torch.contiguous_format, copy=True)
         rows[-1] = value
         return LapTuple.from_rows(rows, wide.support)
+    y = multiply(y, alpha) if alpha != 1 else y
     shape = torch.broadcast_shapes(x.shape, y.shape)
     x, y = expand(x, shape), expand(y, shape)
     if x.support == y.support:
@@ -77,14 +75,6 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     return LapTuple.from_rows(rows, x.support)
 
 
-def _in_place(x: LapTuple, result_of: Callable[[LapTuple, Operand], LapTuple], y: Operand) -> LapTuple:
-    result = result_of(x, y)
-    if result.shape != x.shape:
-        raise RuntimeError(f"in place, a tensor of shape {tuple(x.shape)} cannot become {tuple(result.shape)}")
-    x.rows, x.support = result.rows, result.support
-    return x
-
-
 def _dense_alike(x: LapTuple, y: Operand) -> bool:
     """Whether y can be added row by row into the memory of x."""
     alike = isinstance(y, LapTuple) and x.support.kind is y.support.kind is Kind.DENSE and x.ndim == y.ndim
@@ -92,19 +82,20 @@ def _dense_alike(x: LapTuple, y: Operand) -> bool:
 
 
 @rule(torch.Tensor.__iadd__, torch.Tensor.add_)
-def add_in_place(x: LapTuple, y: Operand) -> LapTuple:
+def add_in_place(x: LapTuple, y: Operand, *, alpha: float = 1) -> LapTuple:
     """Add to a tracked tensor, within its own memory where the supports allow.
 
     Args:
         x: tracked tensor; changed.
         y: tracked tensor, tensor or number.
+        alpha: factor on y.
 
     Returns:
-        The same object, now x + y.
+        The same object, now x + alpha y, or the sum, for x to become.
     """
     if not _dense_alike(x, y):
-        return _in_place(x, add, y)
-    x.rows += y.rows
+        return add(x, y, alpha=alpha)
+    x.rows.add_(y.rows, alpha=alpha)
     return x
 
 
@@ -117,10 +108,10 @@ def multiply_in_place(x: LapTuple, y: Operand) -> LapTuple:
         y: tracked tensor, tensor or number.
 
     Returns:
-        The same object, now x y.
+        The same object, now x y, or the product, for x to become.
     """
     if not (isinstance(y, int | float) and x.rows.is_contiguous()):
-        return _in_place(x, multiply, y)
+        return multiply(x, y)
     x.rows *= y
     return x
 
@@ -150,7 +141,7 @@ def subtract(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     Returns:
         x - alpha y with its derivatives.
     """
-    return add(x, y * -alpha)
+    return add(x, y, alpha=-alpha)
 
 
 @rule(torch.rsub, torch.Tensor.__rsub__)
@@ -218,7 +209,10 @@ def divide(x: Operand, y: Operand) -> LapTuple:
     Returns:
         x / y with its derivatives.
     """
-    return multiply(x, 1 / y if isinstance(y, int | float | complex) else y.reciprocal())
+    if isinstance(y, LapTuple):
+        return multiply(x, y.reciprocal())
+    shape = torch.broadcast_shapes(x.shape, y.shape) if isinstance(y, Tensor) else x.shape
+    return expand(x, shape).map_linear(lambda rows: rows / y)
 
 
 @rule(torch.Tensor.__rtruediv__)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from typing import cast
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from qmcnet.compute.chunks import FEW_WALKERS, bytes_per_walker, with_halving
 from qmcnet.compute.compilation import Compiled
 from qmcnet.compute.device import memory_share, sizes
+from qmcnet.laplacian.guard import compare
 from qmcnet.laplacian.laptuple import LapTuple
 from qmcnet.laplacian.structure import track
 from qmcnet.protocols import Derivatives
@@ -164,11 +165,13 @@ class ForwardLaplacian:
         self.recorded: dict[str, int] = {}
         self._taken: set[str] = set()  # kinds of functions of which one has a size: another of the kind gets its own
         self._programs: WeakKeyDictionary[Function, Compiled] = WeakKeyDictionary()
+        self._compared: WeakSet[Function] = WeakSet()
 
     def __call__(self, function: Function, positions: Tensor) -> Derivatives:
         """Differentiate a function of the positions.
 
-        What was found out about a function, such as its chunk size, is kept for as long as the function lives.
+        What was found out about a function, such as its chunk size, is kept for as long as the function lives. At its
+        first call the result is compared with torch's, on a few walkers.
 
         Args:
             function: maps positions (B, N, 3) to values (B, ...).
@@ -187,6 +190,9 @@ class ForwardLaplacian:
         result, fitting = with_halving(apply, size, "laplacian.chunk_size")
         if fitting < size:
             self._sizes[function] = self.recorded[_kind(function, positions)] = fitting
+        if function not in self._compared:
+            compare(function, positions, result)
+            self._compared.add(function)
         return result
 
     def size_of_chunk(self, function: Function, positions: Tensor) -> int:

@@ -61,7 +61,9 @@ CACHED = 2**17
 
 
 def log_derivatives(rows: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """Contract the derivatives of matrices with their inverses, group by group.
+    """Contract the derivatives of matrices with their inverses.
+
+    A CPU works group by group, in its cache. Elsewhere a batch is one product, which the chunk of walkers bounds.
 
     Args:
         rows: jacobian and Laplacian of M matrices, shape (M, D + 1, n, n).
@@ -70,14 +72,43 @@ def log_derivatives(rows: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         tr(J_D A^-1) and tr(L A^-1), shape (M, D + 1), and sum_D tr((J_D A^-1)^2), shape (M,).
     """
-    size = max(1, CACHED // rows[0].numel())
-    traces, squares = [], []
-    for part, inverses in zip(rows.split(size), inverse.split(size), strict=True):
-        product = kernels.matmul(part.flatten(1, 2), inverses).view_as(part)
-        traces.append(product.diagonal(dim1=-2, dim2=-1).sum(-1))
-        first = product[:, :-1]
-        squares.append((first * first.mT).sum((1, 2, 3)))
-    return torch.cat(traces), torch.cat(squares)
+    if rows.device.type != "cpu":
+        return _contracted(rows, inverse)
+    traces, squares = traced_groups(rows, inverse) if kernels.tracing() else _groups(rows, inverse)
+    return traces, squares
+
+
+def _contracted(rows: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    product = kernels.matmul(rows.flatten(1, 2), inverse).view_as(rows)
+    first = product[:, :-1]
+    return product.diagonal(dim1=-2, dim2=-1).sum(-1), (first * first.mT).sum((1, 2, 3))
+
+
+def _groups(rows: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    size = max(1, CACHED // max(1, rows[0].numel()))
+    parts = [_contracted(*group) for group in zip(rows.split(size), inverse.split(size), strict=True)]
+    return torch.cat([traces for traces, _ in parts]), torch.cat([squares for _, squares in parts])
+
+
+@torch.library.custom_op("qmcnet::log_derivatives", mutates_args=())
+def traced_groups(rows: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Do all groups as one operation for the compiler, which would unroll them.
+
+    Args:
+        rows: jacobian and Laplacian of M matrices, shape (M, D + 1, n, n).
+        inverse: inverse matrices, shape (M, n, n).
+
+    Returns:
+        What `log_derivatives` returns.
+    """
+    with torch.inference_mode():  # where the fast kernels are
+        traces, squares = _groups(rows, inverse)
+    return traces.clone(), squares.clone()
+
+
+@traced_groups.register_fake
+def _(rows: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    return rows.new_empty(rows.shape[:2]), rows.new_empty(rows.shape[:1])
 
 
 def scaled_exp(sign: Tensor, log_abs: Tensor | LapTuple) -> tuple[Any, Tensor]:

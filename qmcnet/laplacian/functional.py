@@ -63,7 +63,7 @@ def _check_result(result: Any, positions: Tensor) -> None:
             f"function returned a {type(result).__name__} and must return one tensor of shape (B,): of a wavefunction "
             "psi that returns (sign, log_abs_psi) pass lambda positions: psi(positions)[1]"
         )
-    if not isinstance(result, LapTuple):
+    if isinstance(positions, LapTuple) and not isinstance(result, LapTuple):
         raise ValueError(f"function returned {type(result).__name__}, which does not depend on the positions")
     if result.shape != positions.shape[:1] or not (result.dtype.is_floating_point or result.dtype.is_complex):
         raise ValueError(

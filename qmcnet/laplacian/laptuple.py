@@ -12,16 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
 
+from qmcnet.laplacian.in_place import IN_PLACE, INSTEAD, SHARED, name_of
 from qmcnet.laplacian.supports import Kind, Support, dense_support, scatter
 
 RULES: dict[Callable[..., Any], Callable[..., Any]] = {}
 
+VIEWS: set[Callable[..., Any]] = set()
+"""Functions whose result may share the memory of their first argument, so that writing into one changes the other."""
 
-def rule(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+
+def rule(*functions: Callable[..., Any], view: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the derivative rule of one or more torch functions.
 
     A rule takes the arguments of the torch function, with LapTuples in place of some tensors, and returns a
@@ -29,12 +34,14 @@ def rule(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Calla
 
     Args:
         *functions: the torch functions that the decorated rule replaces.
+        view: whether torch may return a view of the first argument.
 
     Returns:
         A decorator that registers the rule and returns it unchanged.
     """
 
     def register(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        VIEWS.update(functions if view else ())
         RULES.update(dict.fromkeys(functions, implementation))
         return implementation
 
@@ -50,9 +57,11 @@ class LapTuple:
     Attributes:
         rows: the D directions of the jacobian, then the Laplacian, then the value, shape (D + 2, B, ...).
         support: which electrons each entry depends on; sets the meaning of the D directions.
+        relatives: it and its views, or what it is a view of; None as long as there are none.
+        untouched: whether it still is what `track` made: the positions themselves.
     """
 
-    __slots__ = ("rows", "support")
+    __slots__ = ("__weakref__", "relatives", "rows", "support", "untouched")
 
     def __init__(self, value: Tensor, jacobian: Tensor, laplacian: Tensor, support: Support) -> None:
         """Wrap a value and its derivatives.
@@ -65,6 +74,8 @@ class LapTuple:
         """
         self.rows = torch.cat([jacobian, laplacian[None], value[None]])
         self.support = support
+        self.relatives: list[ref[LapTuple]] | None = None
+        self.untouched = False
 
     @classmethod
     def from_rows(cls, rows: Tensor, support: Support) -> LapTuple:
@@ -79,6 +90,7 @@ class LapTuple:
         """
         result = cls.__new__(cls)
         result.rows, result.support = rows, support
+        result.relatives, result.untouched = None, False
         return result
 
     @classmethod
@@ -91,6 +103,9 @@ class LapTuple:
     ) -> Any:
         """Route a torch function applied to a LapTuple to its derivative rule.
 
+        What is written in place goes into a tensor of its own; into one that shares its numbers it is refused, because
+        rules do not keep views and what they look at in step.
+
         Args:
             func: the torch function called.
             types: argument types that take part in the dispatch.
@@ -101,16 +116,30 @@ class LapTuple:
             The result of the registered rule.
 
         Raises:
-            NotImplementedError: if no rule is registered for the function.
+            NotImplementedError: if no rule is registered for the function, or it writes where it may not.
         """
-        if func not in RULES:
-            name = torch.overrides.resolve_name(func) or repr(func)
+        options = dict(kwargs or {})
+        writes = options.pop("inplace", False) or func in IN_PLACE
+        if options.pop("out", None) is not None:
+            raise NotImplementedError(f"{name_of(func)} with out= is not tracked: use the tensor that it returns")
+        if writes and not isinstance(args[0], LapTuple):
+            raise NotImplementedError(f"{name_of(func)} writes a tracked tensor into one that is not: {INSTEAD}")
+        if writes and args[0].is_shared():
+            raise NotImplementedError(f"{name_of(func)} {SHARED}")
+        call = RULES.get(func) or RULES.get(IN_PLACE.get(func, func))
+        if call is None:
+            advice = INSTEAD if name_of(func)[-1] == "_" else f"add one with qmcnet.laplacian.rule({name_of(func)})"
             raise NotImplementedError(
-                f"the forward Laplacian has no rule for torch function {name!r}; add one with "
-                f"qmcnet.laplacian.rule({name}), or use the back end laplacian=torch_func"
+                f"the forward Laplacian has no rule for torch function {name_of(func)!r}; {advice}, or use the back "
+                "end laplacian=torch_func"
             )
         with torch.no_grad():
-            return RULES[func](*args, **(kwargs or {}))
+            result = call(*args, **options)
+        if writes:
+            return args[0].become(result)
+        if func in VIEWS:
+            args[0].relate(result)
+        return result
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Offer the methods of a tensor, each by its derivative rule.
@@ -188,6 +217,43 @@ class LapTuple:
             )
         return dim % ndim
 
+    def become(self, result: LapTuple) -> LapTuple:
+        """Take over the numbers of another quantity, as an operation in place does.
+
+        Args:
+            result: of the same shape.
+
+        Returns:
+            This object.
+
+        Raises:
+            RuntimeError: if the shape would change, or numbers would not fit into the type.
+        """
+        if result.shape != self.shape or not torch.can_cast(result.dtype, self.dtype):
+            raise RuntimeError(
+                f"in place, a tensor of shape {tuple(self.shape)} and {self.dtype} cannot become one of "
+                f"{tuple(result.shape)} and {result.dtype}"
+            )
+        self.rows, self.support, self.untouched = result.rows.to(self.dtype), result.support, False
+        return self
+
+    def relate(self, views: LapTuple | tuple[LapTuple, ...]) -> None:
+        """Remember which tensors torch would keep in the same memory as this one.
+
+        Args:
+            views: made from this tensor.
+        """
+        if self.relatives is None:
+            self.relatives = [ref(self)]
+        for view in views if isinstance(views, tuple) else (views,):
+            if view is not self:
+                view.relatives = self.relatives
+                self.relatives.append(ref(view))
+
+    def is_shared(self) -> bool:
+        """Tell whether a view of this tensor, or what it is a view of, still lives."""
+        return any(other() is not None and other() is not self for other in self.relatives or ())
+
     def dense(self) -> LapTuple:
         """Return the same quantity with all 3N derivative directions written out."""
         if self.support.kind is Kind.DENSE:
@@ -216,6 +282,7 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 # Python looks operators up on the class, past __getattr__.
-OPERATORS = "add radd iadd imul sub rsub mul rmul truediv rtruediv neg pow rpow matmul getitem"
+OPERATORS = "add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv pow rpow ipow neg matmul getitem "
+OPERATORS += "setitem eq ne lt le gt ge bool"
 for _name in OPERATORS.split():
     setattr(LapTuple, f"__{_name}__", _operator(f"__{_name}__"))

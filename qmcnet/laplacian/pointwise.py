@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qmcnet.compute import kernels
+from qmcnet.laplacian.arithmetic import expand
 from qmcnet.laplacian.laptuple import LapTuple, rule
 
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -138,7 +139,7 @@ FUNCTIONS: dict[Callable[[Tensor], Triple], tuple[Callable[..., Any], ...]] = {
 
 def _register(derivatives: Callable[[Tensor], Triple], functions: tuple[Callable[..., Any], ...]) -> None:
     @rule(*functions)
-    def apply(x: LapTuple, inplace: bool = False) -> LapTuple:
+    def apply(x: LapTuple) -> LapTuple:
         return pointwise(x, *derivatives(x.value))
 
 
@@ -159,7 +160,9 @@ def softplus(x: LapTuple, beta: float = 1.0, threshold: float = 20.0) -> LapTupl
         The ramp with its derivatives.
     """
     s, ds, _ = _sigmoid(beta * x.value)
-    return pointwise(x, F.softplus(x.value, beta, threshold), s, beta * ds)
+    straight = beta * x.value > threshold
+    second = beta * ds.masked_fill(straight, 0)
+    return pointwise(x, F.softplus(x.value, beta, threshold), s.masked_fill(straight, 1), second)
 
 
 @rule(F.gelu)
@@ -186,13 +189,12 @@ def gelu(x: LapTuple, approximate: str = "none") -> LapTuple:
 
 
 @rule(F.elu)
-def elu(x: LapTuple, alpha: float = 1.0, inplace: bool = False) -> LapTuple:
+def elu(x: LapTuple, alpha: float = 1.0) -> LapTuple:
     """Exponential linear unit: x where positive, else alpha (exp(x) - 1).
 
     Args:
         x: argument.
         alpha: depth of the plateau.
-        inplace: ignored.
 
     Returns:
         The unit with its derivatives.
@@ -202,13 +204,12 @@ def elu(x: LapTuple, alpha: float = 1.0, inplace: bool = False) -> LapTuple:
 
 
 @rule(F.leaky_relu)
-def leaky_relu(x: LapTuple, negative_slope: float = 0.01, inplace: bool = False) -> LapTuple:
+def leaky_relu(x: LapTuple, negative_slope: float = 0.01) -> LapTuple:
     """Ramp: x where positive, else negative_slope x.
 
     Args:
         x: argument.
         negative_slope: slope on the negative side.
-        inplace: ignored.
 
     Returns:
         The ramp with its derivatives.
@@ -219,12 +220,12 @@ def leaky_relu(x: LapTuple, negative_slope: float = 0.01, inplace: bool = False)
 
 
 @rule(torch.pow, torch.Tensor.pow, torch.Tensor.__pow__)
-def power(x: LapTuple, exponent: float) -> LapTuple:
+def power(x: LapTuple, exponent: float | Tensor) -> LapTuple:
     """Raise a tracked tensor to a constant power.
 
     Args:
         x: base.
-        exponent: a number.
+        exponent: a number, or a tensor that broadcasts with x.
 
     Returns:
         x ** exponent with its derivatives.
@@ -234,6 +235,15 @@ def power(x: LapTuple, exponent: float) -> LapTuple:
     """
     if not isinstance(x, LapTuple) or isinstance(exponent, LapTuple):
         raise NotImplementedError("pow is tracked for constant exponents: write exp(log(x) * exponent)")
-    value = x.value
-    first = exponent * value.pow(exponent - 1)
-    return pointwise(x, value.pow(exponent), first, exponent * (exponent - 1) * value.pow(exponent - 2))
+    if isinstance(exponent, Tensor):
+        exponent = exponent if exponent.is_floating_point() else exponent.to(x.dtype)  # unsigned ones cannot count down
+        x = expand(x, torch.broadcast_shapes(x.shape, exponent.shape))
+    p, value = exponent, x.value
+    return pointwise(x, value.pow(p), _monomial(p, value, p - 1), _monomial(p * (p - 1), value, p - 2))
+
+
+def _monomial(factor: float | Tensor, x: Tensor, exponent: float | Tensor) -> Tensor:
+    """Return factor x^exponent, and zero where the factor is zero, also where the power is infinite."""
+    if not isinstance(factor, Tensor):
+        return factor * x.pow(exponent) if factor else torch.zeros_like(x)
+    return torch.where(factor == 0, 0, factor * x.pow(exponent))

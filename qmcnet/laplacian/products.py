@@ -78,7 +78,11 @@ def einsum(equation: str, *operands: Any) -> LapTuple:
         both = "".join(dict.fromkeys(own + letters[k] if isinstance(result, LapTuple) else letters[k] + own))
         joined = out if k + 1 == len(operands) else "".join(letter for letter in both if letter in later)
         result, own = _product(result, own, operands[k], letters[k], joined), joined
-    return result if len(operands) > 1 else _linear(result, own, out)
+    if len(operands) > 1:
+        return result
+    moved = _linear(result, own, out)
+    result.relate(moved)
+    return moved
 
 
 def _letters(equation: str, operands: Sequence[Any]) -> tuple[list[str], str]:

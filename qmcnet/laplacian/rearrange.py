@@ -15,8 +15,8 @@ from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.structure import cat, getitem
 
 
-@rule(torch.transpose, torch.Tensor.transpose, torch.swapaxes, torch.Tensor.swapaxes)
-@rule(torch.swapdims, torch.Tensor.swapdims)
+@rule(torch.transpose, torch.Tensor.transpose, torch.swapaxes, torch.Tensor.swapaxes, view=True)
+@rule(torch.swapdims, torch.Tensor.swapdims, view=True)
 def transpose(x: LapTuple, dim0: int, dim1: int) -> LapTuple:
     """Exchange two axes.
 
@@ -33,7 +33,7 @@ def transpose(x: LapTuple, dim0: int, dim1: int) -> LapTuple:
     return x.map_linear(lambda tensor: tensor.transpose(first - x.ndim, second - x.ndim))
 
 
-@rule(torch.permute, torch.Tensor.permute)
+@rule(torch.permute, torch.Tensor.permute, view=True)
 def permute(x: LapTuple, *dims: Any) -> LapTuple:
     """Put the axes in another order.
 
@@ -55,7 +55,7 @@ def permute(x: LapTuple, *dims: Any) -> LapTuple:
     return x.map_linear(lambda tensor: tensor.permute(*range(tensor.ndim - x.ndim), *(dim - x.ndim for dim in order)))
 
 
-@rule(torch.reshape, torch.Tensor.reshape, torch.Tensor.view)
+@rule(torch.reshape, torch.Tensor.reshape, torch.Tensor.view, view=True)
 def reshape(x: LapTuple, *shape: Any) -> LapTuple:
     """Reshape the feature axes.
 
@@ -80,7 +80,7 @@ def reshape(x: LapTuple, *shape: Any) -> LapTuple:
     return x.map_linear(lambda tensor: tensor.reshape(*tensor.shape[: tensor.ndim - x.ndim], *value.shape))
 
 
-@rule(torch.Tensor.expand, torch.broadcast_to, torch.Tensor.broadcast_to)
+@rule(torch.Tensor.expand, torch.broadcast_to, torch.Tensor.broadcast_to, view=True)
 def expand(x: LapTuple, *shape: Any) -> LapTuple:
     """Broadcast axes of length one.
 
@@ -118,7 +118,7 @@ def size(x: LapTuple, dim: int | None = None) -> Any:
     return x.shape if dim is None else x.shape[dim]
 
 
-@rule(torch.Tensor.contiguous)
+@rule(torch.Tensor.contiguous, view=True)
 def contiguous(x: LapTuple) -> LapTuple:
     """Lay the entries out in order.
 
@@ -148,7 +148,7 @@ def index_select(x: LapTuple, dim: int, index: Tensor) -> LapTuple:
     return x.map_linear(lambda tensor: tensor.index_select(axis - x.ndim, index))
 
 
-@rule(torch.split, torch.Tensor.split)
+@rule(torch.split, torch.Tensor.split, view=True)
 def split(x: LapTuple, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[LapTuple, ...]:
     """Cut an axis into pieces of given lengths.
 
@@ -163,7 +163,7 @@ def split(x: LapTuple, split_size_or_sections: int | Sequence[int], dim: int = 0
     return _cut(x, x.feature_axis(dim), x.value.split(split_size_or_sections, dim))
 
 
-@rule(torch.chunk, torch.Tensor.chunk)
+@rule(torch.chunk, torch.Tensor.chunk, view=True)
 def chunk(x: LapTuple, chunks: int, dim: int = 0) -> tuple[LapTuple, ...]:
     """Cut an axis into a number of pieces.
 
@@ -187,7 +187,7 @@ def _cut(x: LapTuple, axis: int, values: Sequence[Tensor]) -> tuple[LapTuple, ..
     return tuple(pieces)
 
 
-@rule(torch.unbind, torch.Tensor.unbind)
+@rule(torch.unbind, torch.Tensor.unbind, view=True)
 def unbind(x: LapTuple, dim: int = 0) -> tuple[LapTuple, ...]:
     """Take the entries along an axis apart.
 
@@ -236,7 +236,7 @@ def where(condition: Tensor, input: Any, other: Any) -> LapTuple:
     if isinstance(condition, LapTuple):
         raise NotImplementedError("where is tracked for masks that do not depend on the electrons")
     like = input if isinstance(input, LapTuple) else other
-    return arithmetic.add(_masked(input, condition, like), _masked(other, ~condition, like))
+    return arithmetic.add(_masked(input, condition, like), _masked(other, condition.logical_not(), like))
 
 
 @rule(torch.Tensor.where)

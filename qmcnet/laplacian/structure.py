@@ -31,20 +31,23 @@ def track(positions: Tensor) -> LapTuple:
     """
     axes = torch.eye(3, dtype=positions.dtype, device=positions.device)
     jacobian = axes[:, None, None, :].expand(3, *positions.shape)
-    return LapTuple(positions, jacobian, torch.zeros_like(positions), electron_support(positions.shape[1]))
+    tracked = LapTuple(positions, jacobian, torch.zeros_like(positions), electron_support(positions.shape[1]))
+    tracked.untouched = True
+    return tracked
 
 
 def pair_differences(positions: Tensor | LapTuple) -> Any:
     """Vectors between all pairs of electrons, r_i - r_j.
 
     Args:
-        positions: electron positions, shape (..., N, 3), in bohr; tracked only as they come from `track`.
+        positions: electron positions, shape (..., N, 3), in bohr, or what was made of them.
 
     Returns:
-        Differences, shape (..., N, N, 3), in bohr; tracked with PAIR support if the positions are.
+        Differences, shape (..., N, N, 3), in bohr; with PAIR support of the positions as they come from `track`.
     """
-    if not isinstance(positions, LapTuple):
-        return positions[..., :, None, :] - positions[..., None, :, :]
+    if not (isinstance(positions, LapTuple) and positions.untouched):
+        other: Any = positions
+        return other[..., :, None, :] - other[..., None, :, :]
     value = positions.value
     difference = value[:, :, None] - value[:, None]
     n_electrons = value.shape[1]
@@ -69,9 +72,9 @@ def _sum_axis(x: LapTuple, axis: int, keepdim: bool) -> LapTuple:
 
 
 def _axes(x: LapTuple, dim: int | Sequence[int] | None) -> Sequence[int]:
-    if dim is None:
-        return range(x.ndim)
-    return [dim] if isinstance(dim, int) else dim
+    if isinstance(dim, int):
+        return [dim]
+    return dim or range(x.ndim)  # torch takes no axes for all of them, too
 
 
 @rule(torch.sum, torch.Tensor.sum)
@@ -117,7 +120,7 @@ def _full_index(index: Any, ndim: int) -> list[Any]:
     return items[:where] + [slice(None)] * (ndim - used) + items[where + 1 :]
 
 
-@rule(torch.Tensor.__getitem__)
+@rule(torch.Tensor.__getitem__, view=True)
 def getitem(x: LapTuple, index: Any) -> LapTuple:
     """Select with slices, integers and None; electron axes keep their support only under slices of step one.
 
@@ -129,11 +132,16 @@ def getitem(x: LapTuple, index: Any) -> LapTuple:
         The selected entries with their derivatives.
 
     Raises:
-        ValueError: if the index touches the batch axis.
+        ValueError: if the index touches the batch axis, or makes torch move it.
     """
     items = _full_index(index, x.ndim)
     if items[0] != slice(None):
         raise ValueError(f"the batch axis of a tracked tensor must be taken whole, got index {index!r}")
+    lists = [axis for axis, item in enumerate(items) if isinstance(item, Tensor | list)]
+    if lists and lists[-1] - lists[0] >= len(lists):
+        raise ValueError(
+            "index tensors with axes between them put their axis before the batch axis: index in two steps"
+        )
     support, owners = x.support, x.support.owner_axes
     kept = items[1 : 1 + owners]
     if not all(isinstance(item, slice) and item.step in (None, 1) for item in kept):
@@ -183,7 +191,20 @@ def constant(tensor: Tensor, like: LapTuple) -> LapTuple:
     return LapTuple.from_rows(rows, like.support)
 
 
-@rule(torch.unflatten, torch.Tensor.unflatten)
+@rule(torch.clone, torch.Tensor.clone)
+def clone(x: LapTuple) -> LapTuple:
+    """Copy, so that writing into the copy changes nothing else.
+
+    Args:
+        x: tracked tensor.
+
+    Returns:
+        The same quantity.
+    """
+    return x.map_linear(torch.clone)
+
+
+@rule(torch.unflatten, torch.Tensor.unflatten, view=True)
 def unflatten(x: LapTuple, dim: int, sizes: Sequence[int]) -> LapTuple:
     """Split one feature axis into several.
 
@@ -200,7 +221,7 @@ def unflatten(x: LapTuple, dim: int, sizes: Sequence[int]) -> LapTuple:
     return x.map_linear(lambda tensor: tensor.unflatten(position - x.ndim, sizes))
 
 
-@rule(torch.flatten, torch.Tensor.flatten)
+@rule(torch.flatten, torch.Tensor.flatten, view=True)
 def flatten(x: LapTuple, start_dim: int = 0, end_dim: int = -1) -> LapTuple:
     """Merge neighbouring axes.
 
@@ -217,7 +238,7 @@ def flatten(x: LapTuple, start_dim: int = 0, end_dim: int = -1) -> LapTuple:
     return x.map_linear(lambda tensor: tensor.flatten(start - x.ndim, end - x.ndim))
 
 
-@rule(torch.movedim, torch.Tensor.movedim)
+@rule(torch.movedim, torch.Tensor.movedim, view=True)
 def movedim(x: LapTuple, source: int, destination: int) -> LapTuple:
     """Move one axis, not the batch, to another place.
 
@@ -234,7 +255,7 @@ def movedim(x: LapTuple, source: int, destination: int) -> LapTuple:
     return x.map_linear(lambda tensor: tensor.movedim(start - x.ndim, end - x.ndim))
 
 
-@rule(torch.unsqueeze, torch.Tensor.unsqueeze)
+@rule(torch.unsqueeze, torch.Tensor.unsqueeze, view=True)
 def unsqueeze(x: LapTuple, dim: int) -> LapTuple:
     """Insert an axis of length one.
 
@@ -250,7 +271,7 @@ def unsqueeze(x: LapTuple, dim: int) -> LapTuple:
     return x.map_linear(lambda tensor: tensor.unsqueeze(position - x.ndim - 1))
 
 
-@rule(torch.squeeze, torch.Tensor.squeeze)
+@rule(torch.squeeze, torch.Tensor.squeeze, view=True)
 def squeeze(x: LapTuple, dim: int) -> LapTuple:
     """Drop an axis of length one.
 

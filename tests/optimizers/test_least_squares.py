@@ -124,7 +124,7 @@ def test_a_matrix_made_indefinite_by_rounding_is_damped_at_that_level_and_says_s
 @pytest.mark.parametrize("value", [-1e-3, math.nan, math.inf])
 def test_a_matrix_that_is_worse_than_rounded_has_no_solution(value):
     solution, indefinite = solve_definite(symmetric(3.0, 2.0, 1.0, 0.5, value), RIGHT, 1e-6)
-    assert torch.equal(solution, torch.zeros(5).double())
+    assert solution.isnan().all()
     assert indefinite
 
 
