@@ -18,9 +18,10 @@ from qmcnet.training.measurement import snapshot
 from qmcnet.training.objective import Penalty
 from qmcnet.training.result import Result
 
+pytestmark = pytest.mark.usefixtures("any_series_is_an_estimate")
 ALL = ["density", "dipole", "natural_orbitals", "pair", "radial", "spin"]
 SETTINGS = {"pretraining": PretrainingSettings(steps=0), "steps": 4}
-SHORT = EvaluationSettings(steps=60, min_steps=10, burn_in=30)
+SHORT = EvaluationSettings(steps=20, min_steps=10, burn_in=3)
 TWO = {"network": {"n_states": 2}, "evaluation": SHORT}
 KINDS = {
     "one": {"evaluation": SHORT, "observables": ALL},
@@ -182,7 +183,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path, make_run, measured, m
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [7, 46])
+@pytest.mark.parametrize("count", [7, 16])
 def test_an_evaluation_with_observables_continues_to_the_last_bit(
     kind, count, tmp_path, make_run, measured, stop_at, newest
 ):
@@ -209,7 +210,7 @@ def test_an_added_evaluation_that_is_stopped_is_continued(finished, make_run, st
 
 
 def test_evaluations_of_other_observables_are_series_of_their_own(finished, make_run):
-    settings = EvaluationSettings(steps=60, min_steps=10, burn_in=2)
+    settings = EvaluationSettings(steps=12, min_steps=10, burn_in=2)
     labels = {(): "burn_in=2", ("dipole", "spin"): "burn_in=2,dipole,spin"}
     for names, label in labels.items():
         run = make_run(finished, observables=names)
@@ -221,7 +222,7 @@ def test_evaluations_of_other_observables_are_series_of_their_own(finished, make
 
 
 def test_an_evaluation_writes_its_cube_files_beside_its_result(finished, make_run):
-    make_run(finished, observables=["density"]).evaluate(EvaluationSettings(steps=60, min_steps=5, burn_in=1))
+    make_run(finished, observables=["density"]).evaluate(EvaluationSettings(steps=10, min_steps=5, burn_in=1))
     values, volume = cube(finished / "evaluation" / "burn_in=1,density" / "density.cube")
     assert values.sum() * volume == pytest.approx(2, abs=0.1)
     assert not (finished / "density.cube").exists()

@@ -177,7 +177,7 @@ STATES = {
     "symbol": "He",
     "network": {"n_states": 2},
     "pretraining": PretrainingSettings(steps=0),
-    "evaluation": EvaluationSettings(steps=60, min_steps=10, burn_in=30),
+    "evaluation": EvaluationSettings(steps=20, min_steps=10, burn_in=3),
 }
 TABLES = ("train_stats.csv", "evaluation/evaluation_stats.csv")
 
@@ -194,13 +194,13 @@ def same(first, second):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, make_run):
+def whole(tmp_path_factory, make_run, any_series_is_an_estimate):
     directory = tmp_path_factory.mktemp("states")
     make_run(directory, **STATES).train()
     return directory
 
 
-@pytest.mark.parametrize(("stage", "count"), [(Optimization, 1), (Optimization, 4), (Evaluation, 2), (Evaluation, 70)])
+@pytest.mark.parametrize(("stage", "count"), [(Optimization, 1), (Optimization, 4), (Evaluation, 2), (Evaluation, 20)])
 def test_a_run_of_states_is_stopped_and_continued_to_the_last_bit(
     tmp_path, make_run, newest, stop_at, whole, stage, count
 ):
@@ -229,5 +229,5 @@ def test_the_result_gives_the_lowest_state_and_the_table_all(whole, newest):
     header = (whole / "train_stats.csv").read_text().splitlines()[0].split(",")
     assert {"state_0", "state_1"} <= set(header)
     recorded = newest(whole)["stage_state"]
-    assert sum(part["count"].sum().item() for part in recorded["averages"]["bins"]) == 60 * 16
+    assert sum(part["count"].sum().item() for part in recorded["averages"]["bins"]) == 20 * 16
     assert newest(whole)["simulation"]["walkers"]["positions"].shape == (16, 4, 3)
