@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from energies import SYSTEMS, run
@@ -26,7 +27,7 @@ from qmcnet.training.optimization import Optimization
 ANSAETZE = ("ferminet_small", "psiformer_small", "lapnet_small", "slater_jastrow", "slater_backflow")
 
 
-def row(system: str, ansatz: str, threads: int, directory: Path) -> dict[str, object]:
+def row(system: str, ansatz: str, threads: int, directory: Path) -> dict[str, Any]:
     """Train one ansatz.
 
     Args:

@@ -26,7 +26,6 @@ from pytorch_optimizer import Lamb
 from qmcnet import FermiNet, ForwardLaplacian, Metropolis, MolecularHamiltonian, PretrainingSettings
 from qmcnet.observables.reference import lookup
 from qmcnet.optimizers import Clipping, FirstOrder, Kfac, Schedule, Spring
-from qmcnet.scf import hartree_fock
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
 from qmcnet.training.optimization import Optimization
@@ -43,6 +42,7 @@ class Protocol:
         systems: names of systems.
         network: sizes of the FermiNet.
         walkers: their number.
+        pretraining: steps.
         decay_steps: of the learning rate.
         clip: width of the clipping window.
         constraint: norm constraint of SPRING and its relatives.
@@ -51,6 +51,7 @@ class Protocol:
     systems: tuple[str, ...]
     network: dict[str, Any]
     walkers: int
+    pretraining: int
     decay_steps: float
     clip: float
     constraint: float
@@ -58,8 +59,8 @@ class Protocol:
 
 SMALL = {"n_layers": 2, "hidden_one": 48, "hidden_two": 12, "n_determinants": 4, "jastrow": "cusp"}
 PROTOCOLS = {
-    "cpu": Protocol(("LiH", "Be"), SMALL, 512, 1000, 10.0, 1e-2),
-    "cuda": Protocol(("C", "O", "N2"), {}, 1000, 10_000, 5.0, 1e-3),
+    "cpu": Protocol(("LiH", "Be"), SMALL, 512, 300, 1000, 10.0, 1e-2),
+    "cuda": Protocol(("C", "O", "N2"), {}, 1000, 300, 10_000, 5.0, 1e-3),
 }
 Maker = Callable[..., Any]
 
@@ -99,9 +100,8 @@ def prepared(name: str, seed: int, protocol: Protocol, device: torch.device) -> 
         State of the simulation.
     """
     simulation = fresh(name, seed, protocol, device)
-    orbitals = hartree_fock(simulation.molecule, "cc-pvdz", "uhf").orbitals
     for stage in (
-        Pretraining(simulation, orbitals, PretrainingSettings(steps=300, learning_rate=3e-3)),
+        Pretraining.prepare(simulation, PretrainingSettings(steps=protocol.pretraining, learning_rate=3e-3), seed),
         BurnIn(simulation, BurnInSettings()),
     ):
         while not stage.finished():
@@ -169,7 +169,7 @@ class Contestant:
             evaluation.advance()
         simulation.walkers = walkers
         simulation.generator.set_state(generator)
-        result = evaluation.estimate()[0]
+        result = evaluation.window().total
         point = {"step": self.stage.step, "seconds": self.seconds, "energy": result.mean}
         self.curve.append(point | {"standard_error": result.standard_error, "variance": result.variance})
         return self.curve[-1]

@@ -11,7 +11,6 @@ back at once, which leaves out the fragments that it keeps. One row is a whole t
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -42,7 +41,8 @@ def resident(field: str) -> int:
     Returns:
         Bytes.
     """
-    return 1024 * int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(lines[field].split()[0])
 
 
 def local_energy(molecule: Molecule, walkers: int) -> tuple[FermiNet, Callable[[], object]]:

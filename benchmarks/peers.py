@@ -24,7 +24,7 @@ from typing import Any
 
 from common import machine
 from common import system as build
-from workers.contestant import Contestant, importable
+from contestant import Contestant, importable
 
 from qmcnet.molecule import Molecule
 

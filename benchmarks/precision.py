@@ -11,7 +11,7 @@ less than 5 % of added variance were asked for before an option would be offered
 import argparse
 import copy
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from qmcnet.hamiltonian import MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian, LapTuple
 from qmcnet.laplacian.laptuple import RULES
 from qmcnet.training.process import prepare_process
+from qmcnet.training.simulation import Hamiltonian
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
@@ -56,11 +57,11 @@ PRODUCTS: dict[str, Product | None] = {"float32": None, "tf32": product_in_tf32,
 
 
 @contextmanager
-def jacobian_products(product: Product | None) -> Generator[None, None, None]:
+def jacobian_products(product: Product) -> Generator[None, None, None]:
     """Use another product for the jacobian rows of linear maps.
 
     Args:
-        product: maps (rows, weight) to rows; None changes nothing.
+        product: maps (rows, weight) to rows.
 
     Yields:
         Nothing.
@@ -77,17 +78,14 @@ def jacobian_products(product: Product | None) -> Generator[None, None, None]:
             rows[-1] += bias
         return LapTuple.from_rows(rows, x.support)
 
-    if product is not None:
-        RULES[F.linear] = linear
+    RULES[F.linear] = linear
     try:
         yield
     finally:
         RULES[F.linear] = original
 
 
-def evaluate(
-    hamiltonian: MolecularHamiltonian, ansatz: torch.nn.Module, product: Product | None, positions: Tensor
-) -> Tensor:
+def evaluate(hamiltonian: Hamiltonian, ansatz: torch.nn.Module, product: Product | None, positions: Tensor) -> Tensor:
     """Local energies with one kind of jacobian product.
 
     Args:
@@ -99,7 +97,7 @@ def evaluate(
     Returns:
         Local energies, shape (B,), in hartree.
     """
-    with jacobian_products(product):
+    with nullcontext() if product is None else jacobian_products(product):
         return hamiltonian.local_energy(ansatz, positions).total
 
 
@@ -118,8 +116,9 @@ def measure(directory: Path, n_walkers: int) -> list[dict[str, object]]:
     hamiltonian = simulation.hamiltonian
     double_ansatz = copy.deepcopy(simulation.ansatz).double()
     double_hamiltonian = MolecularHamiltonian(run.molecule, ForwardLaplacian())
-    exact, energies = [], {name: [] for name in PRODUCTS}
-    while sum(map(len, exact)) < n_walkers:
+    exact: list[Tensor] = []
+    energies: dict[str, list[Tensor]] = {name: [] for name in PRODUCTS}
+    while sum(len(part) for part in exact) < n_walkers:
         simulation.walkers, _ = simulation.sampler.sweep(
             simulation.log_prob, simulation.walkers, simulation.generator, adapt=False
         )

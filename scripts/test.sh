@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Install qmcnet with its test extra and run the test suite: scripts/test.sh [pytest arguments...]
+#
+# One worker a core, eight at most; `-n 0` runs everything in one process, and `--random-order-seed=1` in another order.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 prepare_environment test
 cd "$root"
-exec "$venv/bin/python" -m pytest "$@"
+exec "$venv/bin/python" -m pytest -n auto --maxprocesses 8 --dist worksteal "$@"

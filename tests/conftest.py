@@ -1,17 +1,187 @@
+import itertools
+import multiprocessing
 import os
+import sys
+import tempfile
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: matrices this small only lose by threads, and a fork needs one
 
 import pytest
 import torch
 from torch import nn
 
+from qmcnet import casscf, scf
+from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz.envelopes import ENVELOPES
+from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.laplacian import scaled_exp
+from qmcnet.molecule import Molecule
+from qmcnet.optimizers import Kfac, Spring
+from qmcnet.protocols import Derivatives
+
+torch.set_num_threads(1)
+
+
+def pairwise(*axes):
+    """Choose few rows in which any value of one axis meets any value of any other: each takes in as much as it can."""
+    values = [(i, a) for i, axis in enumerate(axes) for a in range(len(axis))]
+    missing, rows = {pair for pair in itertools.combinations(values, 2) if pair[0][0] != pair[1][0]}, []
+    while missing:
+        row = dict(min(missing))
+        for i, size in enumerate(map(len, axes)):
+            # Of equals another one in each row, so that threes are varied, too.
+            order = [(a + len(rows)) % size for a in range(size)]
+            met = [len(missing & {tuple(sorted([(i, a), other])) for other in row.items()}) for a in order]
+            row.setdefault(i, order[met.index(max(met))])
+        missing -= set(itertools.combinations(sorted(row.items()), 2))
+        rows.append(tuple(axis[row[i]] for i, axis in enumerate(axes)))
+    return rows
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of wavefunction."""
+
+    envelope: str
+    ansatz: type
+    jastrow: str
+    molecule: Molecule
+    full_determinants: bool
+    complex: bool
+    n_states: int
+    optimizer: type
+
+    @property
+    def options(self) -> dict[str, Any]:
+        names = ("full_determinants", "envelope", "jastrow", "complex", "n_states")
+        return {name: getattr(self, name) for name in names}
+
+    def __str__(self):
+        kind = "full" if self.full_determinants else "blocks"
+        number = "complex" if self.complex else "real"
+        parts = [self.ansatz.__name__, self.envelope, self.jastrow, kind, number, self.n_states, self.molecule.formula]
+        return "-".join(map(str, parts))
+
+
+AXES = {
+    "envelope": sorted(ENVELOPES),
+    "ansatz": [FermiNet, Psiformer, LapNet],
+    "jastrow": sorted(JASTROWS),
+    "molecule": [Molecule.diatomic("Li", "H", 3.015, "bohr"), Molecule.atom("B"), Molecule.atom("He", spin=2)],
+    "full_determinants": [True, False],
+    "complex": [False, True],
+    "n_states": [1, 3],
+    "optimizer": [Kfac, Spring],
+}
+KINDS = [Kind(*row) for row in pairwise(*AXES.values())]
+
+
+@pytest.fixture(params=KINDS, ids=str)
+def kind(request):
+    """Kinds of wavefunctions among which every two options meet."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def kinds():
+    """All of them, and the values of each option."""
+    return KINDS, AXES
+
+
+def double_backward(function, positions):
+    """Differentiate twice in reverse mode, in all directions at once: many times as fast as torch.func."""
+    x = positions.detach().clone().requires_grad_()
+    value = function(x * 1)  # not a leaf, which nobody may write to
+    parts = torch.view_as_real(value) if value.is_complex() else value
+    units = torch.eye(positions[0].numel(), dtype=x.dtype).view(-1, 1, *x.shape[1:]).expand(-1, *x.shape)
+    settings = {"retain_graph": True, "materialize_grads": True}
+    gradients, laplacians = [], []
+    for column in parts.reshape(len(x), -1).unbind(1):
+        (gradient,) = torch.autograd.grad(column.sum() + 0 * x.sum(), x, create_graph=True, **settings)
+        (hessian,) = torch.autograd.grad(gradient + 0 * x, x, units, is_grads_batched=True, **settings)
+        gradients.append(gradient.detach())
+        laplacians.append(torch.einsum("dbd->b", hessian.flatten(2)))
+    gradient = torch.stack(gradients, -1).view(*x.shape, *parts.shape[1:]).movedim((1, 2), (-2, -1))
+    laplacian = torch.stack(laplacians, -1).view(parts.shape)
+    if value.is_complex():
+        gradient, laplacian = torch.complex(*gradient.unbind(-3)), torch.view_as_complex(laplacian)
+    return Derivatives(value.detach(), gradient, laplacian)
+
+
+@pytest.fixture(scope="session")
+def second_derivatives():
+    """Value, gradient and Laplacian by autograd alone."""
+    return double_backward
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Matrices this small only lose by threads, and on a busy machine many times over."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
-    torch.set_num_threads(1)
+def solved_once():
+    """Solve the mean field and the active space of a molecule once a session: they are the same for all tests."""
+    originals = {(scf, "solve"): scf.solve, (casscf, "solve"): scf.solve}
+    originals[casscf, "_solve_active_space"] = casscf._solve_active_space
+    solved: dict[Any, Any] = {}
+
+    def remembered(function):
+        def solve(mol, *arguments):
+            limits = scf._DIIS_CYCLES, scf._NEWTON_CYCLES, casscf._MACRO_CYCLES, casscf._SPIN_TOLERANCE
+            key = function.__name__, mol.dumps(), arguments, limits
+            if key not in solved:
+                solved[key] = function(mol, *arguments)
+            return solved[key]
+
+        return solve
+
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), function in originals.items():
+            patch.setattr(module, name, remembered(function))
+        yield originals
+
+
+@pytest.fixture
+def solved_anew(solved_once, monkeypatch):
+    """Solve the mean field and the active space every time they are asked for."""
+    for (module, name), function in solved_once.items():
+        monkeypatch.setattr(module, name, function)
+
+
+class Child:
+    """A function at work in a fork of this process, which has paid for the imports."""
+
+    def __init__(self, function, *arguments, folder="."):
+        with ExitStack() as stack:
+            self.streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)]
+            self.closing = stack.pop_all()
+        self.process = multiprocessing.get_context("fork").Process(
+            target=self._work, args=(folder, function, arguments)
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads only wait for the pipes of pytest-xdist
+            self.process.start()
+
+    def _work(self, folder, function, arguments):
+        os.chdir(folder)
+        for number, stream in enumerate(self.streams, start=1):
+            os.dup2(stream.fileno(), number)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        function(*arguments)
+
+    def wait(self, timeout=120):
+        """Return the exit status, negative of a signal, and what was written to both streams."""
+        self.process.join(timeout)
+        self.process.kill()
+        self.process.join()
+        with self.closing:
+            return self.process.exitcode, *(stream.seek(0) or stream.read() for stream in self.streams)
+
+
+@pytest.fixture(scope="session")
+def fork():
+    """Start a function in a process of its own."""
+    return Child
 
 
 class Mixed(nn.Module):

@@ -75,7 +75,7 @@ def iteration(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     run.compile = compile
     run.walkers = sampler.start(positions)
     stage = Optimization(run, Spring(ansatz), steps=sys.maxsize)
-    return lambda: stage.advance()["energy"].numpy()
+    return lambda: torch.as_tensor(stage.advance()["energy"]).numpy()
 
 
 WORKS: dict[str, Callable[[Spec, Any, Any], Evaluate]] = {

@@ -22,7 +22,9 @@ def walkers(count):
     return torch.randn(count, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
 
 
-def test_compiled_derivatives_equal_those_that_are_not(wavefunction, caplog):
+def test_traced_derivatives_equal_those_that_are_not(wavefunction, caplog, monkeypatch):
+    # What torch makes of the trace of a whole wavefunction takes it a minute: benchmarks/laplacian.py checks that.
+    monkeypatch.setattr(torch, "compile", lambda graph, mode: graph)
     caplog.set_level(logging.INFO)
     compiled, plain = ForwardLaplacian(chunk_size=4, compile=True), ForwardLaplacian(chunk_size=4)
     for count in (7, 4, 8):

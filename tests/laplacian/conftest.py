@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qmcnet.laplacian import torch_func_laplacian, track
+from qmcnet.laplacian import track
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -13,22 +13,22 @@ def project(function, positions):
     return weights, lambda x: (function(x) * weights).reshape(len(x), -1).sum(-1)
 
 
-def check(function, positions, start=track, **tolerance):
-    """Compare value, gradient and Laplacian of a tracked function with the reference back end."""
-    tracked = function(start(positions)).dense()
-    weights, scalar = project(function, positions)
-    expected = torch_func_laplacian(scalar, positions)
-    tolerance = tolerance or TIGHT
-    torch.testing.assert_close(tracked.value, function(positions), **tolerance)
-    jacobian = (tracked.jacobian * weights).reshape(*tracked.jacobian.shape[:2], -1).sum(-1)
-    gradient = jacobian.mT.reshape(positions.shape)
-    torch.testing.assert_close(gradient, expected.gradient, **tolerance)
-    laplacian = (tracked.laplacian * weights).reshape(len(positions), -1).sum(-1)
-    torch.testing.assert_close(laplacian, expected.laplacian, **tolerance)
-
-
 @pytest.fixture(scope="session")
-def assert_tracked():
+def assert_tracked(second_derivatives):
+    """Compare value, gradient and Laplacian of a tracked function with those of autograd."""
+
+    def check(function, positions, start=track, **tolerance):
+        tracked = function(start(positions)).dense()
+        weights, scalar = project(function, positions)
+        expected = second_derivatives(scalar, positions)
+        tolerance = tolerance or TIGHT
+        torch.testing.assert_close(tracked.value, function(positions), **tolerance)
+        jacobian = (tracked.jacobian * weights).reshape(*tracked.jacobian.shape[:2], -1).sum(-1)
+        gradient = jacobian.mT.reshape(positions.shape)
+        torch.testing.assert_close(gradient, expected.gradient, **tolerance)
+        laplacian = (tracked.laplacian * weights).reshape(len(positions), -1).sum(-1)
+        torch.testing.assert_close(laplacian, expected.laplacian, **tolerance)
+
     return check
 
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from qmcnet import FirstOrder, Molecule, Spring
-from qmcnet.config import config_directory
+from qmcnet.config.naming import config_directory
 from qmcnet.optimizers import Kfac
 from qmcnet.optimizers.first_order import step_without_waiting
 from qmcnet.training.averaging import AveragingSettings, ParameterAverage

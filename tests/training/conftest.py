@@ -14,13 +14,13 @@ from qmcnet.training.driver import CheckpointSettings, LoggingSettings
 
 @pytest.fixture(scope="session")
 def make_run():
-    """A helium run of about half a second; every fetch of the statistics writes a checkpoint."""
+    """A helium run of a quarter of a second; every fetch of the statistics writes a checkpoint."""
 
     def make(directory, symbol="He", network=None, **settings):
         sizes = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2, "dtype": torch.float64}
         defaults = {
             "optimizer": Spring,
-            "sampler": Metropolis(steps=8),
+            "sampler": Metropolis(steps=3),
             "pretraining": PretrainingSettings(steps=4, basis="sto-3g", learning_rate=3e-3),
             "burn_in": BurnInSettings(min_sweeps=4, max_sweeps=5),
             "evaluation": EvaluationSettings(steps=40, min_steps=10, burn_in=3),

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-WORKERS = Path(__file__).parent
+WORKERS = Path(__file__).parent / "workers"
 
 
 class Contestant:
