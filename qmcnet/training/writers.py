@@ -106,20 +106,21 @@ class Writer:
         self.tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, rows: list[tuple[int, dict[str, float]]]) -> None:
-        """Append rows.
+        """Append rows; a file keeps the columns that it has, whatever version began it.
 
         Args:
             rows: step and statistics of each.
         """
         if not rows:
             return
-        columns = self._columns(rows[0][1])
+        columns = self._header()
         buffer = io.StringIO()
         table: Any = csv.writer(buffer, lineterminator="\n")
-        if not self.path.exists() or not self.path.stat().st_size:  # a crash can leave an empty file
+        if not columns:
+            columns = self._columns(rows[0][1])
             table.writerow(columns)
         for step, row in rows:
-            table.writerow([step, *(repr(row[name]) for name in columns[1:])])
+            table.writerow([step, *(repr(row.get(name, math.nan)) for name in columns[1:])])
             for name, value in row.items():
                 self.tensorboard.add_scalar(self._tag(name), value, step)
         with open(self.path, "a") as file:
@@ -134,6 +135,13 @@ class Writer:
             step: the step it belongs to.
         """
         self.tensorboard.add_scalar(tag, value, step)
+
+    def _header(self) -> list[str]:
+        """Columns of the file; none of one that is not there, or that a crash left empty."""
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="") as file:
+            return next(csv.reader(file), [])
 
     def _columns(self, row: dict[str, float]) -> list[str]:
         first = [name for name in FIRST_COLUMNS if name == "step" or name in row]
