@@ -82,7 +82,8 @@ def main() -> None:
     machine = {"processor": platform.processor() or platform.machine(), "threads": arguments.threads}
     arguments.output.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
     print(
-        f"\n{'system':8}{'optimizer':10}{'energy':>12}{'error':>10}{'reference':>12}{'off / mHa':>11}{'minutes':>9}  within"
+        f"\n{'system':8}{'optimizer':10}{'energy':>12}{'error':>10}{'reference':>12}{'off / mHa':>11}"
+        f"{'minutes':>9}  within"
     )
     for row in rows:
         off = 1e3 * (row["energy"] - row["reference"])

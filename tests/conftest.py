@@ -156,7 +156,7 @@ class Child:
             self.streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)]
             self.closing = stack.pop_all()
         self.process = multiprocessing.get_context("fork").Process(
-            target=self._work, args=(folder, function, arguments)
+            target=self._work, args=(folder, function, arguments), daemon=True
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # other threads only wait for the pipes of pytest-xdist
@@ -167,12 +167,12 @@ class Child:
         for number, stream in enumerate(self.streams, start=1):
             os.dup2(stream.fileno(), number)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore", DeprecationWarning)
         function(*arguments)
 
-    def wait(self, timeout=120):
+    def wait(self):
         """Return the exit status, negative of a signal, and what was written to both streams."""
-        self.process.join(timeout)
-        self.process.kill()
         self.process.join()
         with self.closing:
             return self.process.exitcode, *(stream.seek(0) or stream.read() for stream in self.streams)

