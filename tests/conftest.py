@@ -18,6 +18,7 @@ from qmcnet import casscf, scf
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.jastrow import JASTROWS
+from qmcnet.chemistry import unrestricted
 from qmcnet.laplacian import scaled_exp
 from qmcnet.molecule import Molecule
 from qmcnet.optimizers import Kfac, Spring
@@ -127,7 +128,7 @@ def solved_once():
 
     def remembered(function):
         def solve(mol, *arguments):
-            limits = scf._DIIS_CYCLES, scf._NEWTON_CYCLES, casscf._MACRO_CYCLES, casscf._SPIN_TOLERANCE
+            limits = scf._DIIS_CYCLES, unrestricted._NEWTON_CYCLES, casscf._MACRO_CYCLES, casscf._SPIN_TOLERANCE
             key = function.__name__, mol.dumps(), arguments, limits
             if key not in solved:
                 solved[key] = function(mol, *arguments)
@@ -156,7 +157,7 @@ class Child:
             self.streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)]
             self.closing = stack.pop_all()
         self.process = multiprocessing.get_context("fork").Process(
-            target=self._work, args=(folder, function, arguments)
+            target=self._work, args=(folder, function, arguments), daemon=True
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # other threads only wait for the pipes of pytest-xdist
@@ -167,12 +168,12 @@ class Child:
         for number, stream in enumerate(self.streams, start=1):
             os.dup2(stream.fileno(), number)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore", DeprecationWarning)
         function(*arguments)
 
-    def wait(self, timeout=120):
+    def wait(self):
         """Return the exit status, negative of a signal, and what was written to both streams."""
-        self.process.join(timeout)
-        self.process.kill()
         self.process.join()
         with self.closing:
             return self.process.exitcode, *(stream.seek(0) or stream.read() for stream in self.streams)

@@ -112,7 +112,7 @@ def test_a_threshold_keeps_the_largest_determinants():
     assert (torch.diff(whole.coefficients.abs()) <= 0).all()
 
 
-def test_results_repeat_bit_for_bit_with_threads():
+def test_results_repeat_bit_for_bit_with_threads(solved_anew):
     from pyscf import lib
 
     with lib.with_omp_threads(2):
@@ -157,7 +157,7 @@ def test_the_wrong_spin_is_refused(monkeypatch):
         casscf(BERYLLIUM, "cc-pvdz", 2, 4)
 
 
-def test_nothing_is_printed(capfd):
+def test_nothing_is_printed(capfd, solved_anew):
     casscf(BERYLLIUM, "cc-pvdz", 2, 4)
     assert capfd.readouterr() == ("", "")
 

@@ -29,6 +29,25 @@ INPUT = {
 EXCITED = {"C2": 8, "twisted_ethylene": 5, "pyramidal_ethylene": 3, "nitroxyl": 5, "benzene": 6}
 EXCITED |= dict.fromkeys(["Li", "Be", "B", "C", "N", "O", "F", "Ne"], 5)
 EXCITED |= dict.fromkeys(["nitrosomethane", "butadiene", "glyoxal", "tetrazine", "cyclopentadienone"], 6)
+# Filled and open shells, ions, one and several kinds of nuclei, every way to name the nuclei, and the largest.
+STEPPED = [
+    "H",
+    "He",
+    "Li",
+    "N",
+    "Ne",
+    "Ar",
+    "H2+",
+    "LiH",
+    "O2",
+    "NO",
+    "CH4",
+    "H_chain",
+    "atom",
+    "atoms",
+    "xyz",
+    "benzene",
+]
 DIATOMIC = ["H2", "H2+", "HeH+", "LiH", "Li2", "Be2", "B2", "C2", "N2", "O2", "F2", "CO", "HF", "BH", "NO"]
 
 
@@ -37,11 +56,24 @@ def built(directory, system, *overrides, sizes=(*TINY, *NARROW)):
         return build(compose("config", overrides=[f"+system={system}", *sizes, *overrides]), directory)
 
 
-@pytest.mark.parametrize("system", systems())
-def test_every_system_is_built_and_optimised_for_a_step(system, tmp_path, monkeypatch):
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """Build a system, with the file or the symbols that it needs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "water.xyz").write_text(XYZ)
-    run = built(tmp_path, system, *INPUT.get(system, []))
+    return lambda system: built(tmp_path, system, *INPUT.get(system, []))
+
+
+@pytest.mark.parametrize("system", systems())
+def test_every_system_is_built(system, prepared):
+    run = prepared(system)
+    assert run.ansatz.molecule == run.molecule
+    assert run.molecule.nearest_neighbour is None or 1.0 < run.molecule.nearest_neighbour < 5.5
+
+
+@pytest.mark.parametrize("system", STEPPED)
+def test_systems_of_every_kind_are_optimised_for_a_step(system, prepared):
+    run = prepared(system)
     molecule = run.molecule
     before = torch.nn.utils.parameters_to_vector(run.ansatz.parameters()).clone()
     row = Optimization(run.simulation, run.optimizer, 1).advance()
@@ -51,11 +83,17 @@ def test_every_system_is_built_and_optimised_for_a_step(system, tmp_path, monkey
     assert row["nonfinite"] == 0
     assert after.isfinite().all()
     assert not torch.equal(before, after)
-    assert molecule.nearest_neighbour is None or 1.0 < molecule.nearest_neighbour < 5.5
 
 
 @pytest.mark.parametrize(("system", "states"), EXCITED.items())
-def test_every_excited_system_is_built_and_optimised_for_a_step(system, states, tmp_path):
+def test_every_excited_system_names_its_states(system, states):
+    text = (config_directory() / "system" / f"{system}.yaml").read_text()
+    assert f"states={states}" in text
+
+
+@pytest.mark.parametrize("system", ["B", "nitroxyl"])
+def test_states_of_an_atom_and_a_molecule_are_optimised_for_a_step(system, tmp_path):
+    states = EXCITED[system]
     run = built(tmp_path, system, f"states={states}", sizes=[*TINY, *REGULAR])
     before = torch.nn.utils.parameters_to_vector(run.ansatz.parameters()).clone()
     row = Optimization(run.simulation, run.optimizer, 1).advance()
@@ -65,8 +103,6 @@ def test_every_excited_system_is_built_and_optimised_for_a_step(system, states, 
     assert row["nonfinite"] == 0
     assert after.isfinite().all()
     assert (after - before).norm() > 1e-6
-    text = (config_directory() / "system" / f"{system}.yaml").read_text()
-    assert f"states={states}" in text
 
 
 @pytest.mark.parametrize("preset", ["paper", "paper_excited"])
@@ -114,10 +150,12 @@ def test_the_promised_systems_are_there():
 
 @pytest.mark.parametrize("system", DIATOMIC)
 def test_bond_lengths_are_in_the_unit_named_beside_them(system, tmp_path):
-    in_bohr = built(tmp_path, system, "bond_length=1.5").molecule
-    in_angstrom = built(tmp_path, system, "bond_length=1.5", "units=angstrom").molecule
-    assert in_bohr.nearest_neighbour == pytest.approx(1.5, rel=1e-12)
-    assert in_angstrom.nearest_neighbour == pytest.approx(1.5 * BOHR_PER_ANGSTROM, rel=1e-12)
+    molecule = built(tmp_path, system, "bond_length=1.5", "units=angstrom").molecule
+    assert molecule.nearest_neighbour == pytest.approx(1.5 * BOHR_PER_ANGSTROM, rel=1e-12)
+
+
+def test_bond_lengths_are_in_bohr_where_no_unit_is_named(tmp_path):
+    assert built(tmp_path, "LiH", "bond_length=1.5").molecule.nearest_neighbour == pytest.approx(1.5, rel=1e-12)
 
 
 @pytest.mark.parametrize(("symbol", "spin"), [("H", 1), ("He", 0), ("C", 2), ("N", 3), ("S", 2), ("Ar", 0)])

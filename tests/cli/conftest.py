@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from qmcnet.cli import evaluate, train
+
 SETTINGS = [
     "+system=H2",
     "ansatz.n_layers=1",
@@ -12,10 +14,17 @@ SETTINGS = [
     "ansatz.hidden_two=4",
     "ansatz.n_determinants=1",
     "batch_size=32",
+    "sampler.steps=3",
     "pretraining.steps=0",
     "evaluation.steps=200",
     "device=cpu",
 ]
+
+
+def command_of(command, overrides):
+    """Be a process that was started by a command."""
+    sys.argv = [f"qmcnet-{command}", *map(str, overrides)]
+    {"train": train, "evaluate": evaluate}[command].main()
 
 
 class CommandLine:
@@ -23,10 +32,11 @@ class CommandLine:
 
     settings = SETTINGS
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, fork):
+        self.folder, self.fork = folder, fork
 
     def start(self, command, *overrides):
+        """Start a new interpreter."""
         code = f"from qmcnet.cli.{command} import main; main()"
         path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
@@ -39,18 +49,16 @@ class CommandLine:
             env=environment,
         )
 
+    def begin(self, command, *overrides):
+        return self.fork(command_of, command, overrides, folder=self.folder)
+
     def run(self, command, *overrides):
-        process = self.start(command, *overrides)
-        try:
-            output, errors = process.communicate(timeout=120)
-        finally:
-            process.kill()
-        return process.returncode, output, errors
+        return self.begin(command, *overrides).wait()
 
     def train(self, *overrides):
         return self.run("train", *self.settings, *overrides)
 
 
 @pytest.fixture(scope="module")
-def command_line(tmp_path_factory):
-    return CommandLine(tmp_path_factory.mktemp("command_line"))
+def command_line(tmp_path_factory, fork):
+    return CommandLine(tmp_path_factory.mktemp("command_line"), fork)

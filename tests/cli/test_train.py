@@ -117,7 +117,7 @@ def test_a_sweep_gives_each_job_the_directory_and_numbers_of_its_single_run(comm
 
 
 def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one(command_line):
-    settings = ["steps=120", "logging.every=1", "checkpoints.seconds=0"]
+    settings = ["steps=80", "logging.every=1", "checkpoints.seconds=0"]
     directory = command_line.folder / "broken"
     statistics = directory / "train_stats.csv"
 
@@ -206,6 +206,7 @@ STATES = [
     "ansatz.hidden_two=4",
     "ansatz.n_determinants=1",
     "batch_size=8",
+    "sampler.steps=3",
     "pretraining.steps=0",
     "burn_in.min_sweeps=4",
     "burn_in.max_sweeps=4",
@@ -239,13 +240,13 @@ def test_a_run_of_several_states_prints_a_table_and_draws_a_spectrum(objective, 
 
 
 def test_a_killed_run_of_several_states_ends_with_the_numbers_of_an_uninterrupted_one(command_line):
-    settings = [*STATES, "+observables=[spin,density]", "steps=40", "evaluation.steps=40"]
+    settings = [*STATES, "+observables=[spin,density]", "steps=30", "evaluation.steps=40"]
     statistics = command_line.folder / "killed" / "train_stats.csv"
-    process = command_line.start("train", *settings, "hydra.run.dir=killed")
-    while process.poll() is None and (not statistics.exists() or len(statistics.read_text().splitlines()) < 10):
+    child = command_line.begin("train", *settings, "hydra.run.dir=killed")
+    while child.process.is_alive() and (not statistics.exists() or len(statistics.read_text().splitlines()) < 10):
         time.sleep(0.01)
-    process.kill()
-    process.communicate(timeout=60)
+    child.process.kill()
+    assert child.wait()[0] == -signal.SIGKILL
     assert not (statistics.parent / "result.json").exists()
     status, output, errors = command_line.run("train", *settings, "hydra.run.dir=killed")
     assert (status, "continuing optimization after step" in output) == (0, True), errors

@@ -8,7 +8,7 @@ from qmcnet.ansatz.natural_states import NaturalStates
 from qmcnet.hamiltonian import LocalEnergy, MolecularHamiltonian, StatesHamiltonian
 from qmcnet.hamiltonian.kinetic import kinetic_energy
 from qmcnet.hamiltonian.molecular import LogPsi
-from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian, torch_func_laplacian
+from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.molecule import Molecule
 
 DOUBLE, COMPLEX = torch.float64, torch.complex128
@@ -141,12 +141,12 @@ def test_people_see_real_parts():
 
 
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
-def test_the_trace_of_complex_states_is_the_energy_of_their_determinant(backend):
+def test_the_trace_of_complex_states_is_the_energy_of_their_determinant(backend, second_derivatives):
     sizes = {"n_layers": 1, "hidden_one": 6, "hidden_two": 4, "n_determinants": 2}
     network = FermiNet(Molecule.atom("He"), **sizes, n_states=2, complex=True, dtype=DOUBLE).requires_grad_(False)
     total, positions = NaturalStates(network), points(4, 5)
     local = StatesHamiltonian(network.molecule, backend).local_energy(total, positions)
-    expected = kinetic_energy(torch_func_laplacian(LogPsi(total), positions))
+    expected = kinetic_energy(second_derivatives(LogPsi(total), positions))
     torch.testing.assert_close(local.kinetic, expected, rtol=1e-8, atol=1e-8)
     assert local.total.imag.abs().min() > 1e-3
     trace = local.matrix.diagonal(dim1=-2, dim2=-1).sum(-1)

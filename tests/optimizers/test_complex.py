@@ -241,7 +241,7 @@ OPTIMIZERS = {
     "spring": partial(Spring, learning_rate=0.1, momentum=0.9),
     "prime_sr": partial(Spring, learning_rate=0.1, momentum=None),
     "kfac": partial(Kfac, learning_rate=0.1),
-    "adam": partial(FirstOrder, learning_rate=1e-2),
+    "adam": partial(FirstOrder, learning_rate=2e-2),
 }
 
 
@@ -265,7 +265,7 @@ def test_a_walker_lost_in_either_part_does_not_count(optimizer, bad, walkers, ve
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_phase_is_optimised_to_the_ground_state_of_the_trap(optimizer, wave):
     tool = OPTIMIZERS[optimizer](wave)
-    for step in range(300):
+    for step in range(150):
         positions = cubature(wave)
         tool.update(positions, local_energy(wave, positions), 1 / (1 + step / 50))
     assert exact_energy(wave.modulus.weight[0], wave.phase.weight[0]).item() == pytest.approx(1.5, abs=1e-3)

@@ -182,8 +182,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path, make_run, measured, m
         assert "spin" in result.states[0]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [7, 16])
+@pytest.mark.parametrize(("kind", "count"), [("one", 7), ("natural", 16), ("penalty", 16)])
 def test_an_evaluation_with_observables_continues_to_the_last_bit(
     kind, count, tmp_path, make_run, measured, stop_at, newest
 ):

@@ -84,10 +84,12 @@ def test_exact_orbitals_have_no_error(full):
     assert orbital_error(orbitals, targets) > 0
 
 
-@pytest.mark.parametrize("full", [True, False])
-@pytest.mark.parametrize("complex", [True, False])
-@pytest.mark.parametrize("molecule", [LITHIUM, Molecule.atom("H"), Molecule.atom("N")], ids=["Li", "H", "N"])
-def test_the_error_falls(molecule, full, complex):
+@pytest.mark.parametrize(
+    ("symbol", "full", "complex"),
+    [("Li", True, False), ("Li", False, True), ("H", True, True), ("H", False, False), ("N", False, True)],
+)
+def test_the_error_falls(symbol, full, complex):
+    molecule = Molecule.atom(symbol)
     stage = pretraining(molecule, full, complex=complex, learning_rate=1e-2, steps=80)
     errors = []
     while not stage.finished():
@@ -108,8 +110,9 @@ def test_half_of_the_walkers_follow_hartree_fock_and_half_the_network(batch_size
     assert not torch.allclose(mixed[4:], stage.mean_field.log_prob(positions)[4:])
 
 
-@pytest.mark.parametrize("full", [True, False])
-@pytest.mark.parametrize("molecule", [LITHIUM, Molecule.diatomic("H", "H", 1.4, "bohr")], ids=["Li", "H2"])
+@pytest.mark.parametrize(
+    ("molecule", "full"), [(LITHIUM, True), (Molecule.diatomic("H", "H", 1.4, "bohr"), False)], ids=["Li", "H2"]
+)
 def test_the_error_of_several_states_falls(molecule, full):
     stage = pretraining(molecule, full, n_states=3, learning_rate=1e-2, steps=80)
     errors = []
@@ -138,9 +141,9 @@ def test_pretrained_states_are_independent_and_have_the_energies_of_their_determ
     helium = Molecule.atom("He")
     sizes = {"n_layers": 1, "hidden_one": 16, "hidden_two": 4, "n_determinants": 2, "n_states": 3}
     total, hamiltonian = ensemble(FermiNet(helium, dtype=torch.float64, **sizes), ForwardLaplacian())
-    simulation = Simulation.start(total, hamiltonian, Metropolis(steps=10), 200, 0, torch.device("cpu"))
+    simulation = Simulation.start(total, hamiltonian, Metropolis(steps=5), 100, 0, torch.device("cpu"))
     mean_field = excited_determinants(hartree_fock(helium, "aug-cc-pvdz"), 3, "ordered", 0)
-    stage = Pretraining(simulation, mean_field, PretrainingSettings(steps=500, learning_rate=3e-3))
+    stage = Pretraining(simulation, mean_field, PretrainingSettings(steps=200, sampling_steps=3, learning_rate=1e-2))
     while not stage.finished():
         stage.advance()
     walkers, matrices = simulation.walkers, []
@@ -191,9 +194,9 @@ def casscf_pretraining(molecule=BERYLLIUM, network=FermiNet, batch_size=32, head
     return Pretraining.prepare(simulation, PretrainingSettings(basis="6-31g", **(active | settings)), 0)
 
 
-@pytest.mark.parametrize("network", [FermiNet, Psiformer, LapNet])
-@pytest.mark.parametrize("full", [True, False])
-@pytest.mark.parametrize("complex", [True, False])
+@pytest.mark.parametrize(
+    ("network", "full", "complex"), [(FermiNet, False, False), (Psiformer, True, False), (LapNet, False, True)]
+)
 def test_the_error_of_casscf_determinants_falls(network, full, complex):
     head = {"full_determinants": full, "complex": complex}
     stage = casscf_pretraining(network=network, head=head, learning_rate=1e-2, steps=60)
@@ -224,20 +227,22 @@ def test_a_network_pretrained_on_casscf_breaks_a_bond(method):
     """At 5 bohr, Hartree-Fock puts both electrons of H2 at the same nucleus half of the time."""
     hydrogen = Molecule.diatomic("H", "H", 5.0, "bohr")
     space = {"active_electrons": 2, "active_orbitals": 2} if method == "casscf" else dict.fromkeys(ACTIVE)
-    stage = casscf_pretraining(hydrogen, batch_size=128, method=method, learning_rate=1e-2, steps=600, **space)
+    stage = casscf_pretraining(
+        hydrogen, batch_size=64, method=method, learning_rate=1e-2, sampling_steps=3, steps=150, **space
+    )
     while not stage.finished():
         stage.advance()
     run, energies, ionic = stage.simulation, [], []
     walkers, middle = run.walkers, hydrogen.nuclei[:, 2].mean()
-    for _ in range(60):
+    for _ in range(40):
         walkers, _ = run.sampler.sweep(run.log_prob, walkers, run.generator)
         energies.append(run.hamiltonian.local_energy(run.ansatz, walkers.positions).total.detach())
         ionic.append(((walkers.positions[..., 2] - middle).prod(-1) > 0).double())
     energy, ionic = (torch.stack(values[10:]).mean().item() for values in (energies, ionic))
     print(f"\n{method}: {energy:.4f} hartree, {ionic:.3f} ionic")
     # -0.9993 hartree of CASSCF and -0.8432 of Hartree-Fock in this basis.
-    assert (ionic < 0.2) if method == "casscf" else (0.4 < ionic < 0.6)
-    assert (-1.02 < energy < -0.92) if method == "casscf" else (-0.92 < energy < -0.8)
+    assert (ionic < 0.25) if method == "casscf" else (0.3 < ionic < 0.7)
+    assert (-1.04 < energy < -0.9) if method == "casscf" else (-0.9 < energy < -0.7)
 
 
 def test_penalised_states_are_pretrained_as_natural_ones_are():
