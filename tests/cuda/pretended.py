@@ -1,0 +1,177 @@
+"""A CUDA device that is not there: its tensors compute on the CPU; what a device refuses or waits for is seen."""
+
+import collections
+import functools
+import sys
+
+import torch
+from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+# Operations whose CUDA kernels wait for the device.
+WAITING = {
+    *("_local_scalar_dense", "_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_eigvals"),
+    *("_unique2", "unique_dim", "unique_consecutive", "nonzero", "masked_select", "bincount", "equal", "nanmedian"),
+}
+COPIES = {"_to_copy", "copy_"}
+# A 0-dimensional tensor on the CPU stands for a number in other operations, but not where values are put in a row.
+JOINING = {"stack", "cat"}
+NO_LAUNCH = {"detach", "empty", "empty_like", "empty_strided", "new_empty"}
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that says it is on a GPU and keeps its numbers on the CPU, or none at all on the meta device."""
+
+    @staticmethod
+    def __new__(cls, numbers):
+        how = {"dtype": numbers.dtype, "strides": numbers.stride(), "storage_offset": numbers.storage_offset()}
+        made = torch.Tensor._make_wrapper_subclass(cls, numbers.size(), **how, device="cuda:0")
+        made.numbers = numbers
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        raise RuntimeError(f"{func} outside of the pretence")
+
+    def tolist(self):
+        """Lists as of other tensors, which torch refuses those of a class of their own."""
+        return self.cpu().tolist()
+
+
+class Pretence(TorchDispatchMode):
+    """Counts launches, and waits by phase and file; refuses tensors of two devices in one operation.
+
+    Args:
+        package: folder of the files whose waits are told apart.
+        numbers: whether tensors on the device have numbers; without, they have shapes alone.
+    """
+
+    def __init__(self, package, numbers=True):
+        super().__init__()
+        self.package, self.home, self.phase, self.launches = package, "cpu" if numbers else "meta", "start", 0
+        self.waits, self.calls = collections.Counter(), collections.Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and is_composite(func):  # which come as they are there
+            with self:
+                return func.decompose(*args, **kwargs)
+        name = func._schema.name.removeprefix("aten::")
+        given = tensors_in((args, tuple(kwargs.values())))
+        on_device = [isinstance(tensor, OnDevice) for tensor in given]
+        target = kwargs.get("device")
+        to_device = any(on_device) if target is None else torch.device(target).type == "cuda"
+        if not (to_device or any(on_device)):
+            return func(*args, **kwargs)
+        self.launches += not (func.is_view or name in NO_LAUNCH)
+        self._check(name, given, on_device, to_device)
+        plain = changed(args, self._numbers)
+        named = {key: changed(value, self._numbers) for key, value in kwargs.items()}
+        if target is not None:
+            named["device"] = self.home if to_device else "cpu"
+        generator = named.get("generator")
+        if generator is not None:
+            named["generator"] = stream_of(generator, name, to_device)
+        result = func(*plain, **named)
+        if generator is not None:
+            generator.set_state(named["generator"].get_state())
+        if torch.Tag.inplace_view in func.tags:
+            with no_dispatch():
+                func(*args, **kwargs)  # another shape for the same numbers
+        if func._schema.is_mutable:
+            return args[0] if func._schema.returns else None
+        return changed(result, self._wrapped) if to_device else result
+
+    def _check(self, name, given, on_device, to_device):
+        """Count what an operation costs on a device, and refuse what is impossible there."""
+        others = [t for t, moved in zip(given, on_device, strict=True) if not moved and (t.ndim or name in JOINING)]
+        crossing = name in COPIES and not (all(on_device) and to_device)
+        by_cpu_index = bool(others) and name.startswith("index") and on_device[0]
+        if others and any(on_device) and not (crossing or by_cpu_index):
+            raise RuntimeError(f"{name} of tensors on two devices, of shapes {[tuple(t.shape) for t in given]}")
+        if name in WAITING or crossing or by_cpu_index:
+            self.waits[self.phase, f"{self._place()} {name}"] += 1
+
+    def _numbers(self, value):
+        if isinstance(value, OnDevice):
+            return value.numbers
+        return value.to(self.home) if isinstance(value, torch.Tensor) and value.ndim else value
+
+    def _wrapped(self, value):
+        if not isinstance(value, torch.Tensor):
+            return value
+        with torch.inference_mode(value.is_inference()):  # a view of an ordinary tensor is one even in inference mode
+            return OnDevice(value)
+
+    def _place(self):
+        frame = sys._getframe(1)
+        while frame is not None and self.package not in frame.f_code.co_filename:
+            frame = frame.f_back
+        return "elsewhere" if frame is None else frame.f_code.co_filename.removeprefix(self.package)
+
+    def as_phase(self, phase, function):
+        """Let what a function asks for count as a phase of its own."""
+
+        @functools.wraps(function)
+        def wrapped(*args, **kwargs):
+            before, self.phase = self.phase, phase
+            self.calls[phase] += 1
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.phase = before
+
+        return wrapped
+
+
+def tensors_in(value):
+    """Tensors in lists and tuples, the only places where an operation has them."""
+    if isinstance(value, (list, tuple)):
+        return [tensor for part in value for tensor in tensors_in(part)]
+    return [value] if isinstance(value, torch.Tensor) else []
+
+
+def changed(value, change):
+    """Change what is in lists and tuples."""
+    if isinstance(value, (list, tuple)):
+        return type(value)([changed(part, change) for part in value])
+    return change(value)
+
+
+@functools.cache
+def is_composite(func):
+    """Whether an operation is made of others."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd)
+
+
+def stream_of(generator, name, to_device):
+    """Make a generator on the CPU in the state of one on the device."""
+    if (generator.device.type == "cuda") != to_device:
+        raise RuntimeError(f"{name}: a generator on {generator.device} for tensors elsewhere")
+    stream = torch.Generator()
+    stream.set_state(generator.get_state())
+    return stream
+
+
+def move(module, function, recurse=True):
+    """Apply a function to all tensors of a module without putting new contents into old ones."""
+    for part in module.modules():
+        for held in (part._parameters, part._buffers):
+            for name, old in held.items():
+                new = None if old is None else function(old)
+                if new is not old:
+                    is_parameter = isinstance(old, torch.nn.Parameter)
+                    held[name] = torch.nn.Parameter(new, old.requires_grad) if is_parameter else new
+    return module
+
+
+def patch_torch():
+    """Let torch find the device, and write its tensors to files."""
+    save = torch.save
+    torch.save = lambda state, file: save(tree_map_only(OnDevice, torch.Tensor.cpu, state), file)
+    torch.nn.Module._apply = move
+    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) is a copy that can be seen
+    torch.cuda._lazy_init = lambda: None
+    torch.cuda.device_count = lambda: 1
+    torch.cuda.get_device_properties = lambda device: type("Properties", (), {"total_memory": 80 * 2**30})

@@ -1,0 +1,152 @@
+"""Train, resume and evaluate on a CUDA device that is not there, in a process of its own.
+
+    LD_PRELOAD=LIBRARY python run_cases.py < CASES > FINDINGS
+
+LIBRARY is fake_device.cpp, compiled, which has to be there before torch looks for devices. CASES maps names to choices;
+FINDINGS maps them to waits, launches or an error.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from pretended import Pretence, patch_torch
+
+import qmcnet
+from qmcnet import VMC, EvaluationSettings, FermiNet, FirstOrder, Metropolis, Molecule, PretrainingSettings
+from qmcnet.config import config_directory
+from qmcnet.observables.density import DensityGrid
+from qmcnet.training import driver, vmc
+from qmcnet.training.burn_in import BurnInSettings
+from qmcnet.training.interruption import Interrupted
+from qmcnet.training.simulation import Simulation
+
+PACKAGE = f"{Path(qmcnet.__file__).parent}/"
+STAGES = (vmc.Pretraining, vmc.BurnIn, vmc.Optimization, vmc.Evaluation)
+SYSTEMS = {"LiH": ("Li", "H", 3.015, "bohr"), "N2": ("N", "N", 2.068, "bohr")}
+
+
+@functools.cache
+def member(group, name):
+    """What a file of a config group makes; of networks with layers, one with a single one."""
+    settings = compose(f"{group}/{name}", ["+seed=0", "+states=1"])[group]
+    if "n_layers" in settings:
+        settings.n_layers = 1
+    return instantiate(settings, _convert_="all")
+
+
+def make_ansatz(choice):
+    options = {"basis": "sto-3g"} if choice["ansatz"].startswith("slater") else {}
+    options |= {"n_states": choice["states"]} if choice["states"] > 1 else {}
+    options |= {"complex": True} if choice["complex"] else {}
+    return member("ansatz", choice["ansatz"])(Molecule.diatomic(*SYSTEMS["LiH"]), **options)
+
+
+def make_parts(choice):
+    beside_the_group = {"sgd": functools.partial(FirstOrder, method=torch.optim.SGD)}
+    return {
+        "optimizer": beside_the_group.get(choice["optimizer"]) or member("optimizer", choice["optimizer"]),
+        "objective": type(member("objective", choice["objective"]))(spin_penalty=choice["spin_penalty"]),
+        "observables": choice["observables"],
+        "sampler": Metropolis(steps=1, n_blocks=choice["n_blocks"]),
+        "clipping": member("clipping", choice["clipping"]),
+        "averaging": member("averaging", choice["averaging"]),
+        "steps": 2,
+        "wall_time": 1e-9,
+        "pretraining": PretrainingSettings(steps=2, basis="sto-3g"),
+        "burn_in": BurnInSettings(min_sweeps=2, max_sweeps=2),
+        "evaluation": EvaluationSettings(steps=2, burn_in=1, target_error=1e-9, min_steps=2),
+        "batch_size": 8,
+        "device": "cuda",
+    }
+
+
+@contextlib.contextmanager
+def phases(watch):
+    """Tell apart what happens at every step from what happens now and then."""
+    places = [
+        *((stage, "advance", f"{stage.name} step") for stage in STAGES),
+        (driver, "fetch", "fetch"),
+        (Simulation, "finite", "finite"),
+        (vmc.Optimization, "observe", "observe"),
+        (driver.Driver, "save", "checkpoint"),
+        (driver.Driver, "restore", "restore"),
+        (vmc.VMC, "_conclude", "conclude"),
+    ]
+    before = [getattr(owner, name) for owner, name, _ in places]
+    for (owner, name, phase), function in zip(places, before, strict=True):
+        setattr(owner, name, watch.as_phase(phase, function))
+    try:
+        yield
+    finally:
+        for (owner, name, _), function in zip(places, before, strict=True):
+            setattr(owner, name, function)
+
+
+def run(choice):
+    """Train and evaluate, stopped after every step, saved, built anew and continued from the file."""
+    ansatz, parts, watch = make_ansatz(choice), make_parts(choice), Pretence(PACKAGE)
+    with tempfile.TemporaryDirectory() as folder, phases(watch), watch:
+        for _ in range(20):
+            with contextlib.suppress(Interrupted):
+                VMC(ansatz, folder, **parts).train()
+                break
+    return {"waits": [[*where, count] for where, count in sorted(watch.waits.items())], "calls": watch.calls}
+
+
+def count_launches(choice):
+    """Evaluate one local energy of a large network."""
+    ansatz, watch = FermiNet(Molecule.diatomic(*SYSTEMS[choice["system"]])), Pretence(PACKAGE, numbers=False)
+    with tempfile.TemporaryDirectory() as folder, watch:
+        simulation = VMC(ansatz, folder, batch_size=choice["walkers"], device="cuda").simulation
+        before = watch.launches
+        simulation.hamiltonian.local_energy(simulation.ansatz, simulation.walkers.positions)
+    return {"launches": watch.launches - before}
+
+
+def fetch(choice):
+    """Fetch rows of which a part never was on the device."""
+    watch = Pretence(PACKAGE)
+    with watch:
+        row = {"energy": torch.zeros((), device="cuda", dtype=torch.float64), "lifted": torch.zeros((), device="cuda")}
+        row |= {"state": torch.zeros(2, 2, device="cuda"), "momentum": torch.zeros(()), "learning_rate": 0.1}
+        before = watch.launches
+        driver.fetch([row] * choice["rows"])
+    return {"waits": [[*where, count] for where, count in watch.waits.items()], "launches": watch.launches - before}
+
+
+KINDS = {"walkers": count_launches, "rows": fetch, "optimizer": run}
+
+
+def attempt(choice):
+    try:
+        return next(function for key, function in KINDS.items() if key in choice)(choice)
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+def main():
+    cases = json.load(sys.stdin)
+    patch_torch()
+    os.fsync = int  # nothing that is written here has to outlive the process
+    vmc.Evaluation.check_every = 2
+    DensityGrid.around = functools.partial(DensityGrid.around, spacing=2.0)  # cube files are long
+    findings, out = {}, os.dup(1)
+    os.dup2(2, 1)  # what a run prints does not belong to the findings
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        for name, choice in cases.items():
+            findings[name] = attempt(choice)
+    with os.fdopen(out, "w") as file:
+        json.dump(findings, file)
+
+
+if __name__ == "__main__":
+    main()
