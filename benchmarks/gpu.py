@@ -20,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Launches(TorchDispatchMode):
 
     def __init__(self) -> None:
         """Start at zero."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -145,7 +146,7 @@ def parts(label: str, count: int, sizes: Mapping[str, Any], repeats: int) -> lis
     for name, make in OPTIMIZERS.items():
         # So slow that updates in the same place leave the wavefunction as it is.
         optimizer = make(simulation.ansatz, learning_rate=1e-12)
-        work[name] = lambda optimizer=optimizer: optimizer.update(positions, energy)
+        work[name] = partial(optimizer.update, positions, energy)
     return [{"system": label, "walkers": count, "part": name, **cost(run, repeats)} for name, run in work.items()]
 
 

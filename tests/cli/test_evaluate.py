@@ -8,6 +8,7 @@ from qmcnet.config.naming import quote_run
 from qmcnet.config.schema import ConfigError
 
 DEFAULTS = {
+    "trust": False,
     "averaged": True,
     "observables": None,
     "run": "missing",
