@@ -66,17 +66,16 @@ def choose_window(averages: Averages) -> Window:
         averages: of the local energy matrix and other local matrices.
 
     Returns:
-        The first of the whole, three quarters and half of it that is stationary; the last, with the reason, if none is.
+        The first of the whole, three quarters and half of it that is stationary; the whole with its reason if none is.
     """
     bins = averages.bins
     if not bins.n_steps:
         return _unknown(0, 0, 0, "nothing was recorded")
     starts = dict.fromkeys(STRIDE * round(share * bins.n_full / STRIDE) for share in SHARES)
-    for start in [start for start in starts if start <= max(0, bins.n_full - FEWEST)]:
-        window = _judge(averages, start * bins.steps_per_bin)
-        if window.stationary:
-            break
-    return window
+    whole = _judge(averages, 0)
+    later = [start for start in starts if 0 < start <= bins.n_full - FEWEST]
+    windows = (_judge(averages, start * bins.steps_per_bin) for start in later)
+    return whole if whole.stationary else next((window for window in windows if window.stationary), whole)
 
 
 def _judge(averages: Averages, discarded: int) -> Window:
