@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.optimizers.gradient import log_components, trained_parameters
-from qmcnet.optimizers.scores import per_walker_scores
+from qmcnet.optimizers.scores import score_operator
 
 # More than there are nuclei or spins, and no usual length of any other axis, that one of them be taken for walkers.
 WALKERS = 13
@@ -62,11 +62,12 @@ def errors_of_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> t
         chunk_size: walkers differentiated at once.
 
     Returns:
-        Of each of the n trained parameters the length of the error, and the length that rounding may explain: eps^(1/3)
+        Of each of the n trained parameters the length of the error, NaN where a score is not finite, and the length that rounding may explain: eps^(1/3)
         of what the walkers add up to in magnitude, and eps^(2/3) of the same of all parameters; (n,) each.
     """
     parameters = list(trained_parameters(ansatz).values())
-    scores = per_walker_scores(ansatz, positions, chunk_size)  # (B G, P)
+    operator = score_operator(ansatz, positions, chunk_size)
+    scores = operator.dense()  # (B G, P), zero where one of a walker is not finite
     weights = torch.linspace(0.5, 1.5, len(scores), dtype=scores.dtype, device=scores.device)
     with torch.enable_grad():
         functions = log_components(ansatz, positions)
@@ -76,4 +77,5 @@ def errors_of_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> t
     parts = zip((weights @ scores).split(sizes), (weights @ scores.abs()).split(sizes), expected, strict=True)
     lengths = [((found - true.flatten()).norm(), magnitude.norm()) for found, magnitude, true in parts]
     error, magnitude = (torch.stack(column) for column in zip(*lengths, strict=True))
+    error = torch.where(operator.finite.all(), error, torch.nan)
     return error, eps ** (1 / 3) * magnitude + eps ** (2 / 3) * magnitude.norm()

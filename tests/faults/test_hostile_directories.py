@@ -17,9 +17,7 @@ RUN = Path(__file__).parents[1] / "golden" / "0.1" / "one_state" / "finished"
 PLANTED = """
 import pathlib
 pathlib.Path(__file__).with_name("executed").touch()
-class Mine:
-    def __init__(self, *args, **kwargs):
-        pathlib.Path(__file__).with_name("executed").touch()
+from qmcnet import Metropolis as Mine
 """
 TARGETS = {
     "sampler": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False},
