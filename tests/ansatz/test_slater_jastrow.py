@@ -95,7 +95,7 @@ def test_a_coefficient_may_pass_through_zero(psi, walkers):
         coefficients.data[2] = value
         return wavefunction(positions)[1]
 
-    slope = (at(1e-4) - at(-1e-4)) / 2e-4
+    slope = (at(1e-5) - at(-1e-5)) / 2e-5
     coefficients.data[2] = 0.0
     scores = per_walker_scores(wavefunction.requires_grad_(True), positions, 8)
     names = [name for name, parameter in wavefunction.named_parameters() for _ in range(parameter.numel())]

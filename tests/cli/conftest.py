@@ -14,8 +14,10 @@ SETTINGS = [
     "ansatz.hidden_two=4",
     "ansatz.n_determinants=1",
     "batch_size=32",
-    "sampler.steps=3",
     "pretraining.steps=0",
+    "burn_in.min_sweeps=20",
+    "burn_in.max_sweeps=20",
+    "evaluation.burn_in=20",
     "evaluation.steps=200",
     "device=cpu",
 ]

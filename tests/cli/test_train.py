@@ -97,19 +97,21 @@ def test_more_steps_extend_a_run(command_line, finished):
     assert (status, "28 steps trained" in output) == (0, True)
 
 
-def test_a_sweep_gives_each_job_the_directory_and_numbers_of_its_single_run(command_line):
-    sweep = ["steps=2", "bond_length=1.2,1.4"]
+def test_a_sweep_gives_each_job_the_directory_and_numbers_of_its_single_run(command_line, tmp_path):
+    command_line = type(command_line)(tmp_path, command_line.fork)  # without the runs of other tests
+    short = ["steps=2", "evaluation.steps=0"]
+    sweep = [*short, "bond_length=1.2,1.4"]
     status, output, errors = command_line.run("train", "-m", *command_line.settings, *sweep)
     assert status == 0, output + errors
     first, second = sorted((command_line.folder / "outputs").glob("H2*/"))
     statistics = {folder: (folder / "train_stats.csv").read_text() for folder in (first, second)}
-    status, output, _ = command_line.train("bond_length=1.2", "steps=2")
+    status, output, _ = command_line.train("bond_length=1.2", *short)
     assert status == 0
     assert "this run is finished" in output
     assert sorted((command_line.folder / "outputs").glob("H2*/")) == [first, second]
     (here,) = re.findall(r"^directory +(\S+)$", output, re.MULTILINE)
     assert here in map(str, (first, second))
-    status, output, _ = command_line.train("bond_length=1.2", "steps=2", "hydra.run.dir=single")
+    status, output, _ = command_line.train("bond_length=1.2", *short, "hydra.run.dir=single")
     assert (command_line.folder / "single/train_stats.csv").read_text() == (
         command_line.folder / here / "train_stats.csv"
     ).read_text()
@@ -117,7 +119,7 @@ def test_a_sweep_gives_each_job_the_directory_and_numbers_of_its_single_run(comm
 
 
 def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one(command_line):
-    settings = ["steps=80", "logging.every=1", "checkpoints.seconds=0"]
+    settings = ["steps=60", "evaluation.steps=40", "logging.every=1", "checkpoints.seconds=0"]
     directory = command_line.folder / "broken"
     statistics = directory / "train_stats.csv"
 
@@ -138,9 +140,9 @@ def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one
     assert output.rstrip().endswith("The same command continues, without resume=false if that was given.")
     assert not (directory / "result.json").exists()
     status, output, _ = command_line.train(*settings, "hydra.run.dir=broken")
-    assert (status, "continuing optimization after step" in output) == (0, True)
-    status, _, _ = command_line.train(*settings, "hydra.run.dir=whole")
-    assert status == 0
+    assert "continuing optimization after step" in output
+    # So few steps need not be stationary.
+    assert command_line.train(*settings, "hydra.run.dir=whole")[0] == status
     whole = command_line.folder / "whole"
     assert statistics.read_text() == (whole / "train_stats.csv").read_text()
     results = [json.loads((folder / "result.json").read_text()) for folder in (directory, whole)]
@@ -206,7 +208,6 @@ STATES = [
     "ansatz.hidden_two=4",
     "ansatz.n_determinants=1",
     "batch_size=8",
-    "sampler.steps=3",
     "pretraining.steps=0",
     "burn_in.min_sweeps=4",
     "burn_in.max_sweeps=4",
@@ -249,9 +250,8 @@ def test_a_killed_run_of_several_states_ends_with_the_numbers_of_an_uninterrupte
     assert child.wait()[0] == -signal.SIGKILL
     assert not (statistics.parent / "result.json").exists()
     status, output, errors = command_line.run("train", *settings, "hydra.run.dir=killed")
-    assert (status, "continuing optimization after step" in output) == (0, True), errors
-    status, _, _ = command_line.run("train", *settings, "hydra.run.dir=unbroken")
-    assert status == 0
+    assert "continuing optimization after step" in output, errors
+    assert command_line.run("train", *settings, "hydra.run.dir=unbroken")[0] == status
     unbroken = command_line.folder / "unbroken"
     assert statistics.read_text() == (unbroken / "train_stats.csv").read_text()
     results = [json.loads((folder / "result.json").read_text()) for folder in (statistics.parent, unbroken)]
