@@ -128,7 +128,8 @@ def solved_once():
 
     def remembered(function):
         def solve(mol, *arguments):
-            limits = scf._DIIS_CYCLES, unrestricted._NEWTON_CYCLES, casscf._MACRO_CYCLES, casscf._SPIN_TOLERANCE
+            limits = scf._DIIS_CYCLES, unrestricted._NEWTON_CYCLES, unrestricted._MOST_INSTABILITIES
+            limits += casscf._MACRO_CYCLES, casscf._SPIN_TOLERANCE
             key = function.__name__, mol.dumps(), arguments, limits
             if key not in solved:
                 solved[key] = function(mol, *arguments)
