@@ -20,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,7 @@ KILLED = {
 class Launches(TorchDispatchMode):
     """Counts operations that compute something."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
-        super().__init__()
-        self.total = 0
+    total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count one operation."""
@@ -108,7 +106,7 @@ def cost(work: Callable[[], object], repeats: int) -> dict[str, Any]:
         done()
         seconds.append(time.perf_counter() - start)
     peak = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else float("nan")
-    with Launches() as launches:
+    with Launches() as launches:  # type: ignore[no-untyped-call]
         work()
     return {"seconds": statistics.median(seconds), "launches": launches.total, "waits": waits(work), "peak GiB": peak}
 
@@ -145,7 +143,7 @@ def parts(label: str, count: int, sizes: Mapping[str, Any], repeats: int) -> lis
     for name, make in OPTIMIZERS.items():
         # So slow that updates in the same place leave the wavefunction as it is.
         optimizer = make(simulation.ansatz, learning_rate=1e-12)
-        work[name] = lambda optimizer=optimizer: optimizer.update(positions, energy)
+        work[name] = partial(optimizer.update, positions, energy)
     return [{"system": label, "walkers": count, "part": name, **cost(run, repeats)} for name, run in work.items()]
 
 

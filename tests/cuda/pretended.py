@@ -3,6 +3,7 @@
 import collections
 import functools
 import sys
+from types import SimpleNamespace
 
 import torch
 from torch.utils._mode_utils import no_dispatch
@@ -17,6 +18,7 @@ WAITING = {
 COPIES = {"_to_copy", "copy_"}
 # A 0-dimensional tensor on the CPU stands for a number in other operations, but not where values are put in a row.
 JOINING = {"stack", "cat"}
+MEMORY = 80 * 2**30
 NO_LAUNCH = {"detach", "empty", "empty_like", "empty_strided", "new_empty"}
 
 
@@ -44,13 +46,14 @@ class Pretence(TorchDispatchMode):
 
     Args:
         package: folder of the files whose waits are told apart.
-        numbers: whether tensors on the device have numbers; without, they have shapes alone.
+        numbers: whether tensors on the device have numbers; without, they have shapes alone and all that is asked is 0.
     """
 
     def __init__(self, package, numbers=True):
         super().__init__()
         self.package, self.home, self.phase, self.launches = package, "cpu" if numbers else "meta", "start", 0
         self.waits, self.calls = collections.Counter(), collections.Counter()
+        torch.cuda.synchronize = lambda device=None: self._wait("synchronize")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -66,6 +69,8 @@ class Pretence(TorchDispatchMode):
             return func(*args, **kwargs)
         self.launches += not (func.is_view or name in NO_LAUNCH)
         self._check(name, given, on_device, to_device)
+        if name == "_local_scalar_dense" and self.home == "meta":
+            return 0
         plain = changed(args, self._numbers)
         named = {key: changed(value, self._numbers) for key, value in kwargs.items()}
         if target is not None:
@@ -91,7 +96,7 @@ class Pretence(TorchDispatchMode):
         if others and any(on_device) and not (crossing or by_cpu_index):
             raise RuntimeError(f"{name} of tensors on two devices, of shapes {[tuple(t.shape) for t in given]}")
         if name in WAITING or crossing or by_cpu_index:
-            self.waits[self.phase, f"{self._place()} {name}"] += 1
+            self._wait(name)
 
     def _numbers(self, value):
         if isinstance(value, OnDevice):
@@ -101,14 +106,18 @@ class Pretence(TorchDispatchMode):
     def _wrapped(self, value):
         if not isinstance(value, torch.Tensor):
             return value
+        # What torch leaves for later, zeros and complex conjugates, it would look for in the tensor around the numbers.
+        value = torch.zeros(value.shape, dtype=value.dtype) if value._is_zerotensor() else value.resolve_conj()
         with torch.inference_mode(value.is_inference()):  # a view of an ordinary tensor is one even in inference mode
             return OnDevice(value)
 
-    def _place(self):
+    def _wait(self, name):
+        """Count a wait for the file of the package that asked for it."""
         frame = sys._getframe(1)
         while frame is not None and self.package not in frame.f_code.co_filename:
             frame = frame.f_back
-        return "elsewhere" if frame is None else frame.f_code.co_filename.removeprefix(self.package)
+        place = "elsewhere" if frame is None else frame.f_code.co_filename.removeprefix(self.package)
+        self.waits[self.phase, f"{place} {name}"] += 1
 
     def as_phase(self, phase, function):
         """Let what a function asks for count as a phase of its own."""
@@ -174,4 +183,6 @@ def patch_torch():
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) is a copy that can be seen
     torch.cuda._lazy_init = lambda: None
     torch.cuda.device_count = lambda: 1
-    torch.cuda.get_device_properties = lambda device: type("Properties", (), {"total_memory": 80 * 2**30})
+    torch.cuda.get_device_properties = lambda device: SimpleNamespace(total_memory=MEMORY)
+    torch.cuda.mem_get_info = lambda device: (MEMORY, MEMORY)
+    torch.cuda.memory_reserved = torch.cuda.memory_allocated = torch.cuda.max_memory_allocated = lambda device: 0

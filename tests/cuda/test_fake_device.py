@@ -5,16 +5,18 @@ A step is queued while the device computes the one before it, so that nothing wi
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 
-from qmcnet.config import config_directory
 from qmcnet.observables.registry import DENSITY, OBSERVABLES
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 def members(group):
     """Files of a config group; a small variant stands for the member that it is a variant of."""
-    names = {path.stem for path in (config_directory() / group).glob("*.yaml")}
+    names = {path.stem for path in (CONF / group).glob("*.yaml")}
     return sorted(name for name in names if f"{name}_small" not in names)
 
 
@@ -68,14 +70,25 @@ def label(case):
 CASES = {f"{number}: {label(case)}": case for number, case in enumerate(pairwise(AXES))}
 LAUNCHES = {"N2": {"system": "N2", "walkers": 1024}}
 
+ONCE = "of one walker or a few, once a run: whether the derivatives are those of torch"
 STATED = {
     ("fetch", "compute/transfer.py _to_copy"): (1, "statistics of all steps since the last fetch, in one transfer"),
     ("finite", "training/simulation.py _local_scalar_dense"): (1, "whether there is anything to roll back"),
     ("observe", "compute/transfer.py _to_copy"): (1, "all observables during training, in one transfer"),
+    ("loop", "compute/device.py synchronize"): (
+        2,
+        "the stopwatch, before the first step that it times and at the last",
+    ),
     ("optimization step", "optimizers/curvature.py _linalg_eigh"): (
         math.inf,
         "KFAC: torch looks whether a decomposition converged; a tenth of the steps, after the first ten",
     ),
+    **{
+        (f"{stage} step", f"{room}/guard.py {operation}"): (math.inf, ONCE)
+        for stage in ("optimization", "evaluation")
+        for room in ("laplacian", "optimizers")
+        for operation in ("_to_copy", "_local_scalar_dense")
+    },
 }
 """All that the host waits for, how often in a call, and why; a start, a checkpoint and a result may wait besides."""
 
