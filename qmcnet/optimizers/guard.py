@@ -62,8 +62,9 @@ def errors_of_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> t
         chunk_size: walkers differentiated at once.
 
     Returns:
-        Of each of the n trained parameters the length of the error, NaN where a score is not finite, and the length that rounding may explain: eps^(1/3)
-        of what the walkers add up to in magnitude, and eps^(2/3) of the same of all parameters; (n,) each.
+        Of each of the n trained parameters the length of the error, NaN where a score is not finite, and the length
+        that rounding may explain: eps^(1/3) of what the walkers add up to in magnitude, and eps^(2/3) of the same of
+        all parameters; (n,) each.
     """
     parameters = list(trained_parameters(ansatz).values())
     operator = score_operator(ansatz, positions, chunk_size)
