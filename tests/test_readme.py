@@ -22,6 +22,17 @@ COMMANDS = sorted(
         if "=" in line
     }
 )
+MOL = """water
+  by hand
+
+  3  2  0  0  0  0  0  0  0  0999 V2000
+    0.0000    0.0000    0.0000 O   0  0
+    0.0000    0.7570    0.5860 H   0  0
+    0.0000   -0.7570    0.5860 H   0  0
+  1  2  1  0
+  1  3  1  0
+M  END
+"""
 XYZ = "3\nwater\nO 0 0 0\nH 0 0.757 0.586\nH 0 -0.757 0.586\n"
 
 
@@ -37,6 +48,7 @@ def test_there_are_commands_to_check():
 def test_every_command_composes_and_builds(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "water.xyz").write_text(XYZ)
+    (tmp_path / "geometry.mol").write_text(MOL)
     program, *arguments = shlex.split(command)
     sweep = "-m" in arguments
     arguments = [argument for argument in arguments if argument != "-m"]

@@ -129,7 +129,7 @@ def test_a_run_evaluates_the_average_and_keeps_the_last_parameters(tmp_path, mak
     assert all(torch.equal(value, trained[name]) for name, value in plain.ansatz.state_dict().items())
 
 
-def test_the_last_parameters_can_be_evaluated_too(tmp_path, make_run, parameters_by_step):
+def test_the_last_parameters_can_be_evaluated_too(tmp_path, make_run, parameters_by_step, any_series_is_an_estimate):
     make_run(tmp_path, averaging=EXPONENTIAL).train()
     settings = EvaluationSettings(steps=20, min_steps=10, burn_in=3)
     run = load(tmp_path, device="cpu")

@@ -83,7 +83,8 @@ def test_a_corrupt_newest_is_reported_and_the_one_before_is_used(tmp_path, caplo
     assert path == good
     assert state["value"].tolist() == [1, 2, 1]
     assert bad.name in caplog.text
-    assert bad.exists()
+    assert bad.with_name(f"damaged-{bad.name}").exists()
+    assert not bad.exists()
 
 
 def test_nothing_usable_is_none(tmp_path):
