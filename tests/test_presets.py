@@ -61,7 +61,7 @@ def prepared(tmp_path, monkeypatch):
     """Build a system, with the file or the symbols that it needs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "water.xyz").write_text(XYZ)
-    return lambda system: built(tmp_path, system, *INPUT.get(system, []))
+    return lambda system: built(tmp_path, system, *INPUT.get(system, []), sizes=[*TINY, *REGULAR])
 
 
 @pytest.mark.parametrize("system", systems())

@@ -4,8 +4,6 @@ Scores are put together from what single modules receive and return, which a mod
 by a call of its module and read elsewhere besides, walkers that see one another, random numbers, a state.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -43,10 +41,6 @@ class ScoreGuard:
         try:
             error, limit = errors_of_scores(self.ansatz, few, self.chunk_size)
             excess = (error - limit).tolist()
-            if few.dtype != torch.float64 and any(by > 0 for by in excess):
-                # Next to a node rounding explains more than the limit: there the same in float64 decides.
-                error, limit = errors_of_scores(copy.deepcopy(self.ansatz).double(), few.double(), self.chunk_size)
-                excess = (error - limit).tolist()
         except RuntimeError as reason:
             raise ValueError(f"ansatz: the scores of its walkers cannot be formed: {reason}") from reason
         if wrong := [name for name, by in zip(names, excess, strict=True) if by > 0]:
