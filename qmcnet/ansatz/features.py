@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.laplacian import pair_differences
+from qmcnet.molecule import Molecule
 
 
 class Features(NamedTuple):
@@ -25,6 +26,24 @@ class Features(NamedTuple):
     d_en: Tensor
     r_ee: Tensor
     d_ee: Tensor
+
+
+def check_electrons(positions: Tensor, molecule: Molecule) -> None:
+    """Refuse positions that are not those of the electrons of a molecule; every wavefunction asks at its door.
+
+    Args:
+        positions: electron positions, shape (..., N, 3), in bohr.
+        molecule: the system.
+
+    Raises:
+        ValueError: for another number of electrons or of coordinates.
+    """
+    if tuple(positions.shape[-2:]) != (molecule.n_electrons, 3):
+        electrons = "electron" if molecule.n_electrons == 1 else "electrons"
+        raise ValueError(
+            f"positions of shape {tuple(positions.shape)}: {molecule.formula} has {molecule.n_electrons} {electrons}, "
+            f"so that the shape is (walkers, {molecule.n_electrons}, 3)"
+        )
 
 
 def features(positions: Tensor, nuclei: Tensor) -> Features:

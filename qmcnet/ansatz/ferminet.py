@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.embedding import check_sizes, draw_weights
-from qmcnet.ansatz.features import Features, features, spin_slices
+from qmcnet.ansatz.features import Features, check_electrons, features, spin_slices
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, mean, tanh
 from qmcnet.molecule import Molecule
@@ -51,7 +51,7 @@ class FermiNet(nn.Module):
             **head: what follows the electron features, as in `HeadOptions`. By default there is no Jastrow factor.
 
         Raises:
-            ValueError: if a size is not positive or a name unknown.
+            ValueError: if a size is not positive, a name unknown or the network too narrow for the electrons.
         """
         super().__init__()
         sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two}
@@ -80,6 +80,7 @@ class FermiNet(nn.Module):
         Returns:
             One matrix per spin, shape (B, S K, n, M).
         """
+        check_electrons(positions, self.molecule)
         inputs = features(positions, self.nuclei)
         return self.head.orbitals(self._one_electron_stream(inputs), inputs)
 
@@ -92,6 +93,7 @@ class FermiNet(nn.Module):
         Returns:
             sign and log_abs_psi, each (B,), or (B, S) of several states.
         """
+        check_electrons(positions, self.molecule)
         inputs = features(positions, self.nuclei)
         return self.head(self._one_electron_stream(inputs), inputs)
 

@@ -63,10 +63,16 @@ class DeterminantHead(nn.Module):
             complex: complex orbitals.
 
         Raises:
-            ValueError: for an unknown envelope or Jastrow factor, no determinant or no state.
+            ValueError: for an unknown envelope or Jastrow factor, no determinant or no state, or for fewer features
+                than there are electrons of one spin: their orbitals are linearly dependent, and psi vanishes.
         """
         super().__init__()
         check_sizes(n_determinants=n_determinants, n_states=n_states)
+        if n_features < (most := max(molecule.n_up, molecule.n_down)):
+            raise ValueError(
+                f"{n_features} features of an electron make no {most} independent orbitals, which {molecule.formula} "
+                "needs of one spin: its wavefunction would vanish; choose a wider network, such as a larger hidden_one"
+            )
         if jastrow not in JASTROWS:
             raise ValueError(f"jastrow={jastrow!r} must be one of {sorted(JASTROWS)}")
         self.settings: HeadOptions = {

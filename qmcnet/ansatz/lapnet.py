@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.attention import Attention
 from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
-from qmcnet.ansatz.features import Features, features
+from qmcnet.ansatz.features import Features, check_electrons, features
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.molecule import Molecule
@@ -53,7 +53,7 @@ class LapNet(nn.Module):
             **head: what follows the electron features, as in `HeadOptions`.
 
         Raises:
-            ValueError: if a size is not positive or a name unknown.
+            ValueError: if a size is not positive, a name unknown or the network too narrow for the electrons.
         """
         super().__init__()
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "n_single": n_single}
@@ -80,6 +80,7 @@ class LapNet(nn.Module):
         Returns:
             One matrix per spin, shape (B, S K, n, M).
         """
+        check_electrons(positions, self.molecule)
         inputs = features(positions, self.nuclei)
         return self.head.orbitals(self._mixed_stream(inputs), inputs)
 
@@ -92,6 +93,7 @@ class LapNet(nn.Module):
         Returns:
             sign and log_abs_psi, each (B,), or (B, S) of several states.
         """
+        check_electrons(positions, self.molecule)
         inputs = features(positions, self.nuclei)
         return self.head(self._mixed_stream(inputs), inputs)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.attention import Attention
 from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
-from qmcnet.ansatz.features import features
+from qmcnet.ansatz.features import check_electrons, features
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.molecule import Molecule
@@ -51,7 +51,7 @@ class Psiformer(nn.Module):
             **head: what follows the electron features, as in `HeadOptions`.
 
         Raises:
-            ValueError: if a size is not positive or a name unknown.
+            ValueError: if a size is not positive, a name unknown or the network too narrow for the electrons.
         """
         super().__init__()
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "perceptron_size": perceptron_size}
@@ -78,6 +78,7 @@ class Psiformer(nn.Module):
         Returns:
             One matrix per spin, shape (B, S K, n, M).
         """
+        check_electrons(positions, self.molecule)
         inputs = features(positions, self.nuclei)
         return self.head.orbitals(self.layers(self.embedding(inputs)), inputs)
 
@@ -90,6 +91,7 @@ class Psiformer(nn.Module):
         Returns:
             sign and log_abs_psi, each (B,), or (B, S) of several states.
         """
+        check_electrons(positions, self.molecule)
         inputs = features(positions, self.nuclei)
         return self.head(self.layers(self.embedding(inputs)), inputs)
 

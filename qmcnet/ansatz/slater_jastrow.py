@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.backflow import Backflow
 from qmcnet.ansatz.embedding import draw_weights
-from qmcnet.ansatz.features import features, spin_slices
+from qmcnet.ansatz.features import check_electrons, features, spin_slices
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals
 from qmcnet.ansatz.nuclear_cusp import NuclearCusp
@@ -106,6 +106,7 @@ class SlaterJastrow(nn.Module):
         Returns:
             sign (B,) and log_abs_psi (B,).
         """
+        check_electrons(positions, self.molecule)
         inputs = features(positions, self.nuclei)
         shifted = positions if self.backflow is None else positions + self.backflow(*inputs)
         orbitals = self.molecular_orbitals(shifted)  # (B, N, M)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.features import features
 from qmcnet.ansatz.head import DeterminantHead
 from qmcnet.ansatz.orbitals import sum_of_determinants
@@ -60,6 +61,13 @@ def test_shapes_of_the_orbitals(full, columns, inputs):
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         head(**settings)
+
+
+@pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
+def test_fewer_features_than_electrons_of_a_spin_are_refused_where_they_are_chosen(ansatz, small):
+    nitrogen = Molecule.atom("N")  # five electrons are up
+    with pytest.raises(ValueError, match="4 features of an electron make no 5 independent orbitals, which N needs"):
+        small(ansatz, nitrogen, **({"hidden_one": 4} if ansatz is FermiNet else {"n_heads": 1, "head_size": 4}))
 
 
 @pytest.mark.parametrize("jastrow", ["none", "cusp"])

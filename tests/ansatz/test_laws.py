@@ -1,11 +1,12 @@
 """What every wavefunction obeys, whatever its network, envelope, Jastrow factor and determinants."""
 
 import itertools
+import re
 
 import pytest
 import torch
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz import FermiNet, LapNet, Psiformer, SlaterJastrow
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.natural_states import NaturalStates
 from qmcnet.config.schema import argument_types
@@ -86,6 +87,15 @@ def test_positions_may_have_any_leading_axes(ansatz, n_states, jastrow, small, w
     shape = (2, 3) if n_states == 1 else (2, 3, n_states)
     for flat, nested in zip(psi(positions), psi(positions.unflatten(0, (2, 3))), strict=True):
         torch.testing.assert_close(nested, flat.view(shape), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet, SlaterJastrow])
+@pytest.mark.parametrize("shape", [(5, 3, 3), (5, 5, 3), (5, 4, 2), (3, 5, 1, 3), (12,)])
+def test_positions_of_other_electrons_are_refused(ansatz, shape, small, walkers):
+    psi = ansatz(LIH, basis="sto-3g", dtype=DOUBLE) if ansatz is SlaterJastrow else small(ansatz, LIH)
+    for evaluate in (psi, psi.orbitals) if ansatz is not SlaterJastrow else (psi,):
+        with pytest.raises(ValueError, match=re.escape(f"positions of shape {shape}: LiH has 4 electrons, so that the")):
+            evaluate(torch.zeros(shape, dtype=DOUBLE))
 
 
 def test_opposite_spins_are_distinguishable(kind, small, walkers):
