@@ -1,7 +1,5 @@
-import os
-import subprocess
+import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +12,12 @@ SETTINGS = [
     "ansatz.hidden_two=4",
     "ansatz.n_determinants=1",
     "batch_size=32",
+    "sampler.steps=5",
     "pretraining.steps=0",
     "burn_in.min_sweeps=20",
     "burn_in.max_sweeps=20",
     "evaluation.burn_in=20",
-    "evaluation.steps=200",
+    "evaluation.steps=100",
     "device=cpu",
 ]
 
@@ -37,20 +36,6 @@ class CommandLine:
     def __init__(self, folder, fork):
         self.folder, self.fork = folder, fork
 
-    def start(self, command, *overrides):
-        """Start a new interpreter."""
-        code = f"from qmcnet.cli.{command} import main; main()"
-        path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, overrides)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-            env=environment,
-        )
-
     def begin(self, command, *overrides):
         return self.fork(command_of, command, overrides, folder=self.folder)
 
@@ -61,6 +46,13 @@ class CommandLine:
         return self.run("train", *self.settings, *overrides)
 
 
+@pytest.fixture(scope="session")
+def imported():
+    """What commands import when they need it, so that no fork pays for it again."""
+    for name in ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.figure"):
+        importlib.import_module(name)
+
+
 @pytest.fixture(scope="module")
-def command_line(tmp_path_factory, fork):
+def command_line(tmp_path_factory, fork, imported):
     return CommandLine(tmp_path_factory.mktemp("command_line"), fork)

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -37,7 +38,7 @@ def test_a_run_directory_holds_what_is_promised(finished):
 def test_the_result_is_that_of_the_settings(finished):
     result = json.loads((finished[0] / "result.json").read_text())
     assert result["trained_steps"] == 25
-    assert result["evaluation_steps"] == 200
+    assert result["evaluation_steps"] == 100
     assert result["standard_error"] > 0
     assert abs(result["geometry"]["bohr"][1][2] - 1.4) < 1e-12
     assert f"energy           {result['energy']:.6f} +- {result['standard_error']:.6f} hartree" in finished[1]
@@ -118,38 +119,6 @@ def test_a_sweep_gives_each_job_the_directory_and_numbers_of_its_single_run(comm
     assert statistics[first] != statistics[second]
 
 
-def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one(command_line):
-    settings = ["steps=60", "evaluation.steps=40", "logging.every=1", "checkpoints.seconds=0"]
-    directory = command_line.folder / "broken"
-    statistics = directory / "train_stats.csv"
-
-    def stop_after(rows, number):
-        process = command_line.start("train", *command_line.settings, *settings, "hydra.run.dir=broken")
-        while process.poll() is None and (not statistics.exists() or len(statistics.read_text().splitlines()) < rows):
-            time.sleep(0.01)
-        process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
-        return process.returncode, output
-
-    status, _ = stop_after(10, signal.SIGKILL)
-    assert status == -signal.SIGKILL
-    status, output = stop_after(30, signal.SIGTERM)
-    assert status == 75
-    assert "continuing optimization after step" in output
-    assert "received SIGTERM: optimization saved after step" in output
-    assert output.rstrip().endswith("The same command continues, without resume=false if that was given.")
-    assert not (directory / "result.json").exists()
-    status, output, _ = command_line.train(*settings, "hydra.run.dir=broken")
-    assert "continuing optimization after step" in output
-    # So few steps need not be stationary.
-    assert command_line.train(*settings, "hydra.run.dir=whole")[0] == status
-    whole = command_line.folder / "whole"
-    assert statistics.read_text() == (whole / "train_stats.csv").read_text()
-    results = [json.loads((folder / "result.json").read_text()) for folder in (directory, whole)]
-    for key in ("energy", "standard_error", "tau", "variance", "evaluation_steps"):
-        assert results[0][key] == results[1][key]
-
-
 def test_help_lists_systems_and_settings(command_line):
     status, output, _ = command_line.run("train", "--help")
     assert status == 0
@@ -211,17 +180,14 @@ STATES = [
     "pretraining.steps=0",
     "burn_in.min_sweeps=4",
     "burn_in.max_sweeps=4",
-    "evaluation.steps=200",
     "evaluation.burn_in=5",
-    "logging.every=1",
-    "checkpoints.seconds=0",
     "device=cpu",
 ]
 
 
 @pytest.mark.parametrize("objective", ["natural", "penalty"])
 def test_a_run_of_several_states_prints_a_table_and_draws_a_spectrum(objective, command_line):
-    settings = [*STATES, f"objective={objective}", "steps=2", f"hydra.run.dir={objective}"]
+    settings = [*STATES, f"objective={objective}", "steps=2", "evaluation.steps=80", f"hydra.run.dir={objective}"]
     status, output, errors = command_line.run("train", *settings)
     assert status == 0, output + errors
     folder = command_line.folder / objective
@@ -240,25 +206,39 @@ def test_a_run_of_several_states_prints_a_table_and_draws_a_spectrum(objective, 
     assert set(table) <= set(again.splitlines())
 
 
-def test_a_killed_run_of_several_states_ends_with_the_numbers_of_an_uninterrupted_one(command_line):
-    settings = [*STATES, "+observables=[spin,density]", "steps=30", "evaluation.steps=40"]
-    statistics = command_line.folder / "killed" / "train_stats.csv"
-    child = command_line.begin("train", *settings, "hydra.run.dir=killed")
-    while child.process.is_alive() and (not statistics.exists() or len(statistics.read_text().splitlines()) < 10):
-        time.sleep(0.01)
-    child.process.kill()
-    assert child.wait()[0] == -signal.SIGKILL
-    assert not (statistics.parent / "result.json").exists()
-    status, output, errors = command_line.run("train", *settings, "hydra.run.dir=killed")
-    assert "continuing optimization after step" in output, errors
-    assert command_line.run("train", *settings, "hydra.run.dir=unbroken")[0] == status
-    unbroken = command_line.folder / "unbroken"
-    assert statistics.read_text() == (unbroken / "train_stats.csv").read_text()
-    results = [json.loads((folder / "result.json").read_text()) for folder in (statistics.parent, unbroken)]
-    for key in ("states", "overlaps", "warnings", "energy"):
+def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one(command_line):
+    settings = [*STATES, "+observables=[spin,density]", "steps=30", "evaluation.steps=40", "logging.every=1"]
+    broken, whole = (command_line.folder / name for name in ("broken", "whole"))
+    statistics = broken / "train_stats.csv"
+
+    def rows():
+        return len(statistics.read_text().splitlines()) if statistics.exists() else 0
+
+    def stop_after(count, number):
+        child = command_line.begin("train", *settings, "checkpoints.seconds=0", "hydra.run.dir=broken")
+        while child.process.is_alive() and rows() < count:
+            time.sleep(0.01)
+        os.kill(child.process.pid, number)
+        status, output, errors = child.wait()
+        assert not (broken / "result.json").exists()
+        return status, output + errors
+
+    assert stop_after(6, signal.SIGKILL)[0] == -signal.SIGKILL
+    status, output = stop_after(rows() + 6, signal.SIGTERM)
+    assert status == 75
+    assert "continuing optimization after step" in output
+    assert "received SIGTERM: optimization saved after step" in output
+    assert output.rstrip().endswith("The same command continues, without resume=false if that was given.")
+    status, output, _ = command_line.run("train", *settings, "hydra.run.dir=broken")
+    assert "continuing optimization after step" in output
+    # So few steps need not be stationary.
+    assert command_line.run("train", *settings, "hydra.run.dir=whole")[0] == status
+    assert statistics.read_text() == (whole / "train_stats.csv").read_text()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (broken, whole)]
+    for key in ("states", "overlaps", "warnings", "energy", "standard_error", "tau", "variance", "evaluation_steps"):
         assert results[0][key] == results[1][key]
     for name in ("density_0.cube", "density_1.cube"):
-        assert (statistics.parent / name).read_bytes() == (unbroken / name).read_bytes()
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -279,11 +259,11 @@ def test_unknown_observables_and_objectives_are_refused(command_line, arguments,
     assert output.splitlines()[-1].startswith(message)
 
 
-@pytest.mark.parametrize("argument", ["+observables=[dipole,spin]", "observables=[spin,dipole]"])
-def test_observables_are_added_by_the_command_line(command_line, finished, argument, tmp_path):
+def test_observables_are_added_by_the_command_line(command_line, finished, tmp_path):
     folder = tmp_path / "added"
     shutil.copytree(finished[0], folder)
-    status, output, errors = command_line.train("steps=25", argument, f"hydra.run.dir={folder}")
+    arguments = ["steps=25", f"hydra.run.dir={folder}"]
+    status, output, errors = command_line.train(*arguments, "+observables=[dipole,spin]")
     assert status == 0, output + errors
     assert "these observables were not measured before: the evaluation starts again" in output
     (state,) = json.loads((folder / "result.json").read_text())["states"]
@@ -291,3 +271,8 @@ def test_observables_are_added_by_the_command_line(command_line, finished, argum
     assert re.search(r"^dipole +x .*y .*z ", output, re.MULTILINE)
     assert re.search(r"^spin +s_squared ", output, re.MULTILINE)
     assert (folder / "train_stats.csv").read_bytes() == (finished[0] / "train_stats.csv").read_bytes()
+    before = content(folder)
+    status, output, _ = command_line.train(*arguments, "observables=[spin,dipole]")
+    assert status == 0
+    assert "this run is finished: 25 steps trained" in output
+    assert content(folder) == before

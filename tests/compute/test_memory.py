@@ -1,7 +1,9 @@
 import logging
-import subprocess
+import re
+import resource
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -223,20 +225,18 @@ def test_halved_chunks_give_the_same_derivatives():
     torch.testing.assert_close(result.gradient, expected.gradient, rtol=1e-10, atol=1e-10)
 
 
-CRAMPED = """
-import re, resource, torch
-from qmcnet.compute.chunks import with_halving
-torch.set_num_threads(1)
-torch.ones(64, 64) @ torch.ones(64, 64)
-used = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1])
-resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)
-print(*with_halving(lambda walkers: torch.ones(walkers, 2**20).sum().item() / 2**20, 512, "chunk_size"))
-"""
+def cramped():
+    logging.basicConfig(force=True)  # in place of the handlers of pytest
+    torch.ones(64, 64) @ torch.ones(64, 64)
+    used = 1024 * int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)
+    print(*with_halving(lambda walkers: torch.ones(walkers, 2**20).sum().item() / 2**20, 512, "chunk_size"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space by means of Linux")
-def test_a_process_short_of_memory_goes_on():
+def test_a_process_short_of_memory_goes_on(fork):
     # 4 MiB a walker and 300 MiB left: 64 walkers fit and 128 do not.
-    done = subprocess.run([sys.executable, "-c", CRAMPED], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["64.0", "64"], done.stderr
-    assert done.stderr.count("out of memory with") == 3
+    status, output, errors = fork(cramped).wait()
+    assert status == 0, errors
+    assert output.split() == ["64.0", "64"], errors
+    assert errors.count("out of memory with") == 3

@@ -224,12 +224,13 @@ def test_errors_of_few_groups_are_those_of_student():
 
 @pytest.mark.parametrize("n_walkers", [2, 3, 5])
 def test_errors_of_few_walkers_cover_their_share(n_walkers):
-    generator = torch.Generator().manual_seed(4)
-    distance = []
-    for energies in torch.randn(1000, 1, n_walkers, 1, 1, 1, dtype=DOUBLE, generator=generator):
-        values, errors = jackknife(lambda means: means, averaged([{"energy": step} for step in energies]).groups())
-        distance.append(abs(values["energy"].item()) / errors["energy"].item())
-    assert np.mean(np.array(distance) < 1) == pytest.approx(0.6827, abs=3.5 * (0.68 * 0.32 / 1000) ** 0.5)
+    # Components of an observable are replicas of one another, which one set of averages takes at once.
+    count, generator = 10_000, torch.Generator().manual_seed(4)
+    replicas = torch.randn(n_walkers, count, 1, 1, dtype=DOUBLE, generator=generator)
+    sums = averaged([{"energy": replicas[:, :1], "replicas": replicas}]).groups()
+    values, errors = jackknife(lambda means: {"replicas": means["replicas"]}, sums)
+    distance = abs(values["replicas"]) / errors["replicas"]
+    assert np.mean(distance < 1) == pytest.approx(0.6827, abs=3.5 * (0.68 * 0.32 / count) ** 0.5)
 
 
 def test_a_single_group_has_figures_and_no_errors():
@@ -245,17 +246,17 @@ MEAN = np.array([[-1.0, 0.5], [0.2, -0.4]])
 
 
 def chains(rho, generator):
-    """Draw matrices whose elements are stationary AR(1) chains of unit variance, independent by walker."""
-    noise = torch.randn(LENGTH, B, 1, 2, 2, dtype=DOUBLE, generator=generator)
+    """Draw replicas of matrices whose elements are stationary AR(1) chains of unit variance, independent by walker."""
+    noise = torch.randn(LENGTH, B, REPLICAS, 2, 2, dtype=DOUBLE, generator=generator)
     series = [noise[0]]
     for fresh in noise[1:]:
         series.append(rho * series[-1] + (1 - rho**2) ** 0.5 * fresh)
-    return [{"energy": values + torch.tensor(MEAN)} for values in series]
+    return [{"energy": values[:, :1], "replicas": values + torch.tensor(MEAN)} for values in series]
 
 
 def elements(means):
-    matrix = means["energy"][0]
-    return {"all": matrix, "ratio": matrix[0, 1] / matrix[0, 0]}
+    matrices = means["replicas"]
+    return {"all": matrices, "ratio": matrices[:, 0, 1] / matrices[:, 0, 0]}
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.9])
@@ -268,9 +269,9 @@ def test_errors_are_right_whatever_the_autocorrelation(rho):
     a, b = MEAN[0, 1], MEAN[0, 0]
     expected = {"all": variance, "ratio": variance / b**2 + variance * a**2 / b**4}
     exact = {"all": MEAN, "ratio": a / b}
-    results = [jackknife(elements, averaged(chains(rho, generator)).groups()) for _ in range(REPLICAS)]
+    figures, errors = jackknife(elements, averaged(chains(rho, generator)).groups())
     for name, tolerance in {"all": 0.05, "ratio": 0.1}.items():
-        squares = np.mean([errors[name] ** 2 for _, errors in results]) / expected[name] / student(N_GROUPS - 1) ** 2
-        deviations = np.mean([(figures[name] - exact[name]) ** 2 for figures, _ in results]) / expected[name]
+        squares = np.mean(errors[name] ** 2) / expected[name] / student(N_GROUPS - 1) ** 2
+        deviations = np.mean((figures[name] - exact[name]) ** 2) / expected[name]
         assert squares == pytest.approx(1, abs=tolerance)
         assert deviations == pytest.approx(1, abs=3 * tolerance)
