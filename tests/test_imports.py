@@ -99,6 +99,16 @@ def forbidden(here, name):
     return None
 
 
+def at_once(node):
+    """Return what is imported as soon as a file is: nothing of functions, nor for types alone."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return []
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return [name for other in node.orelse for name in at_once(other)]
+    here = imported(node) if isinstance(node, ast.Import | ast.ImportFrom) else []
+    return here + [name for child in ast.iter_child_nodes(node) for name in at_once(child)]
+
+
 def functions(tree):
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
@@ -110,6 +120,25 @@ each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path
 def test_imports_point_down(path):
     reasons = {name: forbidden(room(path), name) for name in imported(ast.parse(path.read_text()))}
     assert {name: reason for name, reason in reasons.items() if reason} == {}
+
+
+@each_source
+def test_pyscf_is_left_for_later(path):
+    assert [name for name in at_once(ast.parse(path.read_text())) if name.split(".")[0] == "pyscf"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import pyscf.gto", ["pyscf.gto"]),
+        ("if True:\n    from pyscf import gto", ["pyscf"]),
+        ("class A:\n    import pyscf", ["pyscf"]),
+        ("if TYPE_CHECKING:\n    import pyscf\nelse:\n    import ase", ["ase"]),
+        ("def f():\n    from pyscf import gto", []),
+    ],
+)
+def test_the_check_tells_imports_that_are_left_for_later(text, found):
+    assert at_once(ast.parse(text)) == found
 
 
 @each_source

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory, quote_run
 from qmcnet.laplacian import torch_func_laplacian
+from qmcnet.training.burn_in import BurnInSettings
 from qmcnet.training.directory import NOT_IDENTITY
 from qmcnet.training.writers import TAGS
 
@@ -64,9 +65,16 @@ def test_every_command_composes_and_builds(command, tmp_path, monkeypatch):
 
 
 def run_example(position):
-    names = {}
-    shorter = re.sub(r"EvaluationSettings\(steps=\d+", "EvaluationSettings(steps=40", examples("python")[position])
-    exec(compile(shorter, "README.md", "exec"), names)
+    """Run an example with less of everything."""
+    names, text = {"BurnInSettings": BurnInSettings}, examples("python")[position]
+    for long, short in (
+        (r"(EvaluationSettings\(steps=)\d+", r"\g<1>5, burn_in=5"),
+        (r"(PretrainingSettings\(steps=)\d+", r"\g<1>5"),
+        (r"(    steps=\d+),", r"\1, sampler=qmcnet.Metropolis(steps=2), burn_in=BurnInSettings(5, 5),"),
+    ):
+        text, count = re.subn(long, short, text)
+        assert count
+    exec(compile(text, "README.md", "exec"), names)
     return names
 
 

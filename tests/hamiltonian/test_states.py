@@ -80,7 +80,8 @@ def draw(molecule, n_states, n_walkers=6, seed=0):
 
 
 def network(ansatz, molecule=LIH, n_states=S, dtype=DOUBLE):
-    module = ansatz(molecule, **SMALL[ansatz], n_states=n_states, dtype=DOUBLE).requires_grad_(False)
+    sizes = SMALL[ansatz] | ({"n_layers": 1} if ansatz is FermiNet and molecule != LIH else {})
+    module = ansatz(molecule, **sizes, n_states=n_states, dtype=DOUBLE).requires_grad_(False)
     generator = torch.Generator().manual_seed(5)
     for parameter in module.parameters():
         parameter.add_(0.1 * torch.randn(parameter.shape, dtype=DOUBLE, generator=generator))
@@ -145,7 +146,7 @@ def test_mixing_transforms_the_matrix_and_keeps_trace_and_eigenvalues(ansatz, mi
 
 
 @each_backend
-@pytest.mark.parametrize("power", [20, -20, 60])
+@pytest.mark.parametrize("power", [-20, 60])
 def test_the_norms_of_the_states_scale_elements_and_nothing_else(backend, power, mixed):
     states, positions = network(FermiNet, HYDROGEN), draw(HYDROGEN, S)
     norms = torch.tensor([10.0**power, 1.0, 10.0**-power], dtype=DOUBLE)

@@ -86,7 +86,7 @@ def lithium_hydride(sampled):
 
     network = Determinants(occupied, [[(1.0, (0, 1), (0, 1))]])
     start = initial_positions(molecule, 4000, torch.Generator().manual_seed(2), torch.float64, "cpu")
-    return molecule, orbitals, network, sampled(orbitals.log_prob, start, 20, between=5, burn_in=80)
+    return molecule, orbitals, network, sampled(orbitals.log_prob, start, 20, between=2, burn_in=30)
 
 
 @pytest.fixture(scope="session")

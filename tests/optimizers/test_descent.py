@@ -5,18 +5,10 @@ import torch
 from pytorch_optimizer import Lamb
 from torch import nn
 
-from qmcnet import FermiNet, FirstOrder, ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule, Spring
+from qmcnet import FirstOrder, ForwardLaplacian, Metropolis, Spring
 from qmcnet.hamiltonian.coulomb import electron_electron
 from qmcnet.hamiltonian.kinetic import kinetic_energy
 from qmcnet.optimizers import Clipping, Kfac, Schedule
-from qmcnet.sampling import initial_positions
-
-OPTIMIZERS = {
-    "spring": partial(Spring, learning_rate=0.05, momentum=0.9, norm_constraint=1e-2),
-    "kfac": partial(Kfac, learning_rate=0.05),
-    "adam": partial(FirstOrder, learning_rate=1e-2),
-}
-HELIUM = -2.903724
 
 
 class Run:
@@ -82,12 +74,12 @@ def hooke_energy(ansatz):
 
 
 HOOKE = {
-    "spring": (partial(Spring, learning_rate=0.1, momentum=0.9), 100),
-    "minsr": (partial(Spring, learning_rate=0.1, momentum=0.0), 100),
-    "prime_sr": (partial(Spring, learning_rate=0.1, momentum=None), 100),
-    "kfac": (partial(Kfac, learning_rate=0.2), 100),
-    "adam": (partial(FirstOrder, learning_rate=5e-2), 200),
-    "lamb": (partial(FirstOrder, method=Lamb, learning_rate=2e-2), 200),
+    "spring": (partial(Spring, learning_rate=0.1, momentum=0.9), 60),
+    "minsr": (partial(Spring, learning_rate=0.2, momentum=0.0), 40),
+    "prime_sr": (partial(Spring, learning_rate=0.2, momentum=None), 40),
+    "kfac": (partial(Kfac, learning_rate=0.4), 40),
+    "adam": (partial(FirstOrder, learning_rate=1e-1), 60),
+    "lamb": (partial(FirstOrder, method=Lamb, learning_rate=5e-2), 60),
 }
 
 
@@ -115,19 +107,3 @@ def test_the_trap_has_its_exact_state_in_reach():
     positions = torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     energies = hooke_energy(ansatz)(positions)
     torch.testing.assert_close(energies, torch.full((20,), 2.0, dtype=torch.float64), rtol=0, atol=1e-11)
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_updates_lower_the_energy_but_not_below_the_exact_one(optimizer):
-    molecule, generator = Molecule.atom("He"), torch.Generator().manual_seed(2)
-    ansatz = FermiNet(molecule, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=1, dtype=torch.float64)
-    hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
-    positions = initial_positions(molecule, 128, generator, torch.float64, "cpu")
-    run = Run(ansatz, lambda r: hamiltonian.local_energy(ansatz, r).total, positions, generator)
-    run.sweep(20)
-    before, error_before, _ = run.measure()
-    run.optimize(OPTIMIZERS[optimizer](ansatz), 40, Schedule())
-    run.sweep(10)
-    after, error_after, _ = run.measure()
-    assert after < before - 4 * (error_before + error_after)
-    assert after > HELIUM - 4 * error_after
