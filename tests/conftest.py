@@ -1,4 +1,3 @@
-import itertools
 import multiprocessing
 import os
 import sys
@@ -12,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: matrices this small only lo
 
 import pytest
 import torch
+from pairwise import pairwise
 from torch import nn
 
 from qmcnet import casscf, scf
@@ -25,22 +25,6 @@ from qmcnet.optimizers import Kfac, Spring
 from qmcnet.protocols import Derivatives
 
 torch.set_num_threads(1)
-
-
-def pairwise(*axes):
-    """Choose few rows in which any value of one axis meets any value of any other: each takes in as much as it can."""
-    values = [(i, a) for i, axis in enumerate(axes) for a in range(len(axis))]
-    missing, rows = {pair for pair in itertools.combinations(values, 2) if pair[0][0] != pair[1][0]}, []
-    while missing:
-        row = dict(min(missing))
-        for i, size in enumerate(map(len, axes)):
-            # Of equals another one in each row, so that threes are varied, too.
-            order = [(a + len(rows)) % size for a in range(size)]
-            met = [len(missing & {tuple(sorted([(i, a), other])) for other in row.items()}) for a in order]
-            row.setdefault(i, order[met.index(max(met))])
-        missing -= set(itertools.combinations(sorted(row.items()), 2))
-        rows.append(tuple(axis[row[i]] for i, axis in enumerate(axes)))
-    return rows
 
 
 @dataclass(frozen=True)
@@ -78,7 +62,7 @@ AXES = {
     "n_states": [1, 3],
     "optimizer": [Kfac, Spring],
 }
-KINDS = [Kind(*row) for row in pairwise(*AXES.values())]
+KINDS = [Kind(**case) for case in pairwise(AXES)]
 
 
 @pytest.fixture(params=KINDS, ids=str)

@@ -94,7 +94,9 @@ def test_positions_may_have_any_leading_axes(ansatz, n_states, jastrow, small, w
 def test_positions_of_other_electrons_are_refused(ansatz, shape, small, walkers):
     psi = ansatz(LIH, basis="sto-3g", dtype=DOUBLE) if ansatz is SlaterJastrow else small(ansatz, LIH)
     for evaluate in (psi, psi.orbitals) if ansatz is not SlaterJastrow else (psi,):
-        with pytest.raises(ValueError, match=re.escape(f"positions of shape {shape}: LiH has 4 electrons, so that the")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"positions of shape {shape}: LiH has 4 electrons, so that the")
+        ):
             evaluate(torch.zeros(shape, dtype=DOUBLE))
 
 

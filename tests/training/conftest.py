@@ -23,11 +23,11 @@ def make_run():
             "sampler": Metropolis(steps=3),
             "pretraining": PretrainingSettings(steps=4, basis="sto-3g", learning_rate=3e-3),
             "burn_in": BurnInSettings(min_sweeps=4, max_sweeps=5),
-            "evaluation": EvaluationSettings(steps=40, min_steps=10, burn_in=3),
+            "evaluation": EvaluationSettings(steps=16, min_steps=6, burn_in=2),
             "logging": LoggingSettings(every=2),
             "checkpoints": CheckpointSettings(seconds=0),
             "steps": 5,
-            "batch_size": 16,
+            "batch_size": 8,
             "device": "cpu",
         }
         ansatz = FermiNet(Molecule.atom(symbol), **(sizes | (network or {})))

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from qmcnet import FirstOrder, MolecularHamiltonian
+from qmcnet import EvaluationSettings, FirstOrder, MolecularHamiltonian
 from qmcnet.hamiltonian import LocalEnergy
 from qmcnet.optimizers import least_squares
 from qmcnet.training.driver import CheckpointSettings, LoggingSettings
@@ -107,10 +107,10 @@ def test_lost_energies_are_rolled_back_without_a_bad_parameter(tmp_path, make_ru
 
 
 def test_a_lost_evaluation_is_rolled_back(tmp_path, make_run, poison_energy):
-    poison_energy({5 + 3 + 8}, slice(None))
+    poison_energy({5 + 2 + 8}, slice(None))
     result = make_run(tmp_path).train()
     assert (tmp_path / "postmortem" / "evaluation-00000008.json").exists()
-    assert (result.evaluation_steps, result.nonfinite) == (40, 0)
+    assert (result.evaluation_steps, result.nonfinite) == (16, 0)
 
 
 def test_persistent_poison_ends_the_run_with_a_good_newest_checkpoint(tmp_path, make_run, newest, after_step):
@@ -206,16 +206,16 @@ def test_single_walkers_that_are_not_finite_are_counted_and_not_fatal(
     assert [row["nonfinite"] for row in rows] == [float(step in counts) for step in range(1, 6)]
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert "going back" not in caplog.text
-    assert result.nonfinite == (40 if len(counts) > 1 else 0)
-    # A walker in sixteen is more than the share of samples that an estimate may lose.
+    assert result.nonfinite == (16 if len(counts) > 1 else 0)
+    # A walker in eight is more than the share of samples that an estimate may lose.
     assert math.isfinite(result.variance) == (len(counts) == 1)
 
 
 def test_a_walker_lost_in_the_evaluation_is_left_out_of_the_estimate(tmp_path, make_run, poison_energy):
-    poison_energy({5 + 3 + 8}, slice(3, 5))
-    result = make_run(tmp_path).train()
+    poison_energy({5 + 2 + 8}, slice(3, 5))
+    result = make_run(tmp_path, evaluation=EvaluationSettings(steps=40, min_steps=10, burn_in=2)).train()
     assert result.nonfinite == 2
-    assert result.n_effective * result.tau == pytest.approx(16 * (40 - result.discarded_steps), rel=0.01)
+    assert result.n_effective * result.tau == pytest.approx(8 * (40 - result.discarded_steps), rel=0.01)
 
 
 @pytest.mark.parametrize("every", [1, 3, 100])
@@ -240,7 +240,7 @@ def test_poison_of_the_last_step_of_the_evaluation_is_seen(tmp_path, make_run, a
     def lose_walkers(simulation):
         simulation.walkers = simulation.walkers.replace(positions=simulation.walkers.positions * math.nan)
 
-    after_step(Evaluation, {43}, lose_walkers)
+    after_step(Evaluation, {18}, lose_walkers)
     make_run(tmp_path).train()
     assert "going back to" in caplog.text
 

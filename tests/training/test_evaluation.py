@@ -206,7 +206,7 @@ def test_an_evaluation_has_its_own_directory_and_leaves_the_run_alone(finished, 
 
 
 def test_an_evaluation_takes_random_numbers_of_its_own(finished, make_run):
-    make_run(finished).evaluate(EvaluationSettings(steps=40, min_steps=10, burn_in=3), finished / "again")
+    make_run(finished).evaluate(EvaluationSettings(steps=16, min_steps=6, burn_in=2), finished / "again")
     first, second = (
         rows(finished / "evaluation" / "evaluation_stats.csv"),
         rows(finished / "again" / "evaluation_stats.csv"),
@@ -216,7 +216,7 @@ def test_an_evaluation_takes_random_numbers_of_its_own(finished, make_run):
 
 
 def test_a_finished_evaluation_is_not_repeated(finished, make_run, monkeypatch):
-    settings = EvaluationSettings(steps=40, min_steps=10, burn_in=3)
+    settings = EvaluationSettings(steps=16, min_steps=6, burn_in=2)
     first = make_run(finished).evaluate(settings)
     monkeypatch.setattr(Evaluation, "advance", lambda _: pytest.fail("computed again"))
     assert make_run(finished).evaluate(settings).energy == first.energy

@@ -73,5 +73,5 @@ def test_wall_time_stops_a_run_and_it_can_be_finished(tmp_path, make_run, newest
 
 
 def test_a_signal_at_the_last_step_of_all_does_not_lose_the_result(tmp_path, make_run, stop_at):
-    stop_at(Evaluation, 43)
-    assert make_run(tmp_path).train().evaluation_steps == 40
+    stop_at(Evaluation, 18)
+    assert make_run(tmp_path).train().evaluation_steps == 16

@@ -166,11 +166,11 @@ def test_observables_are_added_to_a_finished_run(finished, make_run, uninterrupt
     result = make_run(finished, observables=["spin", "density"]).train()
     assert "these observables were not measured before: the evaluation starts again" in caplog.text
     assert (finished / "train_stats.csv").read_text() == before
-    assert result.evaluation_steps == 40
+    assert result.evaluation_steps == 16
     assert "spin" in json.loads((finished / "result.json").read_text())["states"][0]
     assert (finished / "density.cube").exists()
     stats = (finished / "evaluation" / "evaluation_stats.csv").read_text()
-    assert len(stats.splitlines()) == 41
+    assert len(stats.splitlines()) == 17
     assert stats == (uninterrupted / "evaluation" / "evaluation_stats.csv").read_text()
 
 
@@ -201,7 +201,7 @@ def test_an_evaluation_with_observables_continues_to_the_last_bit(
 def test_an_added_evaluation_that_is_stopped_is_continued(finished, make_run, stop_at, tmp_path):
     whole = shutil.copytree(finished, tmp_path / "whole")
     expected = make_run(whole, observables=["spin"]).train()
-    stop_at(Evaluation, 20)
+    stop_at(Evaluation, 9)
     with pytest.raises(Interrupted):
         make_run(finished, observables=["spin"]).train()
     found = make_run(finished, observables=["spin"]).train()

@@ -170,5 +170,5 @@ def test_storing_several_states_draws_their_levels(several, uninterrupted, tmp_p
 def test_the_result_of_a_shorter_run_gets_a_name_of_its_own(several, tmp_path):
     several.store(tmp_path)
     dataclasses.replace(several, trained_steps=9).store(tmp_path)
-    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["result-00000005-000040.json", "result.json"]
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["result-00000005-000016.json", "result.json"]
     assert Result.read(tmp_path / "result.json").trained_steps == 9

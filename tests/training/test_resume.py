@@ -92,7 +92,7 @@ def test_the_comparison_sees_another_seed(tmp_path, make_run, newest, uninterrup
         (Pretraining, 4),
         (BurnIn, 3),
         (Optimization, 3),
-        (Evaluation, 14),
+        (Evaluation, 9),
     ],
 )
 def test_stopped_and_continued(tmp_path, make_run, newest, stop_at, uninterrupted, stage, count):
@@ -190,7 +190,7 @@ def test_stopped_and_continued_with_other_settings(tmp_path, make_run, newest, s
 
 
 def test_killed_and_run_again(tmp_path, make_run, newest, uninterrupted, fork):
-    for where, count in [("save", 3), (Optimization, 4), (Evaluation, 15)]:
+    for where, count in [("save", 3), (Optimization, 4), (Evaluation, 10)]:
         status, _, errors = fork(killed_run, make_run, tmp_path, where, count).wait()
         assert status == -signal.SIGKILL, errors
         assert not (tmp_path / "result.json").exists()
@@ -220,7 +220,7 @@ def test_extended(tmp_path, make_run, newest):
     assert (short.trained_steps, extended.trained_steps) == (5, 10)
     assert extended.energy == at_once.energy != short.energy
     assert_equal_runs(directory, reference, newest)
-    assert Result.read(directory / "result-00000005-000040.json") == short
+    assert Result.read(directory / "result-00000005-000016.json") == short
 
 
 def test_stopped_while_extended(tmp_path, make_run, newest, stop_at):
@@ -248,10 +248,10 @@ def test_wall_seconds_add_up_over_interruptions(tmp_path, make_run, newest, stop
 
 
 def test_evaluation_is_resumed_in_its_own_directory(tmp_path, make_run, stop_at, uninterrupted):
-    settings = EvaluationSettings(steps=40, min_steps=10, burn_in=3)
+    settings = EvaluationSettings(steps=16, min_steps=6, burn_in=2)
     reference, directory = (shutil.copytree(uninterrupted, tmp_path / name) for name in ("whole", "stopped"))
     whole = make_run(reference).evaluate(settings)
-    stop_at(Evaluation, 21)
+    stop_at(Evaluation, 9)
     with pytest.raises(Interrupted):
         make_run(directory).evaluate(settings)
     resumed = make_run(directory).evaluate(settings)

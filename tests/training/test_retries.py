@@ -127,7 +127,7 @@ def test_evaluations_that_differ_in_anything_are_independent(finished, make_run)
         finished / "evaluation",
     ]
     found = [energy for folder in series for energy in energies(folder)]
-    assert len(found) == len(set(found)) == 5 * 12 + 40
+    assert len(found) == len(set(found)) == 5 * 12 + 16
 
 
 def test_the_same_evaluation_of_a_moved_run_has_the_same_numbers(finished, make_run, tmp_path):

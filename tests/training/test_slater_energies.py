@@ -21,7 +21,7 @@ def run(molecule, directory, wavefunction, **settings):
         "sampler": Metropolis(steps=6),
         "burn_in": BurnInSettings(min_sweeps=20, max_sweeps=40),
         "evaluation": EvaluationSettings(steps=60, burn_in=5),
-        "batch_size": 200,
+        "batch_size": 100,
         "seed": 1,
         "device": "cpu",
     }
@@ -31,8 +31,8 @@ def run(molecule, directory, wavefunction, **settings):
 @pytest.mark.parametrize(
     ("molecule", "method", "largest_error"),
     [
-        (Molecule.atom("He"), "rohf", 0.03),
-        (Molecule.atom("Li"), "uhf", 0.07),
+        (Molecule.atom("He"), "rohf", 0.04),
+        (Molecule.atom("Li"), "uhf", 0.1),
     ],
     ids=["He", "Li"],
 )
@@ -48,7 +48,7 @@ def test_an_active_space_has_the_energy_of_casscf(tmp_path):
     result = run(LIH, tmp_path, {**ACTIVE, "ci_threshold": 1e-6, **BARE}, steps=0).train()
     expected = casscf(LIH, "cc-pvdz", 2, 4).energy
     print(f"\nLiH: {result.energy} +- {result.standard_error} hartree, casscf {expected}")
-    assert result.standard_error < 0.15
+    assert result.standard_error < 0.2
     assert abs(result.energy - expected) < 4 * result.standard_error
 
 

@@ -79,7 +79,7 @@ def test_another_configuration_is_refused_with_the_difference(finished, make_run
     other = make_run(finished, batch_size=18, optimizer=lambda ansatz: Spring(ansatz, damping=0.5))
     with pytest.raises(RunDirectoryError) as error:
         other.train()
-    assert "  batch_size: 16 -> 18\n" in str(error.value)
+    assert "  batch_size: 8 -> 18\n" in str(error.value)
     assert "  optimizer.damping: 0.001 -> 0.5\n" in str(error.value)
     assert str(error.value).count("->") == 2
     assert contents(finished) == before
@@ -237,7 +237,7 @@ def test_a_finished_run_hands_over_the_trained_wavefunction(finished, make_run):
 def test_a_result_without_checkpoints_still_says_whose_run_it_is(finished, make_run):
     for path in (finished / "checkpoints").iterdir():
         path.unlink()
-    with pytest.raises(RunDirectoryError, match="batch_size: 16 -> 20"):
+    with pytest.raises(RunDirectoryError, match="batch_size: 8 -> 20"):
         make_run(finished, batch_size=20).train()
     with pytest.raises(RunDirectoryError, match="already holds a run"):
         make_run(finished, resume=False).train()
@@ -251,7 +251,7 @@ def test_checkpoints_without_their_configuration_are_not_continued(finished, mak
 
 def test_a_longer_evaluation_continues_a_finished_run(finished, make_run):
     first = make_run(finished).train()
-    longer = make_run(finished, evaluation=EvaluationSettings(steps=60, min_steps=10, burn_in=3)).train()
-    assert (first.evaluation_steps, longer.evaluation_steps) == (40, 60)
+    longer = make_run(finished, evaluation=EvaluationSettings(steps=24, min_steps=6, burn_in=2)).train()
+    assert (first.evaluation_steps, longer.evaluation_steps) == (16, 24)
     assert longer.trained_steps == first.trained_steps
-    assert (finished / "result-00000005-000040.json").exists()
+    assert (finished / "result-00000005-000016.json").exists()
