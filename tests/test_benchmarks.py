@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed
 
-from qmcnet.config.naming import config_directory
 from qmcnet.training.burn_in import BurnInSettings
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -20,6 +19,12 @@ SMALLEST = {
     "memory": ["--worker", '["H2", 1, false]'],
     "update_memory": ["--worker", '["SPRING", "H2", 2, 2]'],
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imported():
+    """Import what any of them imports when it needs it, so that no fork pays for it again."""
+    importlib.import_module("torch._dynamo")
 
 
 def script(name, *arguments):
@@ -66,9 +71,8 @@ def overrides_of(module):
     sys.path.insert(0, str(FOLDER))
     benchmark = importlib.import_module(module)
     optimizers = [["+system=He", *options] for options in getattr(benchmark, "OPTIMIZERS", {}).values()]
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        for options in optimizers or benchmark.SYSTEMS.values():
-            compose("config", overrides=[*options, "preset=quick"])
+    for options in optimizers or benchmark.SYSTEMS.values():
+        composed(*options, "preset=quick")
 
 
 @pytest.mark.parametrize("module", ["energies", "spectra"])

@@ -3,7 +3,7 @@ import re
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import by_hydra, composed
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
@@ -29,11 +29,6 @@ OPTIONS = [
     if folder.is_dir() and folder.name not in ("system", "hydra", "__pycache__")
     for path in sorted(folder.glob("*.yaml"))
 ]
-
-
-def composed(*overrides, config="config"):
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        return compose(config, overrides=list(overrides))
 
 
 def built(directory, *overrides):
@@ -74,6 +69,19 @@ def test_unsafe_and_long_names_stay_short_safe_and_distinct():
 
 def test_the_configuration_names_every_system():
     assert {"LiH", "atom", "atoms", "xyz", "H_chain", "benzene"} <= set(systems())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+system=LiH", *TINY],
+        ["+system=H_chain", "n_atoms=5", "preset=paper", "ansatz.n_layers=3"],
+        ["+system=atom", "symbol=C", "optimizer=adam", "+optimizer.method.betas=[0,0]", "~steps"],
+        ["equilibration@burn_in=default", "observables=[spin]", "~optimizer"],
+    ],
+)
+def test_a_composition_of_the_tests_is_that_of_hydra(overrides):
+    assert composed(*overrides) == by_hydra(*overrides)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -1,13 +1,13 @@
 """Settings of several states, objectives and observables arrive where they belong."""
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import composed
 from omegaconf import OmegaConf
 
 from qmcnet.ansatz.natural_states import NaturalStates
 from qmcnet.ansatz.product_states import ProductStates
 from qmcnet.config.build import build
-from qmcnet.config.naming import allow_plus, config_directory
+from qmcnet.config.naming import allow_plus
 from qmcnet.config.schema import ConfigError
 from qmcnet.training.objective import Penalty
 
@@ -20,11 +20,6 @@ TINY = [
     "pretraining.steps=0",
     "device=cpu",
 ]
-
-
-def composed(*overrides, config="config"):
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        return compose(config, overrides=list(overrides))
 
 
 def built(directory, *overrides):

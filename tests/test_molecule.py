@@ -1,11 +1,10 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pyscf.gto
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf.errors import MissingMandatoryValue
@@ -14,21 +13,13 @@ from qmcnet.elements import SYMBOLS
 from qmcnet.molecule import Molecule
 from qmcnet.units import BOHR_PER_ANGSTROM
 
-CONF = Path(__file__).parents[1] / "conf"
 NEEDS_INPUT = {"atom", "atoms", "file", "xyz"}
-PRESETS = sorted(path.stem for path in (CONF / "system").glob("*.yaml") if path.stem not in NEEDS_INPUT)
 HYDROGEN = [["H", 0, 0, 0], ["H", 0, 0, 1.4]]
 
 
 @pytest.fixture
-def load(tmp_path):
-    (tmp_path / "main.yaml").write_text(f"hydra:\n  searchpath: ['file://{CONF}']\n")
-
-    def load(*overrides):
-        with initialize_config_dir(str(tmp_path), version_base="1.3"):
-            return instantiate(compose("main", overrides=list(overrides)).system, _convert_="all")
-
-    return load
+def load():
+    return lambda *overrides: instantiate(composed(*overrides).system, _convert_="all")
 
 
 def test_fields_are_normalised_and_frozen():
@@ -145,15 +136,6 @@ def test_rectangle_and_chain():
 def test_errors_name_the_value_and_the_fix(build, message):
     with pytest.raises(ValueError, match=message):
         build()
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_build(load, name):
-    molecule = load(f"+system={name}")
-    distance = molecule.nearest_neighbour
-    # The shortest and the longest bond of the presets are those of H2 and H4.
-    assert distance is None or 1.39 < distance < 5.06
-    assert molecule.n_up >= molecule.n_down
 
 
 def test_named_atoms_are_neutral_ground_states(load):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed
 
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory, systems
@@ -16,7 +16,6 @@ CHEAP = [
 ]
 SHALLOW = ["ansatz.n_layers=1", "ansatz.n_determinants=1"]
 TINY = [*CHEAP, *SHALLOW]
-NARROW = ["ansatz.hidden_one=8", "ansatz.hidden_two=4"]
 REGULAR = ["ansatz.hidden_one=64", "ansatz.hidden_two=4"]  # fresh determinants of more electrons than features vanish
 CLASSICAL = {"slater_jastrow", "slater_backflow"}
 XYZ = "3\nwater\nO 0 0 0\nH 0 0.757 0.586\nH 0 -0.757 0.586\n"
@@ -51,9 +50,8 @@ STEPPED = [
 DIATOMIC = ["H2", "H2+", "HeH+", "LiH", "Li2", "Be2", "B2", "C2", "N2", "O2", "F2", "CO", "HF", "BH", "NO"]
 
 
-def built(directory, system, *overrides, sizes=(*TINY, *NARROW)):
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        return build(compose("config", overrides=[f"+system={system}", *sizes, *overrides]), directory)
+def built(directory, system, *overrides, sizes=(*TINY, *REGULAR)):
+    return build(composed(f"+system={system}", *sizes, *overrides), directory)
 
 
 @pytest.fixture
@@ -61,14 +59,17 @@ def prepared(tmp_path, monkeypatch):
     """Build a system, with the file or the symbols that it needs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "water.xyz").write_text(XYZ)
-    return lambda system: built(tmp_path, system, *INPUT.get(system, []), sizes=[*TINY, *REGULAR])
+    return lambda system: built(tmp_path, system, *INPUT.get(system, []))
 
 
 @pytest.mark.parametrize("system", systems())
 def test_every_system_is_built(system, prepared):
     run = prepared(system)
     assert run.ansatz.molecule == run.molecule
-    assert run.molecule.nearest_neighbour is None or 1.0 < run.molecule.nearest_neighbour < 5.5
+    # The shortest and the longest bond of the presets are those of H2 and H4.
+    distance = run.molecule.nearest_neighbour
+    assert distance is None or 1.39 < distance < 5.06
+    assert run.molecule.n_up >= run.molecule.n_down
 
 
 @pytest.mark.parametrize("system", STEPPED)
@@ -94,7 +95,7 @@ def test_every_excited_system_names_its_states(system, states):
 @pytest.mark.parametrize("system", ["B", "nitroxyl"])
 def test_states_of_an_atom_and_a_molecule_are_optimised_for_a_step(system, tmp_path):
     states = EXCITED[system]
-    run = built(tmp_path, system, f"states={states}", sizes=[*TINY, *REGULAR])
+    run = built(tmp_path, system, f"states={states}")
     before = torch.nn.utils.parameters_to_vector(run.ansatz.parameters()).clone()
     row = Optimization(run.simulation, run.optimizer, 1).advance()
     after = torch.nn.utils.parameters_to_vector(run.ansatz.parameters())
@@ -113,9 +114,8 @@ def test_the_paper_settings_take_several_states(preset, tmp_path):
     assert run.ansatz.settings["n_determinants"] == 16
     assert (run.steps, run.pretraining.steps) == {"paper": (200000, 1000), "paper_excited": (100000, 10000)}[preset]
     small = [*TINY, "ansatz.n_heads=2", "ansatz.head_size=8", "ansatz.perceptron_size=16"]
-    tiny = built(
-        tmp_path, "C2", "states=8", f"preset={preset}", sizes=[*TINY, *REGULAR] if preset == "paper" else small
-    )
+    sizes = [*TINY, *REGULAR] if preset == "paper" else small
+    tiny = built(tmp_path, "C2", "states=8", f"preset={preset}", sizes=sizes)
     row = Optimization(tiny.simulation, tiny.optimizer, 1).advance()
     assert torch.as_tensor(row["energy"]).isfinite()
 

@@ -8,7 +8,6 @@ from hydra import compose, initialize_config_dir
 
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory, quote_run
-from qmcnet.laplacian import torch_func_laplacian
 from qmcnet.training.burn_in import BurnInSettings
 from qmcnet.training.directory import NOT_IDENTITY
 from qmcnet.training.writers import TAGS
@@ -78,7 +77,7 @@ def run_example(position):
     return names
 
 
-def test_the_example_of_a_run_runs(tmp_path, monkeypatch):
+def test_the_example_of_a_run_runs(tmp_path, monkeypatch, second_derivatives):
     monkeypatch.chdir(tmp_path)
     names = run_example(0)
     run, again, positions = names["run"], names["again"], names["positions"]
@@ -90,7 +89,7 @@ def test_the_example_of_a_run_runs(tmp_path, monkeypatch):
     swapped = again.ansatz(positions[:, [1, 0, 2, 3]])
     torch.testing.assert_close(swapped[1], names["log_abs_psi"], rtol=1e-4, atol=1e-4)
     assert torch.equal(swapped[0], -names["sign"])
-    expected = torch_func_laplacian(lambda r: again.ansatz(r)[1], positions)
+    expected = second_derivatives(lambda r: again.ansatz(r)[1], positions)
     torch.testing.assert_close(names["value"], expected.value)
     torch.testing.assert_close(names["gradient"], expected.gradient, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(names["second"], expected.laplacian, rtol=1e-3, atol=1e-2)

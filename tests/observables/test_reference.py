@@ -2,18 +2,16 @@ import csv
 import dataclasses
 import math
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed
 from hydra.utils import instantiate
 
 from qmcnet.geometry import congruent
 from qmcnet.molecule import Molecule
 from qmcnet.observables.reference import Reference, lookup
 
-CONF = Path(__file__).parents[2] / "conf"
 PRESETS = (
     "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar H2 H2+ LiH Li2 N2 CO NH3 CH4 C2H4 "
     "methylamine ozone ethanol bicyclobutane"
@@ -32,15 +30,8 @@ def system_overrides():
 
 
 @pytest.fixture(scope="module")
-def load(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("conf")
-    (folder / "main.yaml").write_text(f"hydra:\n  searchpath: ['file://{CONF}']\n")
-
-    def load(*overrides):
-        with initialize_config_dir(str(folder), version_base="1.3"):
-            return instantiate(compose("main", overrides=list(overrides)).system, _convert_="all")
-
-    return load
+def load():
+    return lambda *overrides: instantiate(composed(*overrides).system, _convert_="all")
 
 
 def atoms(row):
