@@ -3,18 +3,30 @@
 import signal
 import time
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 EXIT_STATUS = 75
 """EX_TEMPFAIL: stopped with a good checkpoint; the same command continues."""
+
+
+PATIENCE = 0.5
+"""Seconds within which a second Ctrl-C is the same one, such as of a finger that stays on the key."""
 
 
 class Interrupted(Exception):
     """Raised between two steps once the run has been saved."""
 
 
+SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")  # some systems lack the last three
+    if hasattr(signal, name)
+]
+"""From whoever stops a process: an operator, Ctrl-C, a terminal that closes, a queue that announces its time limit."""
+
+
 class Interruption:
-    """Watches for SIGTERM, SIGINT and the end of a time budget while in a `with` block."""
+    """Watches for signals and the end of a time budget while in a `with` block."""
 
     def __init__(self, wall_time: float | None) -> None:
         """Start the clock.
@@ -29,11 +41,14 @@ class Interruption:
             raise ValueError(f"wall_time={wall_time} must be a positive number of seconds, or null")
         self.wall_time, self.start = wall_time, time.monotonic()
         self.reason: str | None = None
-        self._previous: dict[int, object] = {}
+        self._received: tuple[int, FrameType | None] | None = None
+        self._when = 0.0
+        self._previous: dict[int, Any] = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.reason and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if self._received and number == signal.SIGINT and time.monotonic() - self._when > PATIENCE:
+            raise KeyboardInterrupt  # whoever asks again does not want to wait for the step
+        self._received, self._when = (number, frame), time.monotonic()
         self.reason = f"received {signal.Signals(number).name}"
 
     def requested(self) -> bool:
@@ -45,8 +60,9 @@ class Interruption:
     def __enter__(self) -> Self:
         """Install the signal handlers, in the main thread."""
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._receive)
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and goes on doing so
+                    self._previous[number] = signal.signal(number, self._receive)
         except ValueError:  # Python allows handlers in the main thread only; a notebook server may not run there.
             self._previous.clear()
         return self
@@ -54,6 +70,10 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the previous handlers back."""
+        """Put the previous handlers back, and let one of a job scheduler know what came: it may queue the job again."""
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
+        if self._received and kind is Interrupted:
+            handler = self._previous[self._received[0]]
+            if callable(handler) and handler is not signal.default_int_handler:
+                handler(*self._received)

@@ -3,8 +3,9 @@ import time
 
 import pytest
 
+from qmcnet.training import interruption
 from qmcnet.training.evaluation import Evaluation
-from qmcnet.training.interruption import EXIT_STATUS, Interrupted, Interruption
+from qmcnet.training.interruption import EXIT_STATUS, SIGNALS, Interrupted, Interruption
 from qmcnet.training.optimization import Optimization
 
 
@@ -12,24 +13,52 @@ def test_exit_status_is_the_one_that_schedulers_read_as_try_again():
     assert EXIT_STATUS == 75
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_is_remembered_and_its_handler_put_back(number):
     before = signal.getsignal(number)
-    with Interruption(None) as interruption:
-        assert not interruption.requested()
+    with Interruption(None) as watch:
+        assert not watch.requested()
         signal.raise_signal(number)
-        assert interruption.requested()
-        assert interruption.reason == f"received {number.name}"
+        assert watch.requested()
+        assert watch.reason == f"received {number.name}"
         assert signal.getsignal(number) != before
     assert signal.getsignal(number) == before
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_step():
+def test_a_second_ctrl_c_does_not_wait_for_the_step(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), Interruption(None):
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # at once: the same press of the keys
+        monkeypatch.setattr(interruption.time, "monotonic", lambda: 1e9)
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_handler_of_a_job_scheduler_is_called_once_the_run_is_saved():
+    calls, before = [], signal.signal(signal.SIGUSR2, lambda number, frame: calls.append(number))
+    try:
+        with pytest.raises(Interrupted), Interruption(None):
+            signal.raise_signal(signal.SIGUSR2)
+            assert not calls
+            raise Interrupted
+        assert calls == [signal.SIGUSR2]
+        with pytest.raises(ZeroDivisionError), Interruption(None):
+            signal.raise_signal(signal.SIGUSR2)
+            raise ZeroDivisionError
+        assert calls == [signal.SIGUSR2]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Interruption(None) as watch:
+            signal.raise_signal(signal.SIGHUP)
+            assert not watch.requested()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_are_put_back_after_an_error():
@@ -40,11 +69,11 @@ def test_handlers_are_put_back_after_an_error():
 
 
 def test_the_wall_time_ends_a_run():
-    interruption = Interruption(0.05)
-    assert not interruption.requested()
+    watch = Interruption(0.05)
+    assert not watch.requested()
     time.sleep(0.06)
-    assert interruption.requested()
-    assert interruption.reason == "wall_time=0.05 s used up"
+    assert watch.requested()
+    assert watch.reason == "wall_time=0.05 s used up"
 
 
 @pytest.mark.parametrize("wall_time", [0, -1.0, float("nan")])
