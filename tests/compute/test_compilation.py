@@ -44,8 +44,8 @@ def test_single_precision_products_survive_the_compiler_and_the_next_call():
     from qmcnet.compute.kernels import linear, tanh
 
     torch.manual_seed(0)
-    layer = nn.Linear(64, 64)
-    first, second = torch.randn(2, 10, 4, 64)
+    layer = nn.Linear(256, 256)  # large enough for the kernels of oneDNN
+    first, second = torch.randn(2, 40, 4, 256)
     program = Compiled(lambda inputs: (tanh(linear(inputs, layer.weight, layer.bias)),), "layer")
     result, other = program(first)[0], program(second)[0]
     assert result.data_ptr() != other.data_ptr()
