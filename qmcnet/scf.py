@@ -148,6 +148,23 @@ def _shell(mol: Any, i: int) -> Shell:
     return Shell((x, y, z), degree, tuple(exponents.tolist()), tuple(map(tuple, coefficients.tolist())))
 
 
+def check_basis(molecule: Molecule, basis: str, name: str = "basis") -> None:
+    """Refuse a basis that PySCF does not know.
+
+    Args:
+        molecule: nuclei and electrons.
+        basis: name of a Gaussian basis set.
+        name: what the argument is called.
+
+    Raises:
+        ValueError: if it lacks one of the elements.
+    """
+    for symbol in dict.fromkeys(molecule.symbols):
+        if not _has_basis(basis, symbol):
+            known = [other for other in _SUGGESTIONS if _has_basis(other, symbol)]
+            raise ValueError(f"{name}={basis!r} is not known to PySCF for element {symbol}: try {' or '.join(known)}")
+
+
 def build_mole(molecule: Molecule, basis: str) -> Any:
     """Build a molecule for PySCF.
 
@@ -163,10 +180,7 @@ def build_mole(molecule: Molecule, basis: str) -> Any:
     """
     from pyscf import gto
 
-    for symbol in dict.fromkeys(molecule.symbols):
-        if not _has_basis(basis, symbol):
-            known = [name for name in _SUGGESTIONS if _has_basis(name, symbol)]
-            raise ValueError(f"basis={basis!r} is not known to PySCF for element {symbol}: try {' or '.join(known)}")
+    check_basis(molecule, basis)
     return gto.Mole(
         atom=list(zip(molecule.symbols, molecule.coordinates, strict=True)),
         unit="bohr",

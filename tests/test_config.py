@@ -11,7 +11,8 @@ from qmcnet.config.build import build, load
 from qmcnet.config.naming import config_directory, run_name, systems
 from qmcnet.config.schema import ConfigError, argument_types, check_arguments
 from qmcnet.training.description import PARTS, SCALARS
-from qmcnet.training.directory import NOT_IDENTITY, RunDirectoryError
+from qmcnet.training.directory import RunDirectoryError
+from qmcnet.training.identity import NOT_IDENTITY
 from qmcnet.training.vmc import VMC
 
 TINY = [
@@ -149,7 +150,7 @@ def test_building_writes_nothing(tmp_path):
         (["system.charge=2"], "charge=2 leaves 0 electrons"),
         (["system.spin=abc"], "system.spin='abc' must be a whole number"),
         (["+system.foo=1"], "unknown key system.foo: choose among first, second, bond_length"),
-        (["+foo=1"], "unknown key foo: this system and configuration know ansatz"),
+        (["+foo=1"], "unknown key foo: this run knows ansatz"),
         (["+optimizer.foo=1"], "unknown key optimizer.foo: choose among .*learning_rate"),
         (["+path=a.xyz"], "unknown key path"),
         (["~optimizer"], "optimizer is missing: leave out ~optimizer"),

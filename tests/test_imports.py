@@ -36,6 +36,7 @@ FLOORS = {
     "config": 5,
     "cli": 6,
     "__init__": 7,
+    "__main__": 7,
 }
 SYSTEMS = {
     "chemistry",

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory, quote_run
 from qmcnet.training.burn_in import BurnInSettings
-from qmcnet.training.directory import NOT_IDENTITY
+from qmcnet.training.identity import NOT_IDENTITY
 from qmcnet.training.writers import TAGS
 
 ROOT = Path(__file__).parents[1]

@@ -1,13 +1,13 @@
 """`qmcnet-evaluate run=DIR target_error=1e-4`: sharpen the energy of a trained run."""
 
-import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
 from qmcnet.config.build import load
-from qmcnet.config.naming import allow_plus, config_directory, quote_run
+from qmcnet.config.naming import config_directory
 from qmcnet.config.schema import ConfigError, check_arguments
 from qmcnet.observables.registry import check_observables
 from qmcnet.training.evaluation import EvaluationSettings
@@ -15,6 +15,9 @@ from qmcnet.training.result import Result
 from qmcnet.training.vmc import VMC
 
 statuses: list[int] = []
+
+KEYS = ("run", "output", "device", "wall_time", "trust", "averaged", "observables")
+"""All keys but those of `EvaluationSettings`."""
 
 
 def evaluate(cfg: DictConfig) -> Result:
@@ -27,26 +30,26 @@ def evaluate(cfg: DictConfig) -> Result:
         The result of the evaluation.
 
     Raises:
-        ConfigError: if no run is named or a setting is out of range.
+        ConfigError: if no run is named, or a setting is missing or out of range.
     """
-    if OmegaConf.is_missing(cfg, "run"):
+    arguments = {str(key): cfg[key] for key in cfg if not OmegaConf.is_missing(cfg, key)}
+    if "run" not in arguments:
         raise ConfigError("no run: add run=DIR, the run directory of a finished qmcnet-train")
-    arguments = {str(key): value for key, value in cfg.items()}
-    directory = str(arguments.pop("run"))
-    placed = {name: arguments.pop(name) for name in ("device", "wall_time")}
-    trust = arguments.pop("trust")
-    averaged, observables = arguments.pop("averaged"), arguments.pop("observables")
-    check_arguments(VMC, placed if observables is None else {**placed, "observables": observables})
+    if missing := [name for name in KEYS if name not in arguments]:
+        raise ConfigError(f"{missing[0]} is missing: leave out ~{missing[0]}")
+    run_directory, output, device, wall_time, trust, averaged, observables = map(arguments.pop, KEYS)
+    measured = {} if observables is None else {"observables": observables}
+    check_arguments(VMC, {"device": device, "wall_time": wall_time, **measured})
     check_arguments(VMC.evaluate, {"averaged": averaged})
     check_arguments(load, {"trust": trust})
     check_arguments(EvaluationSettings, arguments)
     settings = EvaluationSettings(**arguments)
-    run = load(directory, placed["device"], trust)
-    run.wall_time = placed["wall_time"]
+    run = load(str(run_directory), device, trust)
+    run.wall_time = wall_time
     if observables is not None:
         check_observables(observables)
         run.observables = sorted(observables)
-    return run.evaluate(settings, averaged=averaged)
+    return run.evaluate(settings, None if output is None else Path(str(output)), averaged)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="evaluate")
@@ -57,5 +60,4 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run `qmcnet-evaluate`."""
-    sys.argv[1:] = [quote_run(allow_plus(argument)) for argument in sys.argv[1:]]
-    run_jobs(job, statuses)
+    run_jobs(job, statuses, "evaluate")

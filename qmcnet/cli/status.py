@@ -1,20 +1,31 @@
 """Exit statuses: 0 done, 1 failed, 75 stopped with a good checkpoint."""
 
+import errno
 import logging
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from importlib.metadata import version
 
-import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from qmcnet.cli.arguments import explain, prepare
+from qmcnet.compute.chunks import out_of_memory
 from qmcnet.training.interruption import EXIT_STATUS, Interrupted
 from qmcnet.training.postmortem import Diverged
 from qmcnet.training.result import Result
 
 logger = logging.getLogger(__name__)
+
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+"""What a user can mend while the run waits."""
+
+SHOWING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
+"""What is typed to look at the configuration, without a run."""
 
 
 def outcome(task: Callable[[], Result]) -> int:
@@ -32,31 +43,82 @@ def outcome(task: Callable[[], Result]) -> int:
     except Interrupted as stop:
         logger.warning("%s. The same command continues, without resume=false if that was given.", stop)
         return EXIT_STATUS
-    except (ValueError, Diverged) as error:
-        logger.error("error: %s", error)
-        logger.debug("raised here", exc_info=True)
-        return 1
-    except torch.OutOfMemoryError as error:
-        logger.error("error: %s Lower laplacian.chunk_size, optimizer.chunk_size or batch_size.", error)
-        return 1
-    except Exception:  # an error of ours: the log needs the traceback
-        logger.error("internal error\n%s", traceback.format_exc())
+    except KeyboardInterrupt:
+        logger.error("stopped in the middle of a step. The same command continues from the newest checkpoint.")
+        return EXIT_STATUS
+    except Exception as error:
+        if (message := answer(error)) is None:  # an error of ours: the log needs the traceback
+            logger.error("internal error\n%s", traceback.format_exc())
+        else:
+            logger.error("error: %s", message)
+            logger.debug("raised here", exc_info=True)
         return 1
     logger.info(result.summary())
     return 0 if result.stationary or result.evaluation_steps == 0 else 1
 
 
-def run_jobs(job: Callable[[], None], statuses: list[int]) -> None:
+def answer(error: Exception) -> str | None:
+    """Say in one line what a user can do about an error.
+
+    Args:
+        error: raised by a run.
+
+    Returns:
+        The line, or None for an error that is nobody's but ours.
+    """
+    if isinstance(error, ValueError | Diverged):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f": {error.filename}" if error.filename else ""
+        again = ". The same command continues once this is mended" if error.errno in OF_THE_DISK else ""
+        return f"{error.strerror}{place}{again}"
+    if out_of_memory(error):
+        asked = re.search(r"allocate (\d+) bytes", str(error))
+        size = f" ({int(asked[1]) / 2**30:.1f} GiB at once)" if asked else ""
+        return f"out of memory{size}: lower batch_size, laplacian.chunk_size, optimizer.chunk_size or the network"
+    return None
+
+
+@contextmanager
+def quiet_streams() -> Generator[None]:
+    """Let a reader that goes away, as in `qmcnet-train ... | head`, be no reason for a message at the end.
+
+    Yields:
+        Nothing.
+    """
+    try:
+        yield
+    finally:
+        for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config") -> None:
     """Run a Hydra job, or several of a sweep, and exit with the status that matters most.
 
     Args:
         job: function decorated by `hydra.main`.
         statuses: where the job puts the status of each run.
+        config: name of its configuration.
     """
+    command, typed = os.path.basename(sys.argv[0]), sys.argv[1:]
+    if "--version" in typed:
+        print(f"qmcnet {version('qmcnet')}")
+        sys.exit(0)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise what it would print with a traceback
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
-        job()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        message = str(error).partition("Config search path:")[0]
-        sys.exit(f"error: {' '.join(message.split())}")
-    sys.exit(EXIT_STATUS if EXIT_STATUS in statuses else max(statuses, default=1))
+        sys.argv[1:] = prepare(typed)
+        with quiet_streams():
+            job()
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"error: {explain(error, typed, command, config)}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {' '.join((answer(error) or str(error)).split())}")
+    except KeyboardInterrupt:
+        sys.exit(EXIT_STATUS)
+    nothing_to_do = 0 if SHOWING & {text.partition("=")[0] for text in typed} else 1
+    sys.exit(EXIT_STATUS if EXIT_STATUS in statuses else max(statuses, default=nothing_to_do))

@@ -1,16 +1,17 @@
 """`qmcnet-train +system=N2 bond_length=2.4`: train a wavefunction and report its energy."""
 
 import logging
-import sys
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from qmcnet.cli.run_log import RunLog
 from qmcnet.cli.status import outcome, run_jobs
+from qmcnet.compute.files import naming
 from qmcnet.config.build import build
-from qmcnet.config.naming import allow_plus, config_directory, register_resolvers
+from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.training.interruption import EXIT_STATUS
 from qmcnet.training.result import Result
 
@@ -18,19 +19,26 @@ logger = logging.getLogger(__name__)
 statuses: list[int] = []
 
 
-def train(cfg: DictConfig) -> Result:
+def train(cfg: DictConfig, directory: Path, log: RunLog) -> Result:
     """Build and train one run.
 
     Args:
         cfg: the composed configuration.
+        directory: the run directory.
+        log: what has been said so far.
 
     Returns:
         Its result.
     """
-    directory = Path(HydraConfig.get().runtime.output_dir)
+
+    def on_claim() -> None:
+        log.open(directory / "train.log")
+        write_hydra_files(cfg, directory / ".hydra")
+
     run = build(cfg, directory)
+    run.check_start()
     logger.info(run.summary())
-    result = run.train(lambda: write_hydra_files(cfg, directory / ".hydra"))
+    result = run.train(on_claim)
     logger.info("TensorBoard:     tensorboard --logdir %s", directory)
     return result
 
@@ -42,22 +50,40 @@ def write_hydra_files(cfg: DictConfig, folder: Path) -> None:
         cfg: the composed configuration.
         folder: where the files go.
     """
-    folder.mkdir(exist_ok=True)
     hydra_cfg = HydraConfig.get()
-    OmegaConf.save(cfg, folder / "config.yaml")
-    OmegaConf.save(OmegaConf.create({"hydra": hydra_cfg}), folder / "hydra.yaml")
-    OmegaConf.save(hydra_cfg.overrides.task, folder / "overrides.yaml")
+    with naming(folder):
+        folder.mkdir(exist_ok=True)
+        OmegaConf.save(cfg, folder / "config.yaml")
+        OmegaConf.save(OmegaConf.create({"hydra": hydra_cfg}), folder / "hydra.yaml")
+        OmegaConf.save(hydra_cfg.overrides.task, folder / "overrides.yaml")
 
 
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")
 def job(cfg: DictConfig) -> None:
     """Train one job of a single run or a sweep; after a stop signal the rest of a sweep is left for later."""
+    directory = Path(HydraConfig.get().runtime.output_dir)
     if EXIT_STATUS not in statuses:
-        statuses.append(outcome(lambda: train(cfg)))
+        with RunLog() as log:
+            statuses.append(outcome(lambda: train(cfg, directory, log)))
+    remove_empty(directory)
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a run directory that Hydra made for a run that was refused, and the folder around it, if they are empty.
+
+    Args:
+        directory: the run directory.
+    """
+    for folder in (directory, directory.parent):
+        if folder in (Path.cwd(), *Path.cwd().parents):
+            return
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def main() -> None:
     """Run `qmcnet-train`."""
     register_resolvers()
-    sys.argv[1:] = [allow_plus(argument) for argument in sys.argv[1:]]
     run_jobs(job, statuses)

@@ -48,6 +48,17 @@ def processor() -> str:
     return next((name for name in ("AMD", "Intel") if name in text), "")
 
 
+def model_name() -> str:
+    """Name the processor for people.
+
+    Returns:
+        Its model, or its architecture where the system does not say more.
+    """
+    text = CPUINFO.read_text(errors="replace") if CPUINFO.exists() else ""
+    found = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return found[0] if found else platform.processor() or platform.machine()
+
+
 def choose_library() -> str:
     """Choose what multiplies matrices on this CPU.
 

@@ -1,21 +1,23 @@
 """Build runs from configurations, and load them from their directories."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qmcnet.config.names import PARTIAL, TARGET, constructor, is_group
 from qmcnet.config.naming import systems
+from qmcnet.config.nearest import ask, nearest
 from qmcnet.config.schema import ConfigError, check_arguments
 from qmcnet.training.description import PARTS, SCALARS
-from qmcnet.training.directory import RunDirectoryError, flatten
+from qmcnet.training.directory import read_config
+from qmcnet.training.identity import flatten
 from qmcnet.training.vmc import VMC
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -49,17 +51,68 @@ def build(cfg: DictConfig | Mapping[str, Any], directory: str | Path) -> VMC:
 def _build(cfg: Mapping[str, Any], directory: str | Path) -> VMC:
     if cfg["dtype"] not in DTYPES:
         raise ConfigError(f"dtype={cfg['dtype']!r} must be one of {sorted(DTYPES)}")
-    trust, states = cfg.get("trust", False), cfg.get("states", 1)
+    trust, states = cfg.get("trust", False), cfg.get("states")
     if not isinstance(trust, bool):
         raise ConfigError(f"trust={trust!r} must be true or false")
     check_arguments(VMC, {name: cfg[name] for name in SCALARS})
-    makers = {name: maker(name, cfg[name], trust) for name in ("system", "ansatz", *PARTS)}
-    molecule = makers.pop("system")()
-    ansatz = makers.pop("ansatz")()(molecule, dtype=DTYPES[cfg["dtype"]])
-    if states not in (1, ansatz.settings.get("n_states", 1)):
-        raise ConfigError(f"states={states}: {type(ansatz).__name__} has a single state; leave out states")
-    parts = {name: make() for name, make in makers.items()}
+    if isinstance(states, int) and states < 1:
+        raise ConfigError(f"states={states} must be at least 1")
+    makers = {name: maker(name, cfg[name], trust) for name in ("ansatz", *PARTS)}
+    makers["system"] = maker("system", cfg["system"], trust)
+    with locating("system", outside=[key for key in cfg if key != "system"]):
+        molecule = makers.pop("system")()
+    with locating("ansatz"):
+        ansatz = makers.pop("ansatz")()(molecule, dtype=DTYPES[cfg["dtype"]])
+    n_states = ansatz.settings.get("n_states", 1)
+    if states not in (None, n_states):
+        single = f"{type(ansatz).__name__} has a single state; leave out states"
+        other = f"ansatz.n_states={n_states} says otherwise; leave that out"
+        raise ConfigError(f"states={states}: {single if n_states == 1 else other}")
+    parts = {name: located(name, make)() for name, make in makers.items()}
+    parts["optimizer"] = located("optimizer", parts["optimizer"])
     return VMC(ansatz, directory, **parts, **{name: cfg[name] for name in SCALARS})
+
+
+@contextmanager
+def locating(group: str, outside: Collection[str] = ()) -> Generator[None]:
+    """Name an argument that a constructor refuses as a user types it: with its group.
+
+    Args:
+        group: dotted key of the group.
+        outside: arguments of the constructor that stand outside of the group.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ConfigError: for a ValueError that begins with an argument.
+        ValueError: any other of the constructor.
+    """
+    try:
+        yield
+    except ValueError as error:
+        match = re.match(rf"(?:{group}[ .])?((\w+)=.*)", str(error), re.DOTALL)
+        if match is None or match[2] in outside:
+            raise
+        raise ConfigError(f"{group}.{match[1]}") from error
+
+
+def located(group: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    """Name an argument that a call refuses as a user types it.
+
+    Args:
+        group: dotted key of the group.
+        make: what is called.
+
+    Returns:
+        The same, with such errors.
+    """
+
+    def call(*given: Any) -> Any:
+        with locating(group):
+            return make(*given)
+
+    return call
 
 
 def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
@@ -84,9 +137,8 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
             raise ConfigError(f"{key} is missing: leave out ~{key}")
     unknown = [str(key) for key in raw if key not in known]
     if unknown:
-        raise ConfigError(
-            f"unknown key {', '.join(unknown)}: this system and configuration know {', '.join(sorted(known))}"
-        )
+        near = ask(nearest(unknown[0], {*known, *flatten(raw)}.difference(unknown)))
+        raise ConfigError(f"unknown key {', '.join(unknown)}{near}: this run knows {', '.join(sorted(known))}")
 
 
 def maker(name: str, group: Any, trust: bool) -> Callable[[], Any]:
@@ -140,28 +192,4 @@ def load(directory: str | Path, device: str = "auto", trust: bool = False) -> VM
         RunDirectoryError: if the directory holds no run.
         ConfigError: if the run names a class that is no part of qmcnet and is not trusted.
     """
-    return build(stored_config(Path(directory)) | {"device": device, "trust": trust}, directory).load_trained()
-
-
-def stored_config(directory: Path) -> dict[str, Any]:
-    """Read the `config.yaml` of a run as plain data.
-
-    Args:
-        directory: run directory.
-
-    Returns:
-        The configuration that builds the run.
-
-    Raises:
-        RunDirectoryError: if there is none, or what is there is no configuration.
-    """
-    path = directory / "config.yaml"
-    if not path.exists():
-        raise RunDirectoryError(f"{directory} holds no run: there is no config.yaml in it")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunDirectoryError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(config, dict):
-        raise RunDirectoryError(f"{path} is damaged: it holds no settings")
-    return config
+    return build(read_config(Path(directory)) | {"device": device, "trust": trust}, directory).load_trained()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from qmcnet.training.directory import in_identity
+from qmcnet.training.identity import in_identity
 
 LONGEST_NAME = 100
 
@@ -42,34 +42,6 @@ def run_name(overrides: Sequence[str]) -> str:
     exact = "_".join(text for _, text in sorted(parts)) or "run"
     name = re.sub(r"[^\w.=+,-]", "-", exact)[:LONGEST_NAME]
     return name if name == exact else f"{name}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
-
-
-def quote_run(argument: str) -> str:
-    """Quote the directory in run=DIR, whose name may hold `=` and `,`, which mean something else to Hydra.
-
-    Args:
-        argument: an argument of the command line.
-
-    Returns:
-        The argument as Hydra reads it.
-    """
-    key, _, value = argument.partition("=")
-    if key != "run" or value[:1] in ("", "'", '"'):
-        return argument
-    escaped = value.replace("'", "\\'")
-    return f"run='{escaped}'"
-
-
-def allow_plus(argument: str) -> str:
-    """Let +observables=[...] set what has a default, for which Hydra wants two plus signs or none.
-
-    Args:
-        argument: an argument of the command line.
-
-    Returns:
-        The argument as Hydra reads it.
-    """
-    return f"+{argument}" if argument.startswith("+observables=") else argument
 
 
 def register_resolvers() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, Unpack, get_args, get_origin, get_type_hints
 
+from qmcnet.config.nearest import ask, nearest
+
 WORDS = {
     int: "a whole number",
     float: "a number",
@@ -37,7 +39,8 @@ def check_arguments(constructor: Callable[..., Any], arguments: Mapping[str, Any
     hints, open_ended = argument_types(constructor)
     for name, value in arguments.items():
         if name not in hints and not open_ended:
-            raise ConfigError(f"unknown key {prefix}{name}: choose among {', '.join(hints)}")
+            near = ask(f"{prefix}{key}" for key in nearest(name, hints))
+            raise ConfigError(f"unknown key {prefix}{name}{near}: choose among {', '.join(hints)}")
         hint = hints.get(name, Any)
         if not fits(value, hint):
             allowed = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)

@@ -43,7 +43,7 @@ class Clipping:
             ValueError: for a width that is not positive, an unknown centre or an unknown shape.
         """
         if self.width is not None and not 0 < self.width < math.inf:
-            raise ValueError(f"width={self.width} must be positive and finite; None turns clipping off")
+            raise ValueError(f"width={self.width} must be positive and finite; null turns clipping off")
         check_choice("center", self.center, ("mean", "median"))
         check_choice("shape", self.shape, ("hard", "tanh"))
 

@@ -44,6 +44,18 @@ class AveragingSettings:
         if self.start < 0:
             raise ValueError(f"averaging start={self.start} must not be negative")
 
+    def check_start(self, steps: int) -> None:
+        """Refuse an average that no step of a run belongs to.
+
+        Args:
+            steps: optimisation steps of the run.
+
+        Raises:
+            ValueError: if the average would be empty.
+        """
+        if self.weights != "none" and 0 < steps <= self.start:
+            raise ValueError(f"averaging.start={self.start} leaves none of the {steps} steps to average")
+
 
 class ParameterAverage:
     """Running average of the parameters of a wavefunction."""

@@ -29,10 +29,7 @@ class BurnInSettings:
             ValueError: if the bounds are negative or out of order.
         """
         if not 0 <= self.min_sweeps <= self.max_sweeps:
-            raise ValueError(
-                f"burn_in needs 0 <= min_sweeps <= max_sweeps, got min_sweeps={self.min_sweeps}, "
-                f"max_sweeps={self.max_sweeps}"
-            )
+            raise ValueError(f"burn_in min_sweeps={self.min_sweeps} must be between 0 and max_sweeps={self.max_sweeps}")
 
 
 class BurnIn:

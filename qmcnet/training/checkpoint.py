@@ -1,7 +1,6 @@
 """Checkpoints: written atomically, the newest few kept, damaged ones set aside."""
 
 import logging
-import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from qmcnet.compute.files import atomic_write, set_aside
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
@@ -60,26 +61,6 @@ class Milestone:
         return cls(int(trained), int(order), int(step))
 
 
-def atomic_write(path: Path, write: Any) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part.
-
-    Args:
-        path: file to create or replace.
-        write: called with an open binary file.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 class Checkpoints:
     """The checkpoints of one run directory."""
 
@@ -89,12 +70,7 @@ class Checkpoints:
         Args:
             directory: where the files are.
             keep: newest checkpoints to keep; the last of each finished stage stays besides.
-
-        Raises:
-            ValueError: if none would be kept.
         """
-        if keep < 1:
-            raise ValueError(f"checkpoints.keep={keep} must be at least 1")
         self.directory, self.keep = directory, keep
 
     def paths(self) -> list[Path]:
@@ -174,13 +150,7 @@ class Checkpoints:
             path: the file.
             damage: what is wrong with it.
         """
-        aside = path.with_name(f"damaged-{path.name}")
-        try:
-            path.rename(aside)
-            note = f"it is now {aside.name}"
-        except OSError as error:
-            note = f"it could not be renamed: {error.strerror}"
-        logger.warning("checkpoint %s is damaged: %s; using the one before it, %s", path.name, damage, note)
+        logger.warning("checkpoint %s is damaged: %s; using the one before it, %s", path.name, damage, set_aside(path))
 
 
 def read(path: Path) -> dict[str, Any]:

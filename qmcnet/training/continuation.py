@@ -28,10 +28,9 @@ def finished(
     Returns:
         The result; None if there is none, or not one of so many steps and observables.
     """
-    path = directory / "result.json"
-    if not path.exists():
+    result = Result.found(directory / "result.json")
+    if result is None:
         return None
-    result = Result.read(path)
     enough = evaluation.met_by(result.evaluation_steps, result.largest_error)
     measured = set(observables) <= set(result.metadata["observables"])
     return result if enough and measured and result.trained_steps >= steps else None

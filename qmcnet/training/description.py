@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from qmcnet.compute.kernels import library
+from qmcnet.molecule import Molecule
 
 PARTS = (
     "objective",
@@ -122,3 +123,17 @@ def summary(ansatz: nn.Module, batch_size: int, device: torch.device, directory:
             f"directory        {directory}",
         ]
     )
+
+
+def facts(molecule: Molecule) -> dict[str, str | float]:
+    """Say in two numbers of a table which molecule it is, whatever way it was given.
+
+    Args:
+        molecule: the system.
+
+    Returns:
+        Its formula and, of several nuclei, the shortest distance between two, in bohr.
+    """
+    distances = torch.pdist(molecule.nuclei)
+    shortest = {"shortest_distance": float(distances.min())} if len(distances) else {}
+    return {"formula": molecule.formula, **shortest}

@@ -1,9 +1,9 @@
 """A run directory: who may use it, and what is in it."""
 
-import fcntl
-import hashlib
-import json
+import errno
 import logging
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,101 +11,82 @@ from typing import Any, TextIO
 
 import yaml
 
-from qmcnet.training.checkpoint import atomic_write
-from qmcnet.training.description import public_name
+from qmcnet.compute.files import atomic_write
+from qmcnet.training.identity import difference, identity
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
-NOT_IDENTITY = (
-    "steps",
-    "device",
-    "compile",
-    "laplacian.compile",
-    "logging",
-    "evaluation",
-    "observables",
-    "checkpoints",
-    "wall_time",
-    "resume",
-    "overwrite",
-    "trust",
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the system answers where nothing may be written; the result of a finished run can be shown all the same."""
+
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""What the system answers when another process holds a lock; anything else means that it has no locks."""
+
+OURS = re.compile(
+    r"\.hydra|\.lock|\..*\.partial|config\.yaml|train\.log|checkpoints|pretraining|burn_in|evaluation.*|damaged.*|hparams|postmortem"
+    r"|result.*\.json|.*_stats\.csv|events\.out\.tfevents.*|.*\.cube|spectrum\.png"
 )
-"""Settings that say how long and where a run goes, and by what code, not what it computes."""
+"""What a run writes into its directory."""
 
 
 class RunDirectoryError(ValueError):
     """Raised when a directory cannot take a run."""
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Write a nested configuration with dotted keys.
+def check_own(directory: Path) -> None:
+    """Refuse to spread a run over a folder that somebody uses for something else.
 
     Args:
-        config: nested mapping.
-        prefix: put before each key.
+        directory: the run directory, which need not exist.
 
-    Returns:
-        A flat dictionary.
+    Raises:
+        RunDirectoryError: if it is a file, or holds other files and no run.
     """
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    if directory.exists() and not directory.is_dir():
+        raise RunDirectoryError(f"{directory} is a file; use another directory")
+    if not directory.exists() or is_run(directory):
+        return
+    if foreign := sorted(path.name for path in directory.iterdir() if not OURS.fullmatch(path.name)):
+        raise RunDirectoryError(
+            f"{directory} holds other files, such as {foreign[0]}, and no run; use a directory of its own for each run"
+        )
+    if (directory / "config.yaml").exists():
+        raise RunDirectoryError(f"{directory} holds a config.yaml that belongs to no run; use another directory")
 
 
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides the numbers, flattened, in JSON types and with public names.
+def is_run(directory: Path) -> bool:
+    """Tell whether a directory holds a run, whole or damaged, or the beginning of one.
 
     Args:
-        config: the description of a run.
+        directory: any directory.
 
     Returns:
-        Flat dictionary without how long and where the run goes.
+        Whether its `config.yaml` is that of a run, or there are checkpoints or a result.
     """
-    flat: dict[str, Any] = json.loads(json.dumps(flatten(config)))
-    named = {key: public_name(str(value)) for key, value in flat.items() if key.split(".")[-1] == "_target_"}
-    return {key: value for key, value in (flat | named).items() if in_identity(key)}
+    if is_used(directory):
+        return True
+    try:
+        read_config(directory)
+    except RunDirectoryError:
+        return False
+    return True
 
 
-def in_identity(key: str) -> bool:
-    """Tell whether a setting decides the numbers.
+def is_used(directory: Path) -> bool:
+    """Tell whether something was computed in a directory.
 
     Args:
-        key: its dotted name.
+        directory: any directory.
 
     Returns:
-        Whether neither it nor a group around it is in NOT_IDENTITY.
+        Whether there are checkpoints or a result.
     """
-    return not f"{key}.".startswith(tuple(f"{name}." for name in NOT_IDENTITY))
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say where two identities differ.
-
-    Args:
-        old: identity found in the directory.
-        new: identity asked for.
-
-    Returns:
-        One line for each key that differs.
-    """
-    keys = sorted({key for key in {*old, *new} if old.get(key, "(absent)") != new.get(key, "(absent)")})
-    return [f"  {key}: {old.get(key, '(absent)')} -> {new.get(key, '(absent)')}" for key in keys]
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Hash the identity of a run.
-
-    Args:
-        config: the description of a run.
-
-    Returns:
-        Sixteen hexadecimal digits.
-    """
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:16]
+    return (directory / "result.json").exists() or any((directory / "checkpoints").glob("*.pt"))
 
 
 def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
@@ -120,15 +101,10 @@ def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: b
     Raises:
         RunDirectoryError: if the directory holds another run, or one that may not be continued.
     """
-    path = directory / "config.yaml"
-    # A start that failed before anything was computed does not reserve the directory.
-    used = (directory / "result.json").exists() or any((directory / "checkpoints").glob("*.pt"))
-    if not used:
+    if not is_used(directory):  # a start that failed before anything was computed does not reserve it
         return
-    if not path.exists():
-        raise RunDirectoryError(f"{directory} holds parts of a run without its config.yaml; use another directory")
     if resume:
-        old, new = identity(yaml.safe_load(path.read_text())), identity(config)
+        old, new = identity(read_config(directory)), identity(config)
         if old != new:
             lines = "\n".join(difference(old, new))
             raise RunDirectoryError(
@@ -141,6 +117,52 @@ def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: b
             f"{directory} already holds a run; resume=false needs an empty directory, or overwrite=true to move "
             "that run aside"
         )
+
+
+WRITTEN = {"system", "ansatz", "dtype", "device"}
+"""Keys of a whole `config.yaml`, the first ones and the last ones."""
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read the `config.yaml` of a run as plain data.
+
+    Args:
+        directory: run directory.
+
+    Returns:
+        The configuration that builds the run.
+
+    Raises:
+        RunDirectoryError: if there is none, or what is there is no configuration.
+    """
+    path = directory / "config.yaml"
+    if not path.exists():
+        parts = "parts of a run without its config.yaml; use another directory"
+        found = parts if is_used(directory) else "no run: there is no config.yaml in it"
+        raise RunDirectoryError(f"{directory} holds {found}")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunDirectoryError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict) or not config.keys() >= WRITTEN:
+        raise RunDirectoryError(f"{path} is damaged: it does not hold the settings of a run")
+    return config
+
+
+def typed(directory: Path) -> dict[str, str]:
+    """Tell what was typed to start a run.
+
+    Args:
+        directory: run directory.
+
+    Returns:
+        The arguments of the command line in one text; nothing of a run that was started from Python.
+    """
+    try:
+        overrides = yaml.safe_load((directory / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return {"typed": " ".join(map(str, overrides))} if isinstance(overrides, list) else {}
 
 
 def unused(path: Path) -> Path:
@@ -160,7 +182,7 @@ def unused(path: Path) -> Path:
 
 
 def move_aside(directory: Path) -> None:
-    """Move the content of a run directory, except its log, to a new directory beside it.
+    """Move the content of a run directory to a new directory beside it.
 
     Args:
         directory: the run directory.
@@ -169,7 +191,7 @@ def move_aside(directory: Path) -> None:
     backup.mkdir()
     # The configuration goes last: until then the directory still says whose run it holds.
     for item in sorted(directory.iterdir(), key=lambda path: path.name == "config.yaml"):
-        if item.name not in (".lock", "train.log"):
+        if item.name != ".lock":
             shutil.move(str(item), str(backup / item.name))
     logger.info("moved the earlier run to %s", backup)
 
@@ -196,11 +218,23 @@ def lock(directory: Path) -> TextIO:
 
     Raises:
         RunDirectoryError: if another process is running there.
+        OSError: if the lock file cannot be written for another reason than that nothing can.
     """
-    file = open(directory / ".lock", "w")  # ruff: ignore[open-file-with-context-handler]
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise RunDirectoryError(f"another process is running in {directory}; wait for it or stop it") from None
+        file = open(directory / ".lock", "w")  # ruff: ignore[open-file-with-context-handler]
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        logger.warning("nothing can be written to %s: %s", directory, error.strerror)
+        return open(os.devnull)
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            logger.warning("nothing guards %s against a second process: Windows has no flock", directory)
+    except OSError as error:
+        if error.errno in TAKEN:
+            file.close()
+            raise RunDirectoryError(f"another process is running in {directory}; wait for it or stop it") from None
+        logger.warning("nothing guards %s against a second process: %s", directory, error.strerror)
     return file

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from qmcnet.training.checkpoint import Checkpoints, Milestone
 from qmcnet.training.directory import unused
 from qmcnet.training.forecast import TIMED_STEPS, Stopwatch, forecast, predicted_memory
 from qmcnet.training.interruption import Interrupted, Interruption
+from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.training.optimization import Optimization
 from qmcnet.training.postmortem import Diverged, is_bad, write_postmortem
 from qmcnet.training.progress import StageProgress
@@ -22,43 +23,6 @@ from qmcnet.training.stages import Row, Stage
 from qmcnet.training.writers import Writer, fetch
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LoggingSettings:
-    """How often statistics are fetched and shown.
-
-    Attributes:
-        every: steps between fetches; every step is recorded whatever this is.
-        seconds: seconds between progress lines where the output is not a terminal.
-    """
-
-    every: int = 10
-    seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: if the interval is not positive.
-        """
-        if self.every < 1:
-            raise ValueError(f"logging.every={self.every} must be at least 1")
-
-
-@dataclass(frozen=True)
-class CheckpointSettings:
-    """When checkpoints are written.
-
-    Attributes:
-        seconds: seconds between checkpoints; 0 writes one at every fetch of the statistics.
-        keep: newest checkpoints kept; the last of each stage stays besides.
-        max_retries: times a run is rolled back after bad numbers, each time further, before it gives up.
-    """
-
-    seconds: float = 60.0
-    keep: int = 3
-    max_retries: int = 3
 
 
 class Driver:

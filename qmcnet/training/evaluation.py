@@ -1,5 +1,6 @@
 """The evaluation stage: the energy of the trained wavefunction, with an error bar."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from qmcnet.training.measurement import local_matrices, points_and_states, state
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.spectrum import Spectrum, spectrum
 from qmcnet.training.stages import Row, summarize
+
+logger = logging.getLogger(__name__)
 
 MOST_WALKERS = 20_000
 """Walkers whose values are kept for the overlaps of states."""
@@ -50,11 +53,19 @@ class EvaluationSettings:
             ValueError: for a number out of range.
         """
         if min(self.steps, self.min_steps, self.burn_in) < 0:
-            raise ValueError(
-                f"evaluation needs steps, min_steps, burn_in >= 0, got {self.steps}, {self.min_steps}, {self.burn_in}"
-            )
+            name, value = min(self.__dict__.items(), key=lambda item: 0 if item[0] == "target_error" else item[1])
+            raise ValueError(f"evaluation {name}={value} must not be negative")
         if self.target_error is not None and not self.target_error > 0:
             raise ValueError(f"evaluation target_error={self.target_error} must be positive, or null")
+
+    def say_unreachable(self) -> None:
+        """Warn where the error is never looked at."""
+        if self.target_error is not None and 0 < self.steps < self.min_steps:
+            logger.warning(
+                "evaluation.min_steps=%d is more than evaluation.steps=%d: target_error is never looked at",
+                self.min_steps,
+                self.steps,
+            )
 
     def met_by(self, steps: int, standard_error: float | None) -> bool:
         """Tell whether an earlier evaluation is as good as one with these settings.

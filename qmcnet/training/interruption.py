@@ -25,6 +25,19 @@ SIGNALS = [
 """From whoever stops a process: an operator, Ctrl-C, a terminal that closes, a queue that announces its time limit."""
 
 
+def check_wall_time(seconds: float | None) -> None:
+    """Refuse a time budget that no run fits.
+
+    Args:
+        seconds: the budget; None for no limit.
+
+    Raises:
+        ValueError: if it is not positive.
+    """
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"wall_time={seconds} must be a positive number of seconds, or null")
+
+
 class Interruption:
     """Watches for signals and the end of a time budget while in a `with` block."""
 
@@ -37,8 +50,7 @@ class Interruption:
         Raises:
             ValueError: if the budget is not positive.
         """
-        if wall_time is not None and not wall_time > 0:
-            raise ValueError(f"wall_time={wall_time} must be a positive number of seconds, or null")
+        check_wall_time(wall_time)
         self.wall_time, self.start = wall_time, time.monotonic()
         self.reason: str | None = None
         self._received: tuple[int, FrameType | None] | None = None
@@ -61,7 +73,8 @@ class Interruption:
         """Install the signal handlers, in the main thread."""
         try:
             for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and goes on doing so
+                # nohup ignores SIGHUP, and wants it to stay so.
+                if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._receive)
         except ValueError:  # Python allows handlers in the main thread only; a notebook server may not run there.
             self._previous.clear()

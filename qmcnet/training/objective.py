@@ -9,6 +9,7 @@ References:
     (2024), doi:10.1021/acs.jctc.4c00678 (penalty on overlaps, spin penalty).
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,8 @@ from qmcnet.hamiltonian import LocalEnergy
 from qmcnet.observables.spin import Spin
 from qmcnet.training.measurement import observed
 from qmcnet.training.simulation import Simulation
+
+logger = logging.getLogger(__name__)
 
 
 class Objective(Protocol):
@@ -103,12 +106,14 @@ class Penalty:
         """Check the settings.
 
         Raises:
-            ValueError: for a negative penalty, or a weight that is not positive.
+            ValueError: for a negative penalty, or weights that are not positive or rise.
         """
         check_not_negative("strength", self.strength)
         check_not_negative("spin_penalty", self.spin_penalty)
         if self.weights is not None and not all(weight > 0 for weight in self.weights):
             raise ValueError(f"weights={list(self.weights)} must be positive")
+        if self.weights is not None and sorted(self.weights, reverse=True) != list(self.weights):
+            raise ValueError(f"weights={list(self.weights)} must not rise: the lowest state has the largest weight")
 
     def ensemble(self, network: nn.Module) -> nn.Module:
         """Make the wavefunction of a run.
@@ -124,9 +129,11 @@ class Penalty:
         """
         count = n_states(network)
         if self.weights is not None and len(self.weights) != count:
-            raise ValueError(f"weights={list(self.weights)} must be one for each of the {count} states")
+            raise ValueError(f"objective.weights={list(self.weights)} must be one for each of the {count} states")
         if network.settings.get("complex"):  # type: ignore[union-attr,operator]
             raise ValueError("objective=penalty needs a real wavefunction: set ansatz.complex=false")
+        if count == 1 and not self.spin_penalty:
+            logger.warning("objective=penalty has no effect on a single state")
         return network if count == 1 else ProductStates(network)
 
     def __call__(self, run: Simulation, energy: LocalEnergy) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from qmcnet.training.checkpoint import atomic_write
+from qmcnet.compute.files import atomic_write
 from qmcnet.training.simulation import Simulation
 
 

@@ -67,11 +67,12 @@ class PretrainingSettings:
         active_space(self.method, self.active_electrons, self.active_orbitals)
         if self.excitations not in EXCITATIONS:
             raise ValueError(f"pretraining excitations={self.excitations!r} must be one of {EXCITATIONS}")
-        if self.steps < 0 or self.sampling_steps < 1 or not self.learning_rate > 0:
-            raise ValueError(
-                f"pretraining needs steps >= 0, sampling_steps >= 1 and learning_rate > 0, got steps={self.steps}, "
-                f"sampling_steps={self.sampling_steps}, learning_rate={self.learning_rate}"
-            )
+        if self.steps < 0:
+            raise ValueError(f"pretraining steps={self.steps} must not be negative")
+        if self.sampling_steps < 1:
+            raise ValueError(f"pretraining sampling_steps={self.sampling_steps} must be at least 1")
+        if not self.learning_rate > 0:
+            raise ValueError(f"pretraining learning_rate={self.learning_rate} must be positive")
 
     def with_basis(self, molecule: Molecule) -> "PretrainingSettings":
         """Choose the basis that was left open.

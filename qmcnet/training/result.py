@@ -1,6 +1,7 @@
 """The result of a run: one file with the energy, its error bar, and all that is needed to quote it."""
 
 import json
+import logging
 import math
 import platform
 from collections.abc import Mapping
@@ -9,14 +10,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from qmcnet.compute.kernels import library
+import torch
+
+from qmcnet.compute.files import atomic_write, set_aside
+from qmcnet.compute.kernels import library, model_name
 from qmcnet.molecule import Molecule
 from qmcnet.observables.reference import Reference, lookup
-from qmcnet.training.checkpoint import atomic_write
-from qmcnet.training.directory import config_hash
 from qmcnet.training.evaluation import Evaluation
+from qmcnet.training.identity import config_hash
 from qmcnet.training.spectrum import State, draw_levels, observed_lines, table
 from qmcnet.units import BOHR_PER_ANGSTROM
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Result:
             folder: where the result goes.
         """
         path = folder / "result.json"
-        previous = Result.read(path) if path.exists() else self
+        previous = Result.found(path) or self
         if (previous.trained_steps, previous.evaluation_steps) != (self.trained_steps, self.evaluation_steps):
             path.rename(folder / f"result-{previous.trained_steps:08d}-{previous.evaluation_steps:06d}.json")
         self.write(path)
@@ -111,6 +116,24 @@ class Result:
             draw_levels(
                 self.states, f"{self.metadata['formula']}, spin {self.metadata['spin']}", folder / "spectrum.png"
             )
+
+    @classmethod
+    def found(cls, path: Path) -> "Result | None":
+        """Read a result if there is one; what is damaged gets a name that says so.
+
+        Args:
+            path: the JSON file.
+
+        Returns:
+            The result, or None where there is none that can be read.
+        """
+        if not path.exists():
+            return None
+        try:
+            return cls.read(path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("%s is damaged (%s), %s", path.name, type(error).__name__, set_aside(path))
+            return None
 
     @classmethod
     def read(cls, path: Path) -> "Result":
@@ -177,6 +200,8 @@ def origin(molecule: Molecule, config: Mapping[str, Any]) -> dict[str, Any]:
         "device": config["device"],
         "precision": config["dtype"],
         "cpu_kernels": library(),
+        "threads": torch.get_num_threads(),
+        "processor": model_name(),
         "batch_size": config["batch_size"],
         "observables": config["observables"],
         "versions": versions(),

@@ -20,11 +20,13 @@ from qmcnet.training.binding import say_unbound_electron
 from qmcnet.training.burn_in import BurnIn, BurnInSettings
 from qmcnet.training.checkpoint import Checkpoints, DamagedCheckpoint, Milestone
 from qmcnet.training.continuation import finished, newest
-from qmcnet.training.description import PARTS, SCALARS, choose_device, describe, summary
-from qmcnet.training.directory import RunDirectoryError, claim, identity, lock, write_config
-from qmcnet.training.driver import CheckpointSettings, Driver, LoggingSettings
+from qmcnet.training.description import PARTS, SCALARS, choose_device, describe, facts, summary
+from qmcnet.training.directory import RunDirectoryError, claim, lock, typed, write_config
+from qmcnet.training.driver import Driver
 from qmcnet.training.evaluation import Evaluation, EvaluationSettings
+from qmcnet.training.identity import identity
 from qmcnet.training.interruption import Interruption
+from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.training.objective import Natural, Objective
 from qmcnet.training.optimization import Optimization, Optimizer
 from qmcnet.training.pretraining import Pretraining, PretrainingSettings
@@ -32,8 +34,9 @@ from qmcnet.training.process import prepare_process
 from qmcnet.training.result import Result, make_result, origin
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Stage
+from qmcnet.training.start import check_scalars, check_start
 from qmcnet.training.states import ensemble
-from qmcnet.training.writers import write_hparams
+from qmcnet.training.writers import mend, write_hparams
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +102,9 @@ class VMC:
         Raises:
             ValueError: for a setting out of range.
         """
-        if batch_size < 2 or steps < 0:
-            raise ValueError(f"a run needs batch_size >= 2 and steps >= 0, got batch_size={batch_size}, steps={steps}")
+        check_scalars(steps, batch_size, seed, wall_time, resume, overwrite)
+        averaging.check_start(steps)
+        evaluation.say_unreachable()
         self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
         self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
@@ -139,13 +143,17 @@ class VMC:
             The energy of the trained wavefunction with its error bar.
         """
         prepare_process()
+        self.check_start()
         self.directory.mkdir(parents=True, exist_ok=True)
         with lock(self.directory), Interruption(self.wall_time) as interruption:
             claim(self.directory, self.config, self.resume, self.overwrite)
             result = finished(self.directory, self.evaluation, self.observables, self.steps)
             if result is not None:
                 logger.info("this run is finished: %d steps trained; its result:", result.trained_steps)
-                self.load_trained()
+                try:
+                    self.load_trained()
+                except RunDirectoryError as error:
+                    logger.warning("%s; its result alone is left", error)
                 return result
             write_config(self.directory, self.config)
             on_claim()
@@ -162,6 +170,8 @@ class VMC:
         """Run what comes after a checkpoint."""
         for order, make, folder in self._stages():
             if found and order < Milestone.parse(found[0]).order:
+                if order == Optimization.order:
+                    mend(folder / "train_stats.csv", Milestone.parse(found[0]).trained)
                 continue
             stage = make()
             if found and order == Milestone.parse(found[0]).order:
@@ -256,6 +266,11 @@ class VMC:
             stages.insert(0, (Pretraining.order, self._make_pretraining, self.directory / "pretraining"))
         return stages
 
+    def check_start(self) -> None:
+        """Refuse what would end the run soon after its start, before anything is written."""
+        pretrained = self.pretraining.steps and hasattr(self.ansatz, "orbitals")
+        check_start(self.directory, self.molecule, self.pretraining.basis if pretrained else None)
+
     def _driver(self, directory: Path, interruption: Interruption) -> Driver:
         checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)
         return Driver(directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed)
@@ -279,5 +294,7 @@ class VMC:
         say_unbound_electron(self.molecule, result.energy, result.standard_error)
         result.store(folder)
         stage.write_cubes(folder, stage.window())
-        write_hparams(folder, identity(config), {"energy": result.energy, "standard_error": result.standard_error})
+        if folder == self.directory:
+            metrics = {name: getattr(result, name) for name in ("energy", "standard_error")}
+            write_hparams(folder, typed(folder) | facts(self.molecule) | identity(config), metrics)
         return result

@@ -8,16 +8,18 @@ import csv
 import io
 import logging
 import math
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from qmcnet.compute.files import atomic_write, naming, set_aside
 from qmcnet.compute.transfer import to_host
 from qmcnet.statistics.eigenstates import eigenstates
-from qmcnet.training.checkpoint import atomic_write
 from qmcnet.training.stages import Row
 
 logger = logging.getLogger(__name__)
@@ -62,28 +64,76 @@ def _eigenvalues(matrix: Tensor) -> list[float]:
     return [float(energy) for energy in eigenstates(matrix.numpy())[0]]
 
 
-def cut_back(path: Path, last_step: int) -> int:
-    """Drop the rows of a CSV file after a step; a resumed run will write them again.
+def cut_back(path: Path, last_step: int) -> tuple[int, list[int]]:
+    """Drop the rows of a CSV file after a step, which a resumed run will write again, and mark those that are lost.
+
+    A file that is no table is set aside under a name that says so.
 
     Args:
         path: CSV file whose first column is the step.
         last_step: last step to keep.
 
     Returns:
-        Number of rows dropped.
+        Number of rows dropped, and the steps up to the last that the file lacks; where it has a header, they stand in
+        it as nan.
     """
-    if not path.exists():
-        return 0
-    lines = path.read_text().splitlines()
-    # A line cut short by a crash has too few columns, and its step is not to be trusted.
-    columns = lines[0].count(",") if lines else 0
-    whole = [line for line in lines[1:] if line.count(",") == columns and line.split(",")[-1]]
-    kept = [line for line in whole if int(line.split(",", 1)[0]) <= last_step]
-    dropped = len(lines) - 1 - len(kept)
-    if dropped > 0:
-        text = "\n".join([*lines[:1], *kept]) + "\n"
+    lines = _lines(path)
+    header = lines[0] if lines else ""
+    if path.exists() and lines and not header.startswith("step,"):
+        logger.warning("%s is damaged: it is no table of steps, %s", path.name, set_aside(path))
+        lines, header = [], ""
+    columns = header.count(",")
+    rows: dict[int, str] = {}
+    for line in lines[1:]:
+        # A line cut short by a crash has too few columns, and its step is not to be trusted.
+        step, *others = line.split(",")
+        if len(others) == columns and others[-1] and step.isdecimal() and int(step) <= last_step:
+            rows[int(step)] = line
+    dropped, missing = len(lines) - len(rows) - bool(lines), [s for s in range(1, last_step + 1) if s not in rows]
+    if header and (dropped or missing):
+        rows |= {step: lost_row(step, columns) for step in missing}
+        text = "\n".join([header, *(rows[step] for step in sorted(rows))]) + "\n"
         atomic_write(path, lambda file: file.write(text.encode()))
-    return dropped
+    return dropped, missing
+
+
+def mend(path: Path, last_step: int) -> list[int]:
+    """Bring a CSV file to where a run continues, and say what is lost.
+
+    Args:
+        path: CSV file whose first column is the step.
+        last_step: last step to keep.
+
+    Returns:
+        Steps up to the last that it lacks.
+    """
+    dropped, missing = cut_back(path, last_step)
+    if dropped:
+        logger.info("%s: %d rows after step %d will be written again", path.name, dropped, last_step)
+    if missing:
+        logger.warning(
+            "%s lacks %d of the steps %d to %d: they are nan", path.name, len(missing), missing[0], missing[-1]
+        )
+    return missing
+
+
+def lost_row(step: int, columns: int) -> str:
+    """Stand for a row that is lost.
+
+    Args:
+        step: its step.
+        columns: its numbers besides.
+
+    Returns:
+        The row.
+    """
+    return ",".join([str(step), *["nan"] * columns])
+
+
+def _lines(path: Path) -> list[str]:
+    if path.is_dir():
+        logger.warning("%s is damaged: it is a directory, %s", path.name, set_aside(path))
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
 
 
 class Writer:
@@ -100,9 +150,7 @@ class Writer:
         self.stage = stage
         self.path = folder / ("train_stats.csv" if stage == "optimization" else f"{stage}_stats.csv")
         folder.mkdir(parents=True, exist_ok=True)
-        dropped = cut_back(self.path, step)
-        if dropped:
-            logger.info("%s: %d rows after step %d will be written again", self.path.name, dropped, step)
+        self.missing = mend(self.path, step)
         self.tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, rows: list[tuple[int, dict[str, float]]]) -> None:
@@ -119,11 +167,12 @@ class Writer:
         if not columns:
             columns = self._columns(rows[0][1])
             table.writerow(columns)
+            buffer.write("".join(f"{lost_row(step, len(columns) - 1)}\n" for step in self.missing))
         for step, row in rows:
             table.writerow([step, *(repr(row.get(name, math.nan)) for name in columns[1:])])
             for name, value in row.items():
                 self.tensorboard.add_scalar(self._tag(name), value, step)
-        with open(self.path, "a") as file:
+        with naming(self.path), open(self.path, "a") as file:
             file.write(buffer.getvalue())
 
     def scalar(self, tag: str, value: float, step: int) -> None:
@@ -159,15 +208,21 @@ class Writer:
 
 
 def write_hparams(folder: Path, settings: Mapping[str, Any], metrics: Mapping[str, float | None]) -> None:
-    """Write settings and final figures for TensorBoard's HParams table.
+    """Write settings and final figures for TensorBoard's HParams table, in place of those of a shorter run.
+
+    TensorBoard lists the settings of all runs that it finds, since none of them says what the columns are.
 
     Args:
-        folder: where the event file goes.
-        settings: flat settings; those that are not scalars are left out.
+        folder: the run directory.
+        settings: flat settings; those that are not scalars are left out, and so are names of classes.
         metrics: final figures; nothing is written while one is unknown.
     """
-    scalars = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
-    known = {f"hparam/{name}": value for name, value in metrics.items() if value is not None}
-    if len(known) == len(metrics):
-        with SummaryWriter(str(folder)) as writer:
-            writer.add_hparams(scalars, known, run_name="hparams")
+    named = {key: value for key, value in settings.items() if not key.rpartition(".")[2].startswith("_")}
+    scalars = {key: value for key, value in named.items() if isinstance(value, bool | int | float | str)}
+    if any(value is None for value in metrics.values()):
+        return
+    shutil.rmtree(folder / "hparams", ignore_errors=True)
+    with SummaryWriter(str(folder / "hparams")) as writer:
+        writer.file_writer.add_summary(hparams_pb(scalars, trial_id=str(folder)))
+        for name, value in metrics.items():
+            writer.add_scalar(f"hparam/{name}", value, 0)

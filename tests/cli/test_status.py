@@ -65,8 +65,10 @@ def test_the_status_that_matters_most_is_that_of_the_command(statuses, status):
 
 
 def test_a_message_of_hydra_becomes_one_line_without_its_search_path():
-    message = "Could not find 'system/Xx'\n\nAvailable options:\n\tH\nConfig search path:\n\tprovider=hydra"
+    message = (
+        "Could not find 'system/Xx'\n\nAvailable options in 'system':\n\tH\n\tHe\nConfig search path:\n\tprovider=hydra"
+    )
     with pytest.raises(SystemExit) as exit_:
         run_jobs(raising(ConfigCompositionException(message)), [])
-    assert exit_.value.code == "error: Could not find 'system/Xx' Available options: H"
+    assert exit_.value.code == "error: system=Xx: system is one of H, He"
     assert os.environ["HYDRA_FULL_ERROR"] == "1"

@@ -20,7 +20,7 @@ from qmcnet import (
     Spring,
 )
 from qmcnet.training.burn_in import BurnInSettings
-from qmcnet.training.driver import LoggingSettings
+from qmcnet.training.intervals import LoggingSettings
 
 OPTIMIZERS = {
     "spring": Spring,

@@ -26,7 +26,7 @@ TARGETS = {
     "schedule": {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": ["executed"]}},
     "ansatz": {"_target_": "planted.Mine", "_partial_": True},
     "system": {"_target_": "planted.Mine"},
-    "laplacian": {"_target_": "qmcnet.training.checkpoint.os.mkdir", "path": "executed"},
+    "laplacian": {"_target_": "qmcnet.compute.files.os.mkdir", "path": "executed"},
     "averaging": {"_target_": "builtins.exec", "source": "import planted"},
     "objective": {"_target_": "hydra.utils.instantiate", "config": {"_target_": "planted.Mine"}},
     "optimizer.method": {"_target_": "planted.Mine", "_partial_": True},

@@ -16,8 +16,8 @@ from qmcnet.ansatz import SlaterJastrow
 from qmcnet.optimizers import Schedule
 from qmcnet.training.averaging import AveragingSettings
 from qmcnet.training.burn_in import BurnInSettings
-from qmcnet.training.driver import CheckpointSettings, LoggingSettings
 from qmcnet.training.interruption import Interrupted, Interruption
+from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.training.objective import Penalty
 
 STAGES = ("pretraining", "burn_in", "optimization", "evaluation")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from qmcnet.config.build import build, load, stored_config
+from qmcnet.config.build import build, load
+from qmcnet.training.directory import read_config
 from qmcnet.training.evaluation import EvaluationSettings
 
 VERSION = Path(__file__).parent / "0.1"
@@ -34,7 +35,7 @@ def rows(path):
 
 def copied(directory, tmp_path, **settings):
     copy = shutil.copytree(directory, tmp_path / "run")
-    return build(stored_config(copy) | settings, copy)
+    return build(read_config(copy) | settings, copy)
 
 
 @pytest.mark.parametrize("directory", INTERRUPTED, ids=named)
@@ -56,7 +57,7 @@ def test_an_interrupted_run_ends_as_it_would_have(directory, tmp_path):
 @pytest.mark.parametrize("directory", FINISHED, ids=named)
 def test_a_finished_run_loads_extends_and_evaluates(directory, tmp_path):
     assert copied(directory, tmp_path).train().trained_steps == 7
-    assert build(stored_config(tmp_path / "run") | {"steps": 9}, tmp_path / "run").train().trained_steps == 9
+    assert build(read_config(tmp_path / "run") | {"steps": 9}, tmp_path / "run").train().trained_steps == 9
     run = load(tmp_path / "run", "cpu")
     points = torch.randn(4, 2 * getattr(run.simulation.ansatz, "n_states", 1), 3, dtype=torch.float64)
     assert run.simulation.ansatz(points)[1].isfinite().all()

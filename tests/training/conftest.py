@@ -9,7 +9,7 @@ from qmcnet.statistics import estimate
 from qmcnet.statistics.stationarity import Stationarity
 from qmcnet.training.burn_in import BurnInSettings
 from qmcnet.training.checkpoint import Checkpoints
-from qmcnet.training.driver import CheckpointSettings, LoggingSettings
+from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
 
 
 @pytest.fixture(scope="session")

@@ -95,5 +95,5 @@ def test_a_state_with_means_alone_is_continued(stage, step, ends):
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 5), (6, 5)])
 def test_settings_out_of_range(low, high):
-    with pytest.raises(ValueError, match=f"min_sweeps={low}, max_sweeps={high}"):
+    with pytest.raises(ValueError, match=f"min_sweeps={low} must be between 0 and max_sweeps={high}"):
         BurnInSettings(low, high)

@@ -3,7 +3,9 @@ import logging
 import pytest
 import torch
 
-from qmcnet.training.checkpoint import FORMAT, Checkpoints, Milestone, atomic_write
+from qmcnet.compute.files import atomic_write
+from qmcnet.training.checkpoint import FORMAT, Checkpoints, Milestone
+from qmcnet.training.intervals import CheckpointSettings
 
 
 def save(checkpoints, trained, order, step):
@@ -119,6 +121,6 @@ def test_later_stages_can_be_passed_over(tmp_path):
     assert checkpoints.load_newest(before_order=2) is None
 
 
-def test_at_least_one_checkpoint_is_kept(tmp_path):
+def test_at_least_one_checkpoint_is_kept():
     with pytest.raises(ValueError, match=r"checkpoints.keep=0"):
-        Checkpoints(tmp_path, keep=0)
+        CheckpointSettings(keep=0)

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from qmcnet.training.directory import NOT_IDENTITY, RunDirectoryError, difference, flatten, identity, lock
+from qmcnet.training.directory import RunDirectoryError, lock
+from qmcnet.training.identity import NOT_IDENTITY, difference, flatten, identity
 
 CONFIG = {"system": {"symbols": ["H"], "charge": 0}, "ansatz": {"n_layers": 4, "options": {}}, "seed": 0, "steps": 10}
 HOLD = (

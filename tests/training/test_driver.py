@@ -9,8 +9,8 @@ import torch
 from qmcnet import EvaluationSettings, FirstOrder, MolecularHamiltonian
 from qmcnet.hamiltonian import LocalEnergy
 from qmcnet.optimizers import least_squares
-from qmcnet.training.driver import CheckpointSettings, LoggingSettings
 from qmcnet.training.evaluation import Evaluation
+from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.training.optimization import Optimization
 from qmcnet.training.postmortem import Diverged
 from qmcnet.training.pretraining import Pretraining

@@ -252,7 +252,7 @@ def test_evaluation_can_be_turned_off(tmp_path, make_run, monkeypatch):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"steps": -1}, "steps, min_steps, burn_in >= 0"), ({"target_error": 0.0}, "target_error=0.0")],
+    [({"steps": -1}, "evaluation steps=-1 must not be negative"), ({"target_error": 0.0}, "target_error=0.0")],
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):

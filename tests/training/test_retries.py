@@ -9,8 +9,8 @@ import torch
 
 from qmcnet import EvaluationSettings, MolecularHamiltonian
 from qmcnet.training.checkpoint import Checkpoints
-from qmcnet.training.driver import CheckpointSettings, LoggingSettings
 from qmcnet.training.evaluation import Evaluation
+from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.training.optimization import Optimization
 from qmcnet.training.postmortem import Diverged
 

@@ -2,7 +2,7 @@ from functools import partial
 
 import torch
 
-from qmcnet.training.directory import identity
+from qmcnet.training.identity import identity
 
 
 def test_a_state_restores_parameters_walkers_and_random_numbers(tmp_path, make_run):

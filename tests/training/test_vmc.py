@@ -205,9 +205,9 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
         choose_device("cuda")
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"steps": -1}])
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"steps": -1}, {"seed": -1}])
 def test_settings_out_of_range(tmp_path, settings):
-    with pytest.raises(ValueError, match="batch_size >= 2 and steps >= 0"):
+    with pytest.raises(ValueError, match="{}={} must".format(*next(iter(settings.items())))):
         VMC(FermiNet(Molecule.atom("H"), n_layers=1, hidden_one=2, n_determinants=1), tmp_path, **settings)
 
 
