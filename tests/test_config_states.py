@@ -7,7 +7,6 @@ from omegaconf import OmegaConf
 from qmcnet.ansatz.natural_states import NaturalStates
 from qmcnet.ansatz.product_states import ProductStates
 from qmcnet.config.build import build
-from qmcnet.config.naming import allow_plus
 from qmcnet.config.schema import ConfigError
 from qmcnet.training.objective import Penalty
 
@@ -55,16 +54,3 @@ def test_a_wavefunction_of_one_state_refuses_more(ansatz, tmp_path):
 def test_observables_are_named_in_any_order(tmp_path):
     assert built(tmp_path, "observables=[spin,dipole]").config["observables"] == ["dipole", "spin"]
     assert built(tmp_path, "++observables=[spin]").observables == ["spin"]
-
-
-@pytest.mark.parametrize(
-    ("argument", "read"),
-    [
-        ("+observables=[dipole,spin]", "++observables=[dipole,spin]"),
-        ("observables=[dipole]", "observables=[dipole]"),
-        ("++observables=[dipole]", "++observables=[dipole]"),
-        ("+system=He", "+system=He"),
-    ],
-)
-def test_a_plus_before_observables_is_allowed(argument, read):
-    assert allow_plus(argument) == read

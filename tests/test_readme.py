@@ -6,8 +6,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from qmcnet.cli.arguments import prepare
 from qmcnet.config.build import build
-from qmcnet.config.naming import config_directory, quote_run
+from qmcnet.config.naming import config_directory
 from qmcnet.training.burn_in import BurnInSettings
 from qmcnet.training.identity import NOT_IDENTITY
 from qmcnet.training.writers import TAGS
@@ -56,7 +57,7 @@ def test_every_command_composes_and_builds(command, tmp_path, monkeypatch):
         arguments = [re.sub(r"^((?:bond_length|optimizer)=[^,]+),.*", r"\1", argument) for argument in arguments]
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
         if program == "qmcnet-evaluate":
-            cfg = compose("evaluate", overrides=[quote_run(argument) for argument in arguments])
+            cfg = compose("evaluate", overrides=prepare(arguments))
             assert f"run={cfg.run}" in arguments
         else:
             cfg = compose("config", overrides=[*arguments, "device=cpu"])

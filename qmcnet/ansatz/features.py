@@ -28,6 +28,19 @@ class Features(NamedTuple):
     d_ee: Tensor
 
 
+def check_molecule(molecule: object) -> None:
+    """Refuse what is no molecule.
+
+    Args:
+        molecule: what was given as the system.
+
+    Raises:
+        ValueError: if it is something else than a `Molecule`.
+    """
+    if not isinstance(molecule, Molecule):
+        raise ValueError(f"molecule={molecule!r} must be a Molecule, as from Molecule.diatomic or Molecule.from_xyz")
+
+
 def check_electrons(positions: Tensor, molecule: Molecule) -> None:
     """Refuse positions that are not those of the electrons of a molecule; every wavefunction asks at its door.
 

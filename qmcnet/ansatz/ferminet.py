@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.embedding import check_sizes, draw_weights
-from qmcnet.ansatz.features import Features, check_electrons, features, spin_slices
+from qmcnet.ansatz.features import Features, check_electrons, check_molecule, features, spin_slices
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, mean, tanh
 from qmcnet.molecule import Molecule
@@ -54,6 +54,7 @@ class FermiNet(nn.Module):
             ValueError: if a size is not positive, a name unknown or the network too narrow for the electrons.
         """
         super().__init__()
+        check_molecule(molecule)
         sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two}
         check_sizes(**sizes)
         self.molecule = molecule

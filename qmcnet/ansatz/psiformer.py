@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.attention import Attention
 from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
-from qmcnet.ansatz.features import check_electrons, features
+from qmcnet.ansatz.features import check_electrons, check_molecule, features
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.molecule import Molecule
@@ -54,6 +54,7 @@ class Psiformer(nn.Module):
             ValueError: if a size is not positive, a name unknown or the network too narrow for the electrons.
         """
         super().__init__()
+        check_molecule(molecule)
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "perceptron_size": perceptron_size}
         check_sizes(**sizes)
         self.molecule = molecule

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.backflow import Backflow
 from qmcnet.ansatz.embedding import draw_weights
-from qmcnet.ansatz.features import check_electrons, features, spin_slices
+from qmcnet.ansatz.features import check_electrons, check_molecule, features, spin_slices
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals
 from qmcnet.ansatz.nuclear_cusp import NuclearCusp
@@ -74,6 +74,7 @@ class SlaterJastrow(nn.Module):
             ValueError: for an unknown method, basis or Jastrow factor, or an active space that does not fit.
         """
         super().__init__()
+        check_molecule(molecule)
         if jastrow not in JASTROWS:
             raise ValueError(f"jastrow={jastrow!r} must be one of {sorted(JASTROWS)}")
         space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}

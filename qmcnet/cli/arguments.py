@@ -1,6 +1,7 @@
 """What a user types: names quoted as Hydra wants them, and answers to what it cannot read."""
 
 import difflib
+import logging
 import re
 import shlex
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from qmcnet.config.naming import config_directory
 from qmcnet.config.nearest import ask, nearest
 from qmcnet.config.schema import ConfigError
 from qmcnet.training.identity import flatten
+
+logger = logging.getLogger(__name__)
 
 NAMES = ("path", "run", "output", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Keys whose values are names of files and directories, taken as they are."""
@@ -37,29 +40,28 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         arguments: the command line without the command.
 
     Returns:
-        The same with names quoted.
+        The same with names quoted; of a key that is given twice the last value, with a warning.
 
     Raises:
-        ConfigError: for an argument that cannot be read, a key that is given twice, or a name that is empty.
+        ConfigError: for an argument that cannot be read, or a name that is empty.
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
-    seen, prepared = dict[str, str](), list[str]()
+    prepared: dict[str, str] = {}
     for before, argument in zip(["", *arguments], arguments, strict=False):
         key, equals, value = argument.partition("=")
         if argument.startswith(("-", "~")) or before in TAKING:
-            prepared.append(argument)
+            prepared[f"{len(prepared)}"] = argument
             continue
         if not equals or not key:
             raise ConfigError(f"{argument} is no setting: type {key or 'KEY'}={value or 'VALUE'}")
         name = key.lstrip("+~")
-        if name in seen:
-            raise ConfigError(f"{name} is given twice: {seen[name]} and {argument}")
-        seen[name] = argument
+        if name in prepared:
+            logger.warning("%s is given twice: the last value counts, %s", name, argument)
         if name in NAMES:
             value = _name(argument, value.strip(), sweep)
-        prepared.append(f"{AS_HYDRA.get(key.lower(), key)}={value}")
-        _check_grammar(argument, prepared[-1])
-    return prepared
+        prepared[name.lower() if key.lower() in AS_HYDRA else name] = text = f"{AS_HYDRA.get(key.lower(), key)}={value}"
+        _check_grammar(argument, text)
+    return list(prepared.values())
 
 
 def _name(argument: str, value: str, sweep: bool) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, Unpack, get_args, get_origin, get_type_hints
 
+import torch
+
 from qmcnet.config.nearest import ask, nearest
 
 WORDS = {
@@ -18,6 +20,7 @@ WORDS = {
     tuple: "a list",
     dict: "{name: value, ...}",
     types.NoneType: "null",
+    torch.device: "a device",
 }
 
 

@@ -29,11 +29,11 @@ SCALARS = ("steps", "batch_size", "seed", "device", "compile", "observables", "w
 """Names of the settings of a run besides the wavefunction: groups, and single values."""
 
 
-def choose_device(device: str) -> torch.device:
+def choose_device(device: str | torch.device) -> torch.device:
     """Turn a device name into a device that exists.
 
     Args:
-        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N', or a device of torch.
 
     Returns:
         The device.
@@ -41,6 +41,7 @@ def choose_device(device: str) -> torch.device:
     Raises:
         ValueError: if the name is unknown or the device is not there.
     """
+    device = str(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):

@@ -159,7 +159,8 @@ class Result:
         if math.isnan(self.variance):
             return f"no estimate: {self.reason}"
         if self.energy is None or self.standard_error is None:
-            return f"no estimate: the evaluation is not stationary ({self.reason}); use more evaluation.steps"
+            more = f"evaluation.steps={2 * self.evaluation_steps} continues it"
+            return f"no estimate: the evaluation is not stationary ({self.reason}); {more}"
         lines = [
             f"energy           {self.energy:.6f} +- {self.standard_error:.6f} hartree",
             f"variance         {self.variance:.3g} hartree^2, tau {self.tau:.2f}, R-hat {self.r_hat:.4f}, "

@@ -1,14 +1,34 @@
 """What is looked at before a run starts, so that a slip is answered at once and leaves nothing."""
 
+from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 
 from qmcnet.molecule import Molecule
+from qmcnet.optimizers import Clipping, Schedule
 from qmcnet.scf import check_basis
+from qmcnet.training.averaging import AveragingSettings
+from qmcnet.training.burn_in import BurnInSettings
 from qmcnet.training.directory import check_own, is_run
+from qmcnet.training.evaluation import EvaluationSettings
 from qmcnet.training.interruption import check_wall_time
+from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
+from qmcnet.training.pretraining import PretrainingSettings
 
 MOST_WALKERS = 10**7
 """More cannot be meant: their positions alone are gigabytes, before anything is computed of them."""
+
+KINDS = {
+    "clipping": Clipping,
+    "schedule": Schedule,
+    "averaging": AveragingSettings,
+    "pretraining": PretrainingSettings,
+    "burn_in": BurnInSettings,
+    "evaluation": EvaluationSettings,
+    "logging": LoggingSettings,
+    "checkpoints": CheckpointSettings,
+}
+"""Settings that are frozen, so that no class of the user's own stands for them."""
 
 
 def check_scalars(
@@ -27,6 +47,9 @@ def check_scalars(
     Raises:
         ValueError: naming the argument.
     """
+    for name, value in {"steps": steps, "batch_size": batch_size, "seed": seed}.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ValueError(f"{name}={value!r} must be a whole number")
     if not 2 <= batch_size <= MOST_WALKERS:
         raise ValueError(f"batch_size={batch_size} must be between 2 and {MOST_WALKERS} walkers")
     for name, value in {"steps": steps, "seed": seed}.items():
@@ -35,6 +58,20 @@ def check_scalars(
     check_wall_time(wall_time)
     if overwrite and resume:
         raise ValueError("overwrite=true moves an earlier run aside only with resume=false")
+
+
+def check_parts(arguments: Mapping[str, object]) -> None:
+    """Refuse parts of a run that are of another class.
+
+    Args:
+        arguments: those of a run by name; others than settings are passed over.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name, kind in KINDS.items():
+        if not isinstance(arguments[name], kind):
+            raise ValueError(f"{name}={arguments[name]!r} must be of the class {kind.__name__}")
 
 
 def check_start(directory: Path, molecule: Molecule, basis: str | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from qmcnet.laplacian import ForwardLaplacian
@@ -34,7 +35,7 @@ from qmcnet.training.process import prepare_process
 from qmcnet.training.result import Result, make_result, origin
 from qmcnet.training.simulation import Simulation
 from qmcnet.training.stages import Stage
-from qmcnet.training.start import check_scalars, check_start
+from qmcnet.training.start import check_parts, check_scalars, check_start
 from qmcnet.training.states import ensemble
 from qmcnet.training.writers import mend, write_hparams
 
@@ -62,7 +63,7 @@ class VMC:
         steps: optimisation steps.
         batch_size: number of walkers.
         seed: seed of the random numbers.
-        device: given as 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        device: given as 'auto', 'cpu', 'cuda' or 'cuda:N', or as a device of torch.
         compile: compile the wavefunction for sampling and, unless `laplacian` is given, for the local energy.
         observables: what to measure besides the energy, by name; of several states always spin and dipole too.
         wall_time: seconds after which the run saves and stops; None for no limit.
@@ -90,7 +91,7 @@ class VMC:
         steps: int = 1000,
         batch_size: int = 1024,
         seed: int = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         compile: bool = False,
         observables: Sequence[str] = (),
         wall_time: float | None = None,
@@ -102,6 +103,7 @@ class VMC:
         Raises:
             ValueError: for a setting out of range.
         """
+        check_parts(locals())
         check_scalars(steps, batch_size, seed, wall_time, resume, overwrite)
         averaging.check_start(steps)
         evaluation.say_unreachable()
@@ -109,8 +111,7 @@ class VMC:
         self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
         total, hamiltonian = ensemble(self.ansatz, self.laplacian, objective)
-        self.objective = objective
-        self.optimizer, self.clipping, self.schedule = optimizer(total), clipping, schedule
+        self.objective, self.clipping, self.schedule, self.optimizer = objective, clipping, schedule, optimizer(total)
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining.with_basis(self.molecule), burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
@@ -219,8 +220,7 @@ class VMC:
             self._adopt(*trained, averaged)
             driver.earlier_seconds = trained[1]["wall_seconds"]
             if driver.trained < self.steps:
-                done = f"{driver.trained} of {self.steps}"
-                logger.warning("training stopped after %s steps; evaluating it as it is", done)
+                logger.warning("training stopped after %d of %d steps: no more is made", driver.trained, self.steps)
             driver.draw_anew(f"evaluation in {os.path.relpath(folder, self.directory)} after {driver.trained} steps")
             stage = self._make_evaluation(settings)
             earlier = driver.checkpoints.load_newest()

@@ -17,6 +17,7 @@ SETTINGS = [
     "burn_in.min_sweeps=20",
     "burn_in.max_sweeps=20",
     "evaluation.burn_in=20",
+    "sampler.steps=4",
     "evaluation.steps=150",
     "device=cpu",
 ]

@@ -4,7 +4,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from qmcnet.cli.evaluate import evaluate
-from qmcnet.config.naming import quote_run
 from qmcnet.config.schema import ConfigError
 
 DEFAULTS = {
@@ -12,6 +11,7 @@ DEFAULTS = {
     "averaged": True,
     "observables": None,
     "run": "missing",
+    "output": None,
     "steps": 100,
     "target_error": None,
     "min_steps": 10,
@@ -89,23 +89,6 @@ def test_a_missing_run_is_refused_and_nothing_is_created(command_line, trained):
     assert status == 1
     assert (output + errors).splitlines() == ["error: missing holds no run: there is no config.yaml in it"]
     assert sorted(command_line.folder.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("argument", "quoted"),
-    [
-        ("run=outputs/N2_bond_length=2.4", "run='outputs/N2_bond_length=2.4'"),
-        ("run=a,b", "run='a,b'"),
-        ("run=it's", "run='it\\'s'"),
-        ("run='a=b'", "run='a=b'"),
-        ('run="a=b"', 'run="a=b"'),
-        ("run=", "run="),
-        ("steps=3", "steps=3"),
-        ("-m", "-m"),
-    ],
-)
-def test_run_directories_are_quoted_for_hydra(argument, quoted):
-    assert quote_run(argument) == quoted
 
 
 def test_help(command_line):

@@ -131,9 +131,8 @@ def test_help_lists_systems_and_settings(command_line):
     ("arguments", "message"),
     [
         ([], "no system: add +system=NAME"),
-        (["+system=Xx"], "Could not find 'system/Xx' Available options in 'system': Al Ar"),
-        (["system=H2"], "To append to your default list use +system=H2"),
-        (["+system=H2", "optimizer.foo=1"], "Could not override 'optimizer.foo'"),
+        (["+system=Xx"], "system=Xx: system is one of Al, Ar"),
+        (["+system=H2", "optimizer.foo=1"], "unknown key optimizer.foo"),
         (["+system=H2", "ansatz=3"], "Config group override must be a string or a list. Got int"),
     ],
 )
@@ -158,7 +157,10 @@ def test_values_that_a_run_refuses_end_with_one_clear_line_each(command_line):
     ("arguments", "message"),
     [
         (["sampler.n_blocks=3"], "error: n_blocks=3 is more than the 2 electrons: choose 1..2"),
-        (["pretraining.basis=nope", "pretraining.steps=2"], "error: basis='nope' is not known to PySCF for element H"),
+        (
+            ["pretraining.basis=nope", "pretraining.steps=2"],
+            "error: pretraining.basis='nope' is not known to PySCF for element H",
+        ),
     ],
 )
 def test_what_only_the_start_of_a_run_can_refuse_ends_with_one_clear_line(command_line, arguments, message):
@@ -247,8 +249,8 @@ def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one
         (["+observables=[dipol]"], "error: observables='dipol' must be among density, dipole, natural_orbitals, pair"),
         (["observables=dipole"], "error: observables='dipole' must be a list"),
         (
-            ["objective=penalty", "objective.weights=[1,2]"],
-            "error: weights=[1, 2] must be one for each of the 1 states",
+            ["objective=penalty", "objective.weights=[2,1]"],
+            "error: objective.weights=[2, 1] must be one for each of the 1 states",
         ),
     ],
 )

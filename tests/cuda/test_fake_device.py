@@ -32,9 +32,9 @@ AXES = {
     "states": [1, 2],
     "complex": [False, True],
     "n_blocks": [1, None],
-    "clipping": members("clipping"),
-    "averaging": members("averaging"),
 }
+TURNS = {"clipping": members("clipping"), "averaging": members("averaging")}
+"""Settings of one class each."""
 
 
 def allowed(case):
@@ -50,9 +50,10 @@ def label(case):
 
 
 def chosen():
-    """Pairwise cases, in which the optimisers of a kind take turns."""
-    turns = {kind: itertools.cycle(names) for kind, names in OPTIMIZERS.items()}
-    return [case | {"optimizer": next(turns[case["optimizer"]])} for case in pairwise(AXES, allowed)]
+    """Pairwise cases, in which the optimisers of a kind take turns, and so do settings of a class."""
+    turns = {kind: itertools.cycle(names) for kind, names in (OPTIMIZERS | TURNS).items()}
+    cases = [case | {"optimizer": next(turns[case["optimizer"]])} for case in pairwise(AXES, allowed)]
+    return [case | {name: next(turns[name]) for name in TURNS} for case in cases]
 
 
 CASES = {f"{number}: {label(case)}": case for number, case in enumerate(chosen())}
@@ -84,8 +85,9 @@ MAY_WAIT = ("start", "checkpoint", "restore", "conclude")
 MOST_LAUNCHES = 600
 
 
-def test_every_optimizer_has_a_case():
-    assert {case["optimizer"] for case in CASES.values()} == {*itertools.chain(*OPTIMIZERS.values())}
+def test_everything_that_takes_turns_has_a_case():
+    for name, values in {**TURNS, "optimizer": itertools.chain(*OPTIMIZERS.values())}.items():
+        assert {case[name] for case in CASES.values()} == {*values}
 
 
 @pytest.mark.parametrize("names", GROUPS, ids=range(len(GROUPS)))

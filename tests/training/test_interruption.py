@@ -15,6 +15,14 @@ def test_exit_status_is_the_one_that_schedulers_read_as_try_again():
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_is_remembered_and_its_handler_put_back(number):
+    before = signal.signal(number, signal.default_int_handler)  # whatever this process was started with
+    try:
+        _check_that_it_is_remembered(number)
+    finally:
+        signal.signal(number, before)
+
+
+def _check_that_it_is_remembered(number):
     before = signal.getsignal(number)
     with Interruption(None) as watch:
         assert not watch.requested()
