@@ -281,7 +281,7 @@ def full_disks(folder: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Do all three and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="runs to kill")
     parser.add_argument("--seed", type=int, default=0, help="seed of the instants")
     parser.add_argument("--json", type=Path, help="file for the rows")

@@ -135,16 +135,22 @@ class Pretence(TorchDispatchMode):
 
 
 def tensors_in(value):
-    """Tensors in lists and tuples, the only places where an operation has them."""
-    if isinstance(value, (list, tuple)):
-        return [tensor for part in value for tensor in tensors_in(part)]
-    return [value] if isinstance(value, torch.Tensor) else []
+    """Tensors in a list or tuple and those in it, the only places where an operation has them."""
+    found = []
+    for part in value:
+        if isinstance(part, torch.Tensor):
+            found.append(part)
+        elif isinstance(part, (list, tuple)):
+            found += tensors_in(part)
+    return found
 
 
 def changed(value, change):
     """Change what is in lists and tuples."""
     if isinstance(value, (list, tuple)):
-        return type(value)([changed(part, change) for part in value])
+        return type(value)(
+            [changed(part, change) if isinstance(part, (list, tuple)) else change(part) for part in value]
+        )
     return change(value)
 
 

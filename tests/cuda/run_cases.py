@@ -60,7 +60,7 @@ def make_parts(choice):
         "clipping": member("clipping", choice["clipping"]),
         "averaging": member("averaging", choice["averaging"]),
         "steps": 2,
-        "wall_time": 1e-9,
+        "wall_time": 1e-9 if choice["stopped"] else None,
         "pretraining": PretrainingSettings(steps=2, basis="sto-3g"),
         "burn_in": BurnInSettings(min_sweeps=2, max_sweeps=2),
         "evaluation": EvaluationSettings(steps=2, burn_in=1, target_error=1e-9, min_steps=2),
@@ -93,7 +93,7 @@ def phases(watch):
 
 
 def run(choice):
-    """Train and evaluate, stopped after every step, saved, built anew and continued from the file."""
+    """Train and evaluate, or do so stopped after every step, saved, built anew and continued from the file."""
     ansatz, parts, watch = make_ansatz(choice), make_parts(choice), Pretence(PACKAGE)
     with tempfile.TemporaryDirectory() as folder, phases(watch), watch:
         for _ in range(20):
