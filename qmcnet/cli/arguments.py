@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def _name(argument: str, value: str, sweep: bool) -> str:
         raise ConfigError(f"{argument} names nothing: add a file or directory")
     if value[0] in "'\"" or value == "null":
         return value
-    return ",".join(map(quoted, value.split(",") if sweep else [value]))
+    return ",".join(quoted(os.path.expanduser(part)) for part in (value.split(",") if sweep else [value]))
 
 
 def quoted(text: str) -> str:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from qmcnet.cli.arguments import explain, prepare
 from qmcnet.compute.chunks import out_of_memory
@@ -96,6 +97,20 @@ def quiet_streams() -> Generator[None]:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
+def about_yaml(error: YAMLError) -> str:
+    """Say where a configuration file of the user's own is wrong.
+
+    Args:
+        error: of the reader.
+
+    Returns:
+        One line.
+    """
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
+
+
 def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config") -> None:
     """Run a Hydra job, or several of a sweep, and exit with the status that matters most.
 
@@ -108,6 +123,8 @@ def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config
     if "--version" in typed:
         print(f"qmcnet {version('qmcnet')}")
         sys.exit(0)
+    if sys.flags.optimize > 1:
+        sys.exit("error: PySCF needs its docstrings: run python without -OO")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise what it would print with a traceback
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
@@ -116,6 +133,8 @@ def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config
             job()
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error, typed, command, config)}")
+    except YAMLError as error:
+        sys.exit(f"error: {about_yaml(error)}")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {' '.join((answer(error) or str(error)).split())}")
     except KeyboardInterrupt:

@@ -5,6 +5,8 @@ stay what they are: changing them in place changes what the compiled code comput
 """
 
 import logging
+import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -68,6 +70,20 @@ class Compiled:
             program(positions)
         logger.info("compiled the %s in %.0f s; torch keeps it for later runs", self.name, time.perf_counter() - start)
         return program
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile where nothing can.
+
+    Args:
+        device: where the code is to run.
+
+    Raises:
+        ValueError: if a CPU is asked for and there is no C++ compiler.
+    """
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
+    if device.type == "cpu" and not any(map(shutil.which, filter(None, names))):
+        raise ValueError("compile=true needs a C++ compiler on a CPU: install g++ or clang++, or name one by CXX=")
 
 
 def is_complex(node: fx.Node) -> bool:

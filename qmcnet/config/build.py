@@ -70,7 +70,8 @@ def _build(cfg: Mapping[str, Any], directory: str | Path) -> VMC:
         raise ConfigError(f"states={states}: {single if n_states == 1 else other}")
     parts = {name: located(name, make)() for name, make in makers.items()}
     parts["optimizer"] = located("optimizer", parts["optimizer"])
-    return VMC(ansatz, directory, **parts, **{name: cfg[name] for name in SCALARS})
+    with locating("sampler", outside=SCALARS):  # whose blocks only the molecule can judge
+        return VMC(ansatz, directory, **parts, **{name: cfg[name] for name in SCALARS})
 
 
 @contextmanager
@@ -156,6 +157,8 @@ def maker(name: str, group: Any, trust: bool) -> Callable[[], Any]:
         ConfigError: if it names no constructor or one that is not trusted, or has a key or value that the constructor
             does not take.
     """
+    if isinstance(group, Mapping) and name in group:
+        raise ConfigError(f"{name}.{name}: the file of this {name} lacks its first line, # @package _global_")
     if not is_group(group):
         raise ConfigError(f"{name}={group} is not a group with a _target_: choose one of conf/{name}")
     target = constructor(name, group[TARGET], trust)

@@ -208,7 +208,7 @@ def write_config(directory: Path, config: Mapping[str, Any]) -> None:
 
 
 def lock(directory: Path) -> TextIO:
-    """Reserve a run directory for this process until the returned file is closed.
+    """Make a run directory and reserve it for this process until the returned file is closed.
 
     Args:
         directory: the run directory.
@@ -220,6 +220,7 @@ def lock(directory: Path) -> TextIO:
         RunDirectoryError: if another process is running there.
         OSError: if the lock file cannot be written for another reason than that nothing can.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     try:
         file = open(directory / ".lock", "w")  # ruff: ignore[open-file-with-context-handler]
     except OSError as error:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
 
+import torch
+
+from qmcnet.compute.compilation import check_compiler
 from qmcnet.molecule import Molecule
 from qmcnet.optimizers import Clipping, Schedule
 from qmcnet.scf import check_basis
@@ -74,18 +77,21 @@ def check_parts(arguments: Mapping[str, object]) -> None:
             raise ValueError(f"{name}={arguments[name]!r} must be of the class {kind.__name__}")
 
 
-def check_start(directory: Path, molecule: Molecule, basis: str | None) -> None:
+def check_start(directory: Path, molecule: Molecule, basis: str | None, compiled_on: torch.device | None) -> None:
     """Refuse what would end a run soon after its start.
 
     Args:
         directory: run directory.
         molecule: the system.
         basis: of the orbitals that a fresh run is pretrained on; None if there is no pretraining.
+        compiled_on: device that code is compiled for; None if none is.
 
     Raises:
         RunDirectoryError: if the directory holds something else than a run.
-        ValueError: if PySCF does not know the basis.
+        ValueError: if PySCF does not know the basis, or nothing can be compiled.
     """
     check_own(directory)
+    if compiled_on:
+        check_compiler(compiled_on)
     if basis and not is_run(directory):
         check_basis(molecule, basis, "pretraining.basis")

@@ -114,10 +114,10 @@ class VMC:
         self.objective, self.clipping, self.schedule, self.optimizer = objective, clipping, schedule, optimizer(total)
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining.with_basis(self.molecule), burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
-        self.steps, self.batch_size, self.seed, self.wall_time = steps, batch_size, seed, wall_time
+        self.steps, self.batch_size, self.seed, self.wall_time = int(steps), int(batch_size), int(seed), wall_time
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
         check_observables(observables)
-        self.simulation = Simulation.start(total, hamiltonian, self.sampler, batch_size, seed, self.device)
+        self.simulation = Simulation.start(total, hamiltonian, self.sampler, self.batch_size, self.seed, self.device)
         self.compile = self.simulation.compile = compile
 
     @property
@@ -145,7 +145,6 @@ class VMC:
         """
         prepare_process()
         self.check_start()
-        self.directory.mkdir(parents=True, exist_ok=True)
         with lock(self.directory), Interruption(self.wall_time) as interruption:
             claim(self.directory, self.config, self.resume, self.overwrite)
             result = finished(self.directory, self.evaluation, self.observables, self.steps)
@@ -213,7 +212,6 @@ class VMC:
         if trained is None or Milestone.parse(trained[0]).order < Optimization.order:
             raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
         folder = directory or self.directory / "evaluation" / settings.label(averaged, self.observables)
-        folder.mkdir(parents=True, exist_ok=True)
         with lock(folder), Interruption(self.wall_time) as interruption:
             driver = self._driver(folder, interruption)
             driver.restore(trained[1], None)
@@ -267,9 +265,10 @@ class VMC:
         return stages
 
     def check_start(self) -> None:
-        """Refuse what would end the run soon after its start, before anything is written."""
+        """Refuse what would end the run soon after its start."""
         pretrained = self.pretraining.steps and hasattr(self.ansatz, "orbitals")
-        check_start(self.directory, self.molecule, self.pretraining.basis if pretrained else None)
+        basis, compiled_on = self.pretraining.basis if pretrained else None, self.device if self.compile else None
+        check_start(self.directory, self.molecule, basis, compiled_on)
 
     def _driver(self, directory: Path, interruption: Interruption) -> Driver:
         checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)

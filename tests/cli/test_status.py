@@ -1,11 +1,13 @@
 import logging
 import os
+import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hydra.errors import ConfigCompositionException
 
-from qmcnet.cli.status import outcome, run_jobs
+from qmcnet.cli.status import outcome, quiet_streams, run_jobs
 from qmcnet.training.interruption import Interrupted
 from qmcnet.training.postmortem import Diverged
 
@@ -13,6 +15,7 @@ from qmcnet.training.postmortem import Diverged
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", ["qmcnet-train"])
     yield
     logging.captureWarnings(False)
 
@@ -72,3 +75,48 @@ def test_a_message_of_hydra_becomes_one_line_without_its_search_path():
         run_jobs(raising(ConfigCompositionException(message)), [])
     assert exit_.value.code == "error: system=Xx: system is one of H, He"
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(28, "No space left on device", "a/b.pt"),
+            "No space left on device: a/b.pt. The same command continues",
+        ),
+        (OSError(17, "File exists", "notes"), "File exists: notes"),
+        (PermissionError(13, "Permission denied", "x"), "Permission denied: x. The same command continues"),
+        (MemoryError(), "out of memory: lower batch_size, laplacian.chunk_size, optimizer.chunk_size or the network"),
+        (torch.OutOfMemoryError("no room"), "out of memory: lower batch_size"),
+        (
+            RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes"
+            ),
+            "out of memory (8.0 GiB at once): lower batch_size",
+        ),
+    ],
+)
+def test_what_a_machine_lacks_is_one_line(error, line, caplog):
+    assert outcome(raising(error)) == 1
+    (message,) = caplog.messages
+    assert message.startswith(f"error: {line}")
+    assert "\n" not in message
+
+
+def test_a_second_ctrl_c_is_no_traceback(caplog):
+    assert outcome(raising(KeyboardInterrupt())) == 75
+    assert caplog.messages == [
+        "stopped in the middle of a step. The same command continues from the newest checkpoint."
+    ]
+
+
+def test_a_reader_that_goes_away_is_no_message(fork, tmp_path):
+    status, out, errors = fork(print_to_nobody, folder=tmp_path).wait()
+    assert (status, out, errors) == (0, "", "")
+
+
+def print_to_nobody():
+    sys.stdout = open("/dev/full", "w")  # ruff: ignore[open-file-with-context-handler]
+    with quiet_streams():
+        print("to nobody")
+    os._exit(0)

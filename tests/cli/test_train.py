@@ -156,7 +156,7 @@ def test_values_that_a_run_refuses_end_with_one_clear_line_each(command_line):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sampler.n_blocks=3"], "error: n_blocks=3 is more than the 2 electrons: choose 1..2"),
+        (["sampler.n_blocks=3"], "error: sampler.n_blocks=3 is more than the 2 electrons: choose 1..2"),
         (
             ["pretraining.basis=nope", "pretraining.steps=2"],
             "error: pretraining.basis='nope' is not known to PySCF for element H",

@@ -1,5 +1,6 @@
 """What people type: what is meant is understood, and the rest is answered in one line that says what to type."""
 
+import os
 import re
 import shlex
 
@@ -26,7 +27,6 @@ PATHS = [
     "it's.xyz",
     'the "best".xyz',
     "H₂O/größe.xyz",
-    "~/x.xyz",
     "a=b=c",
     "123",
     "1e5",
@@ -56,7 +56,12 @@ def test_names_of_files_are_taken_as_they_are(key, name):
 @given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1).filter(lambda text: text[0] not in "'\""))
 def test_any_name_is_taken_as_it_is(name):
     (text,) = prepare([f"path={name}"])
-    assert name == "null" or understood(text) == name
+    assert name == "null" or understood(text) == os.path.expanduser(name)
+
+
+def test_the_folder_of_the_user_is_meant_by_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert prepare(["path=~/x.xyz", "run=a~b"]) == ["path='/home/me/x.xyz'", "run='a~b'"]
 
 
 def test_a_sweep_takes_names_apart():
@@ -268,6 +273,15 @@ def test_a_setting_without_effect_is_said(typed, line, tmp_path, caplog):
     assert line in caplog.text
 
 
+def test_a_missing_compiler_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    run = build(composed(*H2, "compile=true"), tmp_path / "run")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match=r"compile=true needs a C\+\+ compiler on a CPU: install g\+\+ or clang"):
+        run.train()
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_basis_is_checked_before_anything_is_written(tmp_path):
     run = build(composed(*H2, "pretraining.basis=K"), tmp_path / "run")
     with pytest.raises(ValueError, match=r"pretraining.basis='K' is not known to PySCF for element H: try cc-pvdz"):
@@ -280,6 +294,34 @@ def command_of(command, arguments):
 
     sys.argv = [f"qmcnet-{command}", *arguments]
     {"train": train, "evaluate": evaluate, "module": module}[command].main()
+
+
+SYSTEM = (
+    "# @package _global_\nsystem:\n  _target_: qmcnet.molecule.Molecule.atom\n  symbol: He\n  charge: 0\n  spin: 0\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (SYSTEM + "  symbol: Li\n", "mine/system/own.yaml, line 7: found duplicate key symbol"),
+        (SYSTEM + "\tx: 1\n", r"mine/system/own.yaml, line 7: found character '\\t' that cannot start any token"),
+        (SYSTEM + "---\n" + SYSTEM, "mine/system/own.yaml, line 7: but found another document"),
+        (SYSTEM.replace("He", "NO"), "system.symbol=False must be text; in a file, words that YAML reads as true or"),
+        (SYSTEM.partition("\n")[2], "system.system: the file of this system lacks its first line, # @package _global_"),
+        ("", r"system={} is not a group with a _target_"),
+        ("- 1\n", r"system=\[1\] is not a group with a _target_"),
+        (SYSTEM.replace("atom", "atm"), "system._target_='qmcnet.molecule.Molecule.atm' is not part of qmcnet"),
+    ],
+)
+def test_a_system_of_the_users_own_is_answered_with_its_file(content, line, fork, tmp_path):
+    (tmp_path / "mine" / "system").mkdir(parents=True)
+    (tmp_path / "mine" / "system" / "own.yaml").write_text(content)
+    status, out, errors = fork(command_of, "train", ["--config-dir", "mine", "+system=own"], folder=tmp_path).wait()
+    (answer,) = (out + errors).splitlines()
+    assert status == 1
+    assert answer.startswith("error: ")
+    assert re.search(line, answer)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import math
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from qmcnet.training.writers import FIRST_COLUMNS, Writer, cut_back, fetch
+from qmcnet.training.writers import FIRST_COLUMNS, Writer, cut_back, fetch, write_hparams
 
 ROW = {"variance": 0.25, "energy": -2.9, "pmove": 0.5, "ewvar": 0.0, "ewmean": -2.8, "grad_norm": 1e-17}
 
@@ -178,3 +179,20 @@ def test_states_have_columns_and_tags(tmp_path, stage, group):
     assert [float(x) for x in table[1].split(",")] == pytest.approx([1, 4, -1, 2, 3])
     found = scalars(tmp_path)
     assert [found[f"{group}/state_{i}"][0][1] for i in range(3)] == pytest.approx([-1, 2, 3])
+
+
+def test_the_settings_of_a_run_are_one_entry_of_hparams(tmp_path):
+    settings = {"typed": "+system=He", "ansatz._target_": "FermiNet", "steps": 3, "system.symbols": ["He"]}
+    for energy in (-1.0, -2.0):
+        write_hparams(tmp_path, settings, {"energy": energy})
+    (path,) = (tmp_path / "hparams").glob("events*")
+    events = EventAccumulator(str(path)).Reload()
+    assert [event.value for event in events.Scalars("hparam/energy")] == [-2.0]
+    plugin = HParamsPluginData.FromString(events.summary_metadata["_hparams_/session_start_info"].plugin_data.content)
+    assert set(plugin.session_start_info.hparams) == {"typed", "steps"}
+    assert "_hparams_/experiment" not in events.summary_metadata  # which would hide the settings of other runs
+
+
+def test_a_run_without_an_energy_is_no_entry(tmp_path):
+    write_hparams(tmp_path, {"steps": 3}, {"energy": None})
+    assert not (tmp_path / "hparams").exists()
