@@ -89,7 +89,7 @@ class Checkpoints:
         Returns:
             The file written.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(exist_ok=True)  # a run directory that vanished is not made again
         path = self.directory / position.filename(stage)
         atomic_write(path, lambda file: torch.save({"format": FORMAT, "stage": stage, **state}, file))
         self._rotate()

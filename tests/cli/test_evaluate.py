@@ -31,11 +31,11 @@ def trained(command_line):
 def test_an_evaluation_sharpens_the_energy_of_a_run_and_leaves_it_as_it_was(command_line, trained):
     kept = {name: (trained / name).read_bytes() for name in ("result.json", "config.yaml", "train_stats.csv")}
     before, others = json.loads(kept["result.json"]), set((trained / "evaluation").glob("*/result.json"))
-    status, output, errors = command_line.run("evaluate", "run=a=1,2", "steps=450", "device=cpu")
+    status, output, errors = command_line.run("evaluate", "run=a=1,2", "steps=90", "device=cpu")
     assert status == 0, output + errors
     (path,) = set((trained / "evaluation").glob("*/result.json")) - others
     after = json.loads(path.read_text())
-    assert after["evaluation_steps"] == 450
+    assert after["evaluation_steps"] == 90
     assert after["standard_error"] < before["standard_error"]
     combined = (before["standard_error"] ** 2 + after["standard_error"] ** 2) ** 0.5
     assert abs(after["energy"] - before["energy"]) < 5 * combined

@@ -38,7 +38,7 @@ def test_a_run_directory_holds_what_is_promised(finished):
 def test_the_result_is_that_of_the_settings(finished):
     result = json.loads((finished[0] / "result.json").read_text())
     assert result["trained_steps"] == 25
-    assert result["evaluation_steps"] == 150
+    assert result["evaluation_steps"] == 30
     assert result["standard_error"] > 0
     assert abs(result["geometry"]["bohr"][1][2] - 1.4) < 1e-12
     assert f"energy           {result['energy']:.6f} +- {result['standard_error']:.6f} hartree" in finished[1]

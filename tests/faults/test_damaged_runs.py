@@ -155,18 +155,20 @@ def test_what_a_start_left_that_failed_is_used_again(tmp_path, hydrogen):
     assert hydrogen(tmp_path).train().trained_steps == 6
 
 
-def test_a_directory_that_vanishes_is_named(tmp_path, hydrogen, monkeypatch):
+@pytest.mark.parametrize("vanish", [shutil.rmtree, lambda path: path.rename(path.with_name("elsewhere"))])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_directory_that_vanishes_is_named(vanish, order, tmp_path, hydrogen, monkeypatch):
     save = checkpoint.Checkpoints.save
 
-    def remove(self, position, stage, state):
-        if position.order == 2 and position.step:
-            shutil.rmtree(self.directory.parent)
-            self.directory.mkdir = None
+    def vanishing(self, position, stage, state):
+        if position.order == order and position.step and (tmp_path / "run").exists():
+            vanish(tmp_path / "run")
         return save(self, position, stage, state)
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "save", remove)
-    with pytest.raises((OSError, AttributeError)):
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", vanishing)
+    with pytest.raises(FileNotFoundError, match=f"No such file or directory: .*{tmp_path}/run/"):
         hydrogen(tmp_path / "run").train()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
