@@ -37,6 +37,8 @@ def run_name(overrides: Sequence[str]) -> str:
     parts = []
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
+        if match := re.fullmatch(r"'(.*)'", value, re.DOTALL):  # as names of files are handed to Hydra
+            value = re.sub(r"\\(['\\])", r"\1", match[1])
         if in_identity(key):
             parts.append((key != "system", value if key == "system" else f"{key}={value}"))
     exact = "_".join(text for _, text in sorted(parts)) or "run"

@@ -15,6 +15,7 @@ from qmcnet import __main__ as module
 from qmcnet.cli import evaluate, train
 from qmcnet.cli.arguments import explain, prepare
 from qmcnet.config.build import build
+from qmcnet.config.naming import run_name
 from qmcnet.config.nearest import nearest
 from qmcnet.config.schema import ConfigError
 
@@ -50,6 +51,14 @@ def test_names_of_files_are_taken_as_they_are(key, name):
     assert understood(text) == name
     (quoted,) = prepare([f"{key}='plain'"])
     assert understood(quoted) == "plain"
+
+
+@pytest.mark.parametrize(
+    ("name", "directory"), [("water.xyz", "xyz_path=water.xyz"), ("a=1,2.xyz", "xyz_path=a=1,2.xyz")]
+)
+def test_a_run_is_named_after_what_was_typed_and_not_after_its_quotes(name, directory):
+    assert run_name(prepare(["+system=xyz", f"path={name}"])) == directory
+    assert run_name(prepare(["+system=xyz", "path=it's.xyz"])) == run_name(["+system=xyz", "path=it's.xyz"])
 
 
 @settings(max_examples=200, deadline=None)

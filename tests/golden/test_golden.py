@@ -57,8 +57,10 @@ def test_an_interrupted_run_ends_as_it_would_have(directory, tmp_path):
 @pytest.mark.parametrize("directory", FINISHED, ids=named)
 def test_a_finished_run_loads_extends_and_evaluates(directory, tmp_path):
     assert copied(directory, tmp_path).train().trained_steps == 7
-    assert build(read_config(tmp_path / "run") | {"steps": 9}, tmp_path / "run").train().trained_steps == 9
+    config = read_config(tmp_path / "run")
+    config["evaluation"]["steps"] = 12
+    assert build(config | {"steps": 9}, tmp_path / "run").train().trained_steps == 9
     run = load(tmp_path / "run", "cpu")
     points = torch.randn(4, 2 * getattr(run.simulation.ansatz, "n_states", 1), 3, dtype=torch.float64)
     assert run.simulation.ansatz(points)[1].isfinite().all()
-    assert run.evaluate(EvaluationSettings(steps=20, min_steps=5, burn_in=2)).evaluation_steps == 20
+    assert run.evaluate(EvaluationSettings(steps=10, min_steps=5, burn_in=2)).evaluation_steps == 10

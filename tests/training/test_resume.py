@@ -145,7 +145,6 @@ def test_stopped_after_every_step(tmp_path, make_run, newest):
 
 
 SETTINGS = {
-    "adam": {"optimizer": lambda ansatz: FirstOrder(ansatz, learning_rate=1e-2), "schedule": Schedule(decay_steps=3)},
     "lamb": {"optimizer": lambda ansatz: FirstOrder(ansatz, method=Lamb), "schedule": Schedule("cosine", 9, 2)},
     "prime_sr, equal weights": {
         "optimizer": lambda ansatz: Spring(ansatz, momentum=None),
@@ -157,8 +156,7 @@ SETTINGS = {
         "pretraining": PretrainingSettings(steps=0),
     },
     "kfac": {"optimizer": lambda ansatz: Kfac(ansatz, inverse_every=2), "averaging": AveragingSettings("exponential")},
-    "complex": {"network": {"complex": True, "jastrow": "cusp"}},
-    "complex, kfac": {"network": {"complex": True}, "optimizer": Kfac},
+    "complex": {"network": {"complex": True, "jastrow": "cusp"}, "schedule": Schedule(decay_steps=3)},
     "float32, odd sizes": {
         "network": {
             "n_layers": 2,
