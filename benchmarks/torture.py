@@ -41,14 +41,14 @@ COMMON = [
     "ansatz.hidden_two=4",
     "ansatz.n_determinants=1",
     "batch_size=16",
-    "pretraining.steps=40",
+    "pretraining.steps=20",
     "pretraining.basis=sto-3g",
-    "burn_in.min_sweeps=30",
-    "burn_in.max_sweeps=30",
-    "steps=40",
-    "evaluation.steps=150",
+    "burn_in.min_sweeps=15",
+    "burn_in.max_sweeps=15",
+    "steps=20",
+    "evaluation.steps=60",
     "evaluation.burn_in=5",
-    "logging.every=5",
+    "logging.every=3",
     "checkpoints.seconds=0.05",
 ]
 KINDS = {
@@ -235,7 +235,7 @@ def damaged_runs(folder: Path) -> list[dict[str, Any]]:
     """
     arguments, whole = next(iter(KINDS.values())), folder / "whole"
     finish(arguments, whole)
-    longer = [*arguments, "evaluation.steps=200"]
+    longer = [*arguments, "evaluation.steps=80"]
     shutil.copytree(whole, folder / "longer")
     finish(longer, folder / "longer")
     energy, rows = content(folder / "longer")["result"]["energy"], list[dict[str, Any]]()

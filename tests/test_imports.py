@@ -114,18 +114,19 @@ def functions(tree):
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
-each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.fixture(scope="module")
+def trees():
+    return {path: ast.parse(path.read_text()) for path in SOURCES}
 
 
-@each_source
-def test_imports_point_down(path):
-    reasons = {name: forbidden(room(path), name) for name in imported(ast.parse(path.read_text()))}
-    assert {name: reason for name, reason in reasons.items() if reason} == {}
+def test_imports_point_down(trees):
+    reasons = {(path, name): forbidden(room(path), name) for path, tree in trees.items() for name in imported(tree)}
+    assert {place: reason for place, reason in reasons.items() if reason} == {}
 
 
-@each_source
-def test_pyscf_is_left_for_later(path):
-    assert [name for name in at_once(ast.parse(path.read_text())) if name.split(".")[0] == "pyscf"] == []
+def test_pyscf_is_left_for_later(trees):
+    early = [(path, name) for path, tree in trees.items() for name in at_once(tree)]
+    assert [(path, name) for path, name in early if name.split(".")[0] == "pyscf"] == []
 
 
 @pytest.mark.parametrize(
@@ -142,12 +143,12 @@ def test_the_check_tells_imports_that_are_left_for_later(text, found):
     assert at_once(ast.parse(text)) == found
 
 
-@each_source
-def test_files_and_functions_are_short(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= MAXIMUM_FILE
-    lengths = {node.name: node.end_lineno - node.lineno + 1 for node in functions(ast.parse(text))}
-    assert {name: length for name, length in lengths.items() if length > MAXIMUM_FUNCTION} == {}
+def test_files_and_functions_are_short(trees):
+    files = {path: len(path.read_text().splitlines()) for path in SOURCES}
+    assert {path: length for path, length in files.items() if length > MAXIMUM_FILE} == {}
+    nodes = [(path, node) for path, tree in trees.items() for node in functions(tree)]
+    lengths = {(path, node.name): node.end_lineno - node.lineno + 1 for path, node in nodes}
+    assert {place: length for place, length in lengths.items() if length > MAXIMUM_FUNCTION} == {}
 
 
 def test_every_room_has_a_floor():

@@ -209,7 +209,7 @@ def test_a_run_of_several_states_prints_a_table_and_draws_a_spectrum(objective, 
 
 
 def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one(command_line):
-    settings = [*STATES, "+observables=[spin,density]", "steps=30", "evaluation.steps=40", "logging.every=1"]
+    settings = [*STATES, "+observables=[spin,density]", "steps=20", "evaluation.steps=20", "logging.every=1"]
     broken, whole = (command_line.folder / name for name in ("broken", "whole"))
     statistics = broken / "train_stats.csv"
 

@@ -58,7 +58,7 @@ def chosen():
 
 
 CASES = {f"{number}: {label(case)}": case for number, case in enumerate(chosen())}
-GROUPS = [[name for i, name in enumerate(CASES) if i % 2 == part] for part in range(2)]
+GROUPS = [[name for i, name in enumerate(CASES) if i % 3 == part] for part in range(3)]
 """Each is worked off in one process, so that workers of a session share them."""
 ONCE = "of one walker or a few, once a run: whether the derivatives are those of torch"
 STATED = {

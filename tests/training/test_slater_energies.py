@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import pytest
 import torch
 
 from qmcnet import VMC, Clipping, EvaluationSettings, Metropolis, Molecule, SlaterJastrow, Spring, load
@@ -28,19 +27,12 @@ def run(molecule, directory, wavefunction, **settings):
     return VMC(ansatz, directory, **defaults | settings)
 
 
-@pytest.mark.parametrize(
-    ("molecule", "method", "largest_error"),
-    [
-        (Molecule.atom("He"), "rohf", 0.04),
-        (Molecule.atom("Li"), "uhf", 0.1),
-    ],
-    ids=["He", "Li"],
-)
-def test_a_bare_determinant_has_the_hartree_fock_energy(molecule, method, largest_error, tmp_path):
-    result = run(molecule, tmp_path, {"method": method, **BARE}, steps=0).train()
-    expected = hartree_fock(molecule, method=method).energy
-    print(f"\n{molecule.formula}: {result.energy} +- {result.standard_error} hartree, {method} {expected}")
-    assert result.standard_error < largest_error
+def test_a_bare_determinant_has_the_hartree_fock_energy(tmp_path):
+    lithium = Molecule.atom("Li")
+    result = run(lithium, tmp_path, {"method": "uhf", **BARE}, steps=0).train()
+    expected = hartree_fock(lithium, method="uhf").energy
+    print(f"\nLi: {result.energy} +- {result.standard_error} hartree, uhf {expected}")
+    assert result.standard_error < 0.1
     assert abs(result.energy - expected) < 4 * result.standard_error
 
 
