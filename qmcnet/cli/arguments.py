@@ -28,9 +28,8 @@ NAMES = ("path", "run", "output", "hydra.run.dir", "hydra.sweep.dir", "hydra.swe
 AS_HYDRA = {"system": "+system", "+system": "+system", "+observables": "++observables"}
 """Keys that Hydra wants with other plus signs than people write: what is new, and what has a default."""
 
-
-TAKING = {*["--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"]}
-TAKING |= {*["--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"]}
+TAKING = {"--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"}
+TAKING |= {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 """Flags of Hydra that take the next word."""
 
 

@@ -28,10 +28,10 @@ TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 """What the system answers when another process holds a lock; anything else means that it has no locks."""
 
 OURS = re.compile(
-    r"\.hydra|\.lock|\..*\.partial|config\.yaml|train\.log|checkpoints|pretraining|burn_in|evaluation.*|damaged.*|hparams|postmortem"
+    r"\..*|config\.yaml|train\.log|checkpoints|pretraining|burn_in|evaluation.*|damaged.*|hparams|postmortem"
     r"|result.*\.json|.*_stats\.csv|events\.out\.tfevents.*|.*\.cube|spectrum\.png"
 )
-"""What a run writes into its directory."""
+"""What a run writes into its directory, and what systems hide there."""
 
 
 class RunDirectoryError(ValueError):

@@ -131,7 +131,7 @@ class Result:
             return None
         try:
             return cls.read(path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s is damaged (%s), %s", path.name, type(error).__name__, set_aside(path))
             return None
 

@@ -149,7 +149,7 @@ def test_notes_beside_a_run_are_no_reason_to_refuse_it(finished, hydrogen):
 
 
 def test_what_a_start_left_that_failed_is_used_again(tmp_path, hydrogen):
-    for name in (".lock", "train.log", ".config.yaml.partial"):
+    for name in (".lock", "train.log", ".config.yaml.partial", ".DS_Store"):
         (tmp_path / name).touch()
     (tmp_path / ".hydra").mkdir()
     assert hydrogen(tmp_path).train().trained_steps == 6
