@@ -61,7 +61,7 @@ def test_a_run_is_named_after_what_was_typed_and_not_after_its_quotes(name, dire
     assert run_name(prepare(["+system=xyz", "path=it's.xyz"])) == run_name(["+system=xyz", "path=it's.xyz"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1).filter(lambda text: text[0] not in "'\""))
 def test_any_name_is_taken_as_it_is(name):
     (text,) = prepare([f"path={name}"])
@@ -127,7 +127,7 @@ def test_of_a_key_that_is_given_twice_the_last_value_counts_with_a_warning(typed
     assert f"is given twice: the last value counts, {typed[-1]}" in caplog.text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=3))
 def test_no_command_line_is_a_traceback(arguments):
     try:
@@ -319,8 +319,6 @@ SYSTEM = (
         (SYSTEM.replace("He", "NO"), "system.symbol=False must be text; in a file, words that YAML reads as true or"),
         (SYSTEM.partition("\n")[2], "system.system: the file of this system lacks its first line, # @package _global_"),
         ("", r"system={} is not a group with a _target_"),
-        ("- 1\n", r"system=\[1\] is not a group with a _target_"),
-        (SYSTEM.replace("atom", "atm"), "system._target_='qmcnet.molecule.Molecule.atm' is not part of qmcnet"),
     ],
 )
 def test_a_system_of_the_users_own_is_answered_with_its_file(content, line, fork, tmp_path):
@@ -337,7 +335,6 @@ def test_a_system_of_the_users_own_is_answered_with_its_file(content, line, fork
     ("command", "typed", "status", "line"),
     [
         ("train", "+system=LiH spin=2", 1, r"error: unknown key spin \(did you mean system.spin"),
-        ("train", "+system=lih", 1, r"error: system=lih \(did you mean LiH"),
         ("train", "preset=quick", 1, r"error: no system: add \+system=NAME"),
         ("train", "+system=xyz path=no(1).xyz", 1, r"error: path='no\(1\).xyz' cannot be read: No such file"),
         ("train", "+system=H2 hydra.run.dir=. seed=1", 1, "error: .* holds other files, such as thesis.tex"),
@@ -349,7 +346,6 @@ def test_a_system_of_the_users_own_is_answered_with_its_file(content, line, fork
         ("evaluate", "run=x ~averaged", 1, "error: averaged is missing: leave out ~averaged"),
         ("evaluate", "run=x target=1", 1, r"error: unknown key target \(did you mean target_error"),
         ("module", "evaluate run=x", 1, "error: x holds no run"),
-        ("module", "+system=H2 steps=-1", 1, "error: steps=-1 must not be negative"),
     ],
 )
 def test_a_command_answers_in_one_line_and_leaves_nothing(command, typed, status, line, fork, tmp_path):

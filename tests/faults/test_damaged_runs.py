@@ -211,8 +211,10 @@ def test_a_finished_run_on_a_disk_that_cannot_be_written_shows_its_result(
     assert f"nothing can be written to {finished}: {os.strerror(number)}" in caplog.text
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO])
-@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize(
+    ("number", "count"),
+    [(errno.ENOSPC, 1), (errno.EDQUOT, 3), (errno.EFBIG, 5), (errno.EROFS, 9), (errno.EIO, 20)],
+)
 def test_a_full_disk_names_its_file_and_the_same_run_continues(number, count, trained, hydrogen, tmp_path, monkeypatch):
     writes = iter(range(1, 10**6))
 
