@@ -1,8 +1,8 @@
 """How long a run will take and how much memory it needs, from its first timed steps and the shapes of its tensors."""
 
 import copy
+import math
 import re
-import resource
 import sys
 import time
 from pathlib import Path
@@ -38,6 +38,10 @@ def peak_memory(device: torch.device) -> float:
     own = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     if own:
         return int(own[1]) / 2**20
+    if sys.platform == "win32":
+        return math.nan
+    import resource  # which Windows lacks
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 

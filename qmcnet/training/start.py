@@ -18,8 +18,8 @@ from qmcnet.training.interruption import check_wall_time
 from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.training.pretraining import PretrainingSettings
 
-MOST_WALKERS = 10**7
-"""More cannot be meant: their positions alone are gigabytes, before anything is computed of them."""
+MOST_WALKERS = 10**6
+"""More cannot be meant: a step of so many takes minutes on any device, and published runs have thousands."""
 
 KINDS = {
     "clipping": Clipping,
