@@ -195,4 +195,5 @@ def load(directory: str | Path, device: str = "auto", trust: bool = False) -> VM
         RunDirectoryError: if the directory holds no run.
         ConfigError: if the run names a class that is no part of qmcnet and is not trusted.
     """
-    return build(read_config(Path(directory)) | {"device": device, "trust": trust}, directory).load_trained()
+    started = {"device": device, "trust": trust, "resume": True, "overwrite": False}  # however the run was
+    return build(read_config(Path(directory)) | started, directory).load_trained()

@@ -99,6 +99,12 @@ def test_a_newest_checkpoint_that_is_none_leads_to_the_one_before(damage, traine
         assert (finished / "checkpoints" / f"damaged-{newest.name}").exists()
 
 
+def test_a_run_loads_however_it_was_started(finished):
+    path = finished / "config.yaml"
+    path.write_text(path.read_text().replace("overwrite: false", "overwrite: true"))
+    assert load(finished, "cpu").steps == 6
+
+
 def test_copies_of_checkpoints_are_ignored(finished, hydrogen):
     newest = max((finished / "checkpoints").glob("*.pt"))
     for name in (f"{newest.stem} (1).pt", f"copy of {newest.name}", f"{newest.name}.bak", "notes.txt"):
