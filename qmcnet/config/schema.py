@@ -49,10 +49,8 @@ def check_arguments(constructor: Callable[..., Any], arguments: Mapping[str, Any
             allowed = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
             words = " or ".join(WORDS.get(get_origin(kind) or kind, str(kind)) for kind in allowed)
             shown = "null" if value is None else repr(value)
-            hint = "; in a file, words that YAML reads as true or false (no, on, yes) are put in quotes"
-            raise ConfigError(
-                f"{prefix}{name}={shown} must be {words}{hint if value is False or value is True else ''}"
-            )
+            quotes = "; in a file, words that YAML reads as true or false (no, on, yes) are put in quotes"
+            raise ConfigError(f"{prefix}{name}={shown} must be {words}{quotes if isinstance(value, bool) else ''}")
 
 
 def argument_types(constructor: Callable[..., Any]) -> tuple[dict[str, Any], bool]:

@@ -110,13 +110,15 @@ def test_a_second_ctrl_c_is_no_traceback(caplog):
     ]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
 def test_a_reader_that_goes_away_is_no_message(fork, tmp_path):
-    status, out, errors = fork(print_to_nobody, folder=tmp_path).wait()
-    assert (status, out, errors) == (0, "", "")
+    status, _, errors = fork(print_to_nobody, folder=tmp_path).wait()
+    assert (status, errors) == (0, "")
 
 
 def print_to_nobody():
-    sys.stdout = open("/dev/full", "w")  # ruff: ignore[open-file-with-context-handler]
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    sys.stdout = os.fdopen(1, "w")
     with quiet_streams():
         print("to nobody")
-    os._exit(0)
+    sys.stdout.flush()  # as Python does at its end
