@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_dir
 
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory
-from qmcnet.training.optimization import Optimization
+from qmcnet.stages.optimization import Optimization
 
 ANSAETZE = ("ferminet_small", "psiformer_small", "lapnet_small", "slater_jastrow", "slater_backflow")
 

@@ -13,8 +13,8 @@ import torch
 import yaml
 
 from qmcnet.config.naming import config_directory
-from qmcnet.elements import SYMBOLS
-from qmcnet.molecule import Molecule
+from qmcnet.system.elements import SYMBOLS
+from qmcnet.system.molecule import Molecule
 
 
 def preset(name: str) -> Molecule:

@@ -24,14 +24,14 @@ from figures import averaged, plot, read_csv, summary, write_csv
 from pytorch_optimizer import Lamb
 
 from qmcnet import FermiNet, ForwardLaplacian, Metropolis, MolecularHamiltonian, PretrainingSettings
-from qmcnet.observables.reference import lookup
+from qmcnet.compute.process import prepare_process
 from qmcnet.optimizers import Clipping, FirstOrder, Kfac, Schedule, Spring
-from qmcnet.training.burn_in import BurnIn, BurnInSettings
-from qmcnet.training.evaluation import Evaluation, EvaluationSettings
-from qmcnet.training.optimization import Optimization
-from qmcnet.training.pretraining import Pretraining
-from qmcnet.training.process import prepare_process
-from qmcnet.training.simulation import Simulation
+from qmcnet.report.reference import lookup
+from qmcnet.stages.burn_in import BurnIn, BurnInSettings
+from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
+from qmcnet.stages.optimization import Optimization
+from qmcnet.stages.pretraining import Pretraining
+from qmcnet.stages.simulation import Simulation
 
 
 @dataclass(frozen=True)

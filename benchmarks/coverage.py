@@ -25,13 +25,13 @@ from common import print_table, store, system
 from numpy.typing import NDArray
 
 import qmcnet
-from qmcnet.hamiltonian import MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian
+from qmcnet.operators import MolecularHamiltonian
+from qmcnet.stages.evaluation import FIRST_CHECK, GROWTH
+from qmcnet.stages.simulation import Simulation
 from qmcnet.statistics.averages import N_BINS, Averages
 from qmcnet.statistics.estimate import Estimate, estimate
 from qmcnet.statistics.window import Window, choose_window
-from qmcnet.training.evaluation import FIRST_CHECK, GROWTH
-from qmcnet.training.simulation import Simulation
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]

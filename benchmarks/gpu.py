@@ -29,7 +29,7 @@ from common import machine, print_table, store, system
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from qmcnet import VMC, FermiNet, FirstOrder, Kfac, Spring
-from qmcnet.training.process import prepare_process
+from qmcnet.compute.process import prepare_process
 
 TINY = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2}
 CASES: dict[bool, list[tuple[str, int, dict[str, Any]]]] = {

@@ -21,10 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qmcnet import FermiNet, ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.compute.kernels import linear
-from qmcnet.hamiltonian.molecular import LogPsi
+from qmcnet.compute.process import prepare_process
 from qmcnet.laplacian import forward_laplacian
-from qmcnet.molecule import Molecule
-from qmcnet.training.process import prepare_process
+from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.system.molecule import Molecule
 
 WALKERS = {"LiH": 256, "CH4": 64, "N2": 64, "C6H6": 8}
 FEW = 2

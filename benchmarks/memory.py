@@ -24,7 +24,7 @@ from common import machine, store, system
 from qmcnet import VMC, FermiNet, Molecule
 from qmcnet.compute.memory import peak_bytes, predicted_peak
 from qmcnet.laplacian import automatic_chunk_size, forward_laplacian
-from qmcnet.training.optimization import Optimization
+from qmcnet.stages.optimization import Optimization
 
 SYSTEMS = ("H4", "H8", "H12", "H16", "H20", "LiH", "N2", "C6H6")
 TRAINED, BATCH_SIZE = "N2", 64

@@ -26,7 +26,7 @@ from common import machine
 from common import system as build
 from contestant import Contestant, importable
 
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 SAMPLES_OF_FIRST_STEP = 3
 INNER = {"log_psi": 10, "local_energy": 3, "psiformer": 2, "iteration": 3}

@@ -22,11 +22,11 @@ from torch import Tensor
 
 import qmcnet
 from qmcnet.compute import kernels
-from qmcnet.hamiltonian import MolecularHamiltonian
+from qmcnet.compute.process import prepare_process
 from qmcnet.laplacian import ForwardLaplacian, LapTuple
 from qmcnet.laplacian.laptuple import RULES
-from qmcnet.training.process import prepare_process
-from qmcnet.training.simulation import Hamiltonian
+from qmcnet.operators import MolecularHamiltonian
+from qmcnet.stages.simulation import Hamiltonian
 
 Product = Callable[[Tensor, Tensor], Tensor]
 

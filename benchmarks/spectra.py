@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qmcnet.units import EV_PER_HARTREE, WAVENUMBERS_PER_HARTREE
+from qmcnet.system.units import EV_PER_HARTREE, WAVENUMBERS_PER_HARTREE
 
 SYSTEMS = {
     "He": ["+system=He", "states=3", "steps=1500"],

@@ -24,7 +24,7 @@ import torch
 from common import alternate, machine, print_table, store, system, walkers
 
 from qmcnet import VMC, FermiNet, FirstOrder, Kfac, Spring
-from qmcnet.training.process import prepare_process
+from qmcnet.compute.process import prepare_process
 
 SMALL = {"n_layers": 2, "hidden_one": 48, "hidden_two": 12, "n_determinants": 4}
 CASES: dict[str, tuple[str, int, dict[str, Any]]] = {

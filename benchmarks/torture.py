@@ -30,7 +30,7 @@ import torch
 from common import store
 
 from qmcnet.cli import train
-from qmcnet.training.checkpoint import Checkpoints
+from qmcnet.run.checkpoint import Checkpoints
 
 COMMON = [
     "+system=H2",

@@ -17,7 +17,7 @@ from common import machine, print_table, system, walkers
 from memory import resident
 
 from qmcnet import FermiNet, Kfac, Spring
-from qmcnet.training.process import prepare_process
+from qmcnet.compute.process import prepare_process
 
 OPTIMIZERS = {"SPRING": Spring, "KFAC": Kfac}
 

@@ -2,17 +2,17 @@
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer, SlaterJastrow
 from qmcnet.config.build import build, load
-from qmcnet.hamiltonian import LocalEnergy, MolecularHamiltonian
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
-from qmcnet.molecule import Molecule
+from qmcnet.operators import LocalEnergy, MolecularHamiltonian
 from qmcnet.optimizers import Clipping, FirstOrder, Kfac, Schedule, Spring
+from qmcnet.optimizers.averaging import AveragingSettings
+from qmcnet.report.result import Result
+from qmcnet.run.vmc import VMC
 from qmcnet.sampling import Metropolis
-from qmcnet.training.averaging import AveragingSettings
-from qmcnet.training.evaluation import EvaluationSettings
-from qmcnet.training.objective import Natural, Penalty
-from qmcnet.training.pretraining import PretrainingSettings
-from qmcnet.training.result import Result
-from qmcnet.training.vmc import VMC
+from qmcnet.stages.evaluation import EvaluationSettings
+from qmcnet.stages.objective import Natural, Penalty
+from qmcnet.stages.pretraining import PretrainingSettings
+from qmcnet.system.molecule import Molecule
 
 __all__ = [
     "VMC",

@@ -14,17 +14,18 @@ import torch
 from pairwise import pairwise
 from torch import nn
 
-from qmcnet import casscf, scf
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.jastrow import JASTROWS
-from qmcnet.chemistry import unrestricted
+from qmcnet.chemistry import casscf, scf, unrestricted
 from qmcnet.laplacian import scaled_exp
-from qmcnet.molecule import Molecule
 from qmcnet.optimizers import Kfac, Spring
 from qmcnet.protocols import Derivatives
+from qmcnet.system.molecule import Molecule
 
 torch.set_num_threads(1)
+
+pytest_plugins = ["runs"]
 
 
 @dataclass(frozen=True)

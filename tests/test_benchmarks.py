@@ -10,7 +10,7 @@ import pytest
 import torch
 from composing import composed
 
-from qmcnet.training.burn_in import BurnInSettings
+from qmcnet.stages.burn_in import BurnInSettings
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if '__name__ == "__main__"' in path.read_text())

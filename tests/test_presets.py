@@ -4,8 +4,8 @@ from composing import composed
 
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory, systems
-from qmcnet.training.optimization import Optimization
-from qmcnet.units import BOHR_PER_ANGSTROM
+from qmcnet.stages.optimization import Optimization
+from qmcnet.system.units import BOHR_PER_ANGSTROM
 
 CHEAP = [
     "batch_size=4",

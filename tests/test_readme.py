@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from qmcnet.cli.arguments import prepare
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory
-from qmcnet.training.burn_in import BurnInSettings
-from qmcnet.training.identity import NOT_IDENTITY
-from qmcnet.training.writers import TAGS
+from qmcnet.report.writers import TAGS
+from qmcnet.run.identity import NOT_IDENTITY
+from qmcnet.stages.burn_in import BurnInSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

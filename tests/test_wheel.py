@@ -72,7 +72,7 @@ def test_the_wheel_holds_everything_that_is_not_code(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = {f"qmcnet/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert {"qmcnet/conf/config.yaml", "qmcnet/conf/evaluate.yaml", "qmcnet/conf/system/LiH.yaml"} <= shipped <= names
-    assert {"qmcnet/py.typed", "qmcnet/observables/reference_energies.csv"} <= names
+    assert {"qmcnet/py.typed", "qmcnet/report/reference_energies.csv"} <= names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "qmcnet").rglob("*.py")}
     assert modules <= names
     assert not [name for name in names if not name.startswith(("qmcnet/", "qmcnet-"))]

@@ -19,7 +19,7 @@ SHORTEST_RUN = [
 
 def molecule(spec: Spec) -> Any:
     """Build the system of the order."""
-    from qmcnet.molecule import Molecule
+    from qmcnet.system.molecule import Molecule
 
     coordinates = tuple(map(tuple, spec["coordinates"]))
     return Molecule(tuple(spec["symbols"]), coordinates, spin=spec["n_up"] - spec["n_down"])
@@ -50,8 +50,8 @@ def log_psi(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
 
 def local_energy(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     """Evaluate the local energy."""
-    from qmcnet.hamiltonian import MolecularHamiltonian
     from qmcnet.laplacian import ForwardLaplacian
+    from qmcnet.operators import MolecularHamiltonian
 
     hamiltonian = MolecularHamiltonian(molecule(spec), ForwardLaplacian(compile=spec["variant"] == "compiled"))
     return lambda: hamiltonian.local_energy(ansatz, positions).total.numpy()
@@ -61,12 +61,12 @@ def iteration(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     """Make a training iteration as `qmcnet-train` does: ten moves, local energy, SPRING."""
     import torch
 
-    from qmcnet.hamiltonian import MolecularHamiltonian
     from qmcnet.laplacian import ForwardLaplacian
+    from qmcnet.operators import MolecularHamiltonian
     from qmcnet.optimizers import Spring
     from qmcnet.sampling import Metropolis
-    from qmcnet.training.optimization import Optimization
-    from qmcnet.training.simulation import Simulation
+    from qmcnet.stages.optimization import Optimization
+    from qmcnet.stages.simulation import Simulation
 
     compile = spec["variant"] == "compiled"
     hamiltonian = MolecularHamiltonian(molecule(spec), ForwardLaplacian(compile=compile))
@@ -108,7 +108,7 @@ def run() -> None:
         return
     import torch
 
-    from qmcnet.training.process import prepare_process
+    from qmcnet.compute.process import prepare_process
 
     prepare_process()
     torch.set_num_threads(spec["threads"])

@@ -13,7 +13,7 @@ Letters: B walkers, N electrons, A nuclei, W widths.
 import torch
 from torch import Tensor, nn
 
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 WIDTHS = (0.5, 1.0, 2.0, 4.0)
 """Widths of the Gaussians in bohr, from a core to a bond."""

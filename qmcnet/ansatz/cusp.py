@@ -8,7 +8,7 @@ References:
 import torch
 from torch import Tensor, nn
 
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 class ElectronCusp(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.features import Features
 from qmcnet.compute.kernels import Linear
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 class Embedding(nn.Module):

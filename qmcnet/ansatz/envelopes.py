@@ -10,8 +10,8 @@ from itertools import chain, cycle, islice
 import torch
 from torch import Tensor, nn
 
-from qmcnet.elements import atomic_number, shells
-from qmcnet.molecule import Molecule
+from qmcnet.system.elements import atomic_number, shells
+from qmcnet.system.molecule import Molecule
 
 
 class IsotropicEnvelope(nn.Module):

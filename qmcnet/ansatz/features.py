@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.laplacian import pair_differences
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 class Features(NamedTuple):

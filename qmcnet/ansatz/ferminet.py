@@ -16,7 +16,7 @@ from qmcnet.ansatz.embedding import check_sizes, draw_weights
 from qmcnet.ansatz.features import Features, check_electrons, check_molecule, features, spin_slices
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, mean, tanh
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 class FermiNet(nn.Module):

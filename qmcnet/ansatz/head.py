@@ -12,7 +12,7 @@ from qmcnet.ansatz.embedding import check_sizes
 from qmcnet.ansatz.features import Features
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 class HeadOptions(TypedDict, total=False):

@@ -6,7 +6,7 @@ from torch import nn
 
 from qmcnet.ansatz.cusp import ElectronCusp
 from qmcnet.ansatz.neural_jastrow import NeuralJastrow
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 JASTROWS: dict[str, Callable[[Molecule], nn.Module | None]] = {
     "none": lambda molecule: None,

@@ -16,7 +16,7 @@ from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
 from qmcnet.ansatz.features import Features, check_electrons, check_molecule, features
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, tanh
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 class LapNet(nn.Module):

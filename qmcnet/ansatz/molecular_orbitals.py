@@ -10,8 +10,8 @@ Letters: B walkers, N electrons, M orbitals, D derivative directions.
 import torch
 from torch import Tensor, nn
 
+from qmcnet.chemistry.gto import GaussianBasis
 from qmcnet.compute.kernels import Linear
-from qmcnet.gto import GaussianBasis
 from qmcnet.laplacian import LapTuple
 
 

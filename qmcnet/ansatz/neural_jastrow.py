@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.cusp import ElectronCusp
 from qmcnet.compute.kernels import Linear, tanh
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 WIDTH = 16
 LENGTHS = (0.5, 1.0, 2.0, 4.0)

@@ -9,8 +9,8 @@ References:
 import torch
 from torch import Tensor, nn
 
-from qmcnet.gto import GaussianBasis
-from qmcnet.molecule import Molecule
+from qmcnet.chemistry.gto import GaussianBasis
+from qmcnet.system.molecule import Molecule
 
 SHARE_OF_WIDTH = 0.5
 """Range over the standard deviation of the tightest Gaussian: local energies of 1s orbitals vary least near it."""

@@ -13,7 +13,7 @@ from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.features import Features, spin_slices
 from qmcnet.compute.kernels import Linear
 from qmcnet.laplacian import signed_log_sum
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 class Orbitals(nn.Module):

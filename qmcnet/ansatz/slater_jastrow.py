@@ -18,11 +18,11 @@ from qmcnet.ansatz.features import check_electrons, check_molecule, features, sp
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals
 from qmcnet.ansatz.nuclear_cusp import NuclearCusp
-from qmcnet.casscf import active_space, casscf
-from qmcnet.gto import GaussianBasis
+from qmcnet.chemistry.casscf import active_space, casscf
+from qmcnet.chemistry.gto import GaussianBasis
+from qmcnet.chemistry.scf import default_basis, hartree_fock
 from qmcnet.laplacian import signed_log_sum
-from qmcnet.molecule import Molecule
-from qmcnet.scf import default_basis, hartree_fock
+from qmcnet.system.molecule import Molecule
 
 METHODS = ("rohf", "uhf", "casscf")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qmcnet.elements import atomic_number, ground_state_spin
+from qmcnet.system.elements import atomic_number, ground_state_spin
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qmcnet.config.naming import config_directory
 from qmcnet.config.nearest import ask, nearest
 from qmcnet.config.schema import ConfigError
-from qmcnet.training.identity import flatten
+from qmcnet.run.identity import flatten
 
 logger = logging.getLogger(__name__)
 

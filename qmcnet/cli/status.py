@@ -16,9 +16,9 @@ from yaml import MarkedYAMLError, YAMLError
 
 from qmcnet.cli.arguments import explain, prepare
 from qmcnet.compute.chunks import out_of_memory
-from qmcnet.training.interruption import EXIT_STATUS, Interrupted
-from qmcnet.training.postmortem import Diverged
-from qmcnet.training.result import Result
+from qmcnet.report.result import Result
+from qmcnet.run.interruption import EXIT_STATUS, Interrupted
+from qmcnet.run.postmortem import Diverged
 
 logger = logging.getLogger(__name__)
 

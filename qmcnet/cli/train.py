@@ -12,8 +12,8 @@ from qmcnet.cli.status import outcome, run_jobs
 from qmcnet.compute.files import naming
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory, register_resolvers
-from qmcnet.training.interruption import EXIT_STATUS
-from qmcnet.training.result import Result
+from qmcnet.report.result import Result
+from qmcnet.run.interruption import EXIT_STATUS
 
 logger = logging.getLogger(__name__)
 statuses: list[int] = []

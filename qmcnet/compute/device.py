@@ -1,5 +1,6 @@
 """What differs between kinds of devices: sizes of pieces of work, memory, and waiting for results."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,3 +84,30 @@ def synchronize(device: torch.device) -> None:
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """Turn a device name into a device that exists.
+
+    Args:
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N', or a device of torch.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: if the name is unknown or the device is not there.
+    """
+    device = str(device)
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device={device!r} must be auto, cpu, cuda or cuda:N")
+    found = torch.device(device)
+    n_gpus = torch.cuda.device_count()
+    if found.type == "cuda" and (found.index or 0) >= n_gpus:
+        raise ValueError(
+            f"device={device!r}: torch {torch.__version__} sees {n_gpus or 'no'} CUDA device"
+            f"{'s' * (n_gpus > 1)}; use device=cpu or auto"
+        )
+    return found

@@ -15,10 +15,10 @@ from qmcnet.config.names import PARTIAL, TARGET, constructor, is_group
 from qmcnet.config.naming import systems
 from qmcnet.config.nearest import ask, nearest
 from qmcnet.config.schema import ConfigError, check_arguments
-from qmcnet.training.description import PARTS, SCALARS
-from qmcnet.training.directory import read_config
-from qmcnet.training.identity import flatten
-from qmcnet.training.vmc import VMC
+from qmcnet.run.description import PARTS, SCALARS
+from qmcnet.run.directory import read_config
+from qmcnet.run.identity import flatten
+from qmcnet.run.vmc import VMC
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -16,7 +16,7 @@ from hydra.utils import get_object
 
 from qmcnet.config.naming import config_directory
 from qmcnet.config.schema import ConfigError
-from qmcnet.training.description import public_name
+from qmcnet.run.description import public_name
 
 TARGET, PARTIAL = "_target_", "_partial_"
 FOLDERS = {"burn_in": "equilibration"}  # `burn_in` is a plain key of qmcnet-evaluate, so its folder has another name
@@ -37,7 +37,7 @@ def shipped(key: str) -> Mapping[str, str]:
     groups = [content.get(key, content) for content in map(_content, files)]
     targets = [group[TARGET] for group in groups if TARGET in group]
     if key == "system":  # what every way to make a molecule is stored as
-        targets.append("qmcnet.molecule.Molecule")
+        targets.append("qmcnet.system.molecule.Molecule")
     return {public_name(target): target for target in targets}
 
 

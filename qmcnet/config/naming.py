@@ -7,15 +7,14 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from qmcnet.training.identity import in_identity
+from qmcnet.run.identity import in_identity
 
 LONGEST_NAME = 100
 
 
 def config_directory() -> Path:
-    """Where the YAML files are: inside an installed package, beside it in a source tree."""
-    shipped = Path(__file__).parents[1] / "conf"
-    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "conf"
+    """Where the YAML files are."""
+    return Path(__file__).parents[1] / "conf"
 
 
 def systems() -> list[str]:

@@ -1,8 +1,7 @@
 """Sampling of walkers from a log-probability."""
 
-from qmcnet.sampling.equilibration import equilibrated, looks
 from qmcnet.sampling.initialization import initial_positions
 from qmcnet.sampling.metropolis import Metropolis
 from qmcnet.sampling.walkers import Walkers
 
-__all__ = ["Metropolis", "Walkers", "equilibrated", "initial_positions", "looks"]
+__all__ = ["Metropolis", "Walkers", "initial_positions"]

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from qmcnet.elements import SYMBOLS, Shell, atomic_number, ground_state_spin, shells
-from qmcnet.molecule import Molecule
+from qmcnet.system.elements import SYMBOLS, Shell, atomic_number, ground_state_spin, shells
+from qmcnet.system.molecule import Molecule
 
 Electron = tuple[int, int, float]
 """Index of the nucleus, n and zeta of the shell of one electron."""

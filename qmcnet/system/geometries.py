@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qmcnet.geometry import Atom
+from qmcnet.system.geometry import Atom
 
 logger = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from qmcnet.elements import atomic_number
-from qmcnet.geometry import Atom
+from qmcnet.system.elements import atomic_number
 from qmcnet.system.geometries import Geometry, spin_of, whole_sum
+from qmcnet.system.geometry import Atom
 
 
 def ase_geometry(atoms: Any, where: str = "atoms") -> Geometry:

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qmcnet.elements import SYMBOLS, atomic_number
-from qmcnet.geometry import MOST_ATOMS, Atom
+from qmcnet.system.elements import SYMBOLS, atomic_number
 from qmcnet.system.files import read_lines
 from qmcnet.system.geometries import Geometry, shown, statements, whole_sum
+from qmcnet.system.geometry import MOST_ATOMS, Atom
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:[eEdD]|\*\^)[+-]?\d{1,4})?", re.ASCII)
 _LABEL = re.compile(r"([A-Za-z]{1,2})(?:[\d_@*'.:+-].*)?", re.ASCII)

@@ -5,10 +5,10 @@ import torch
 
 from qmcnet import ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
-from qmcnet.scf import hartree_fock
-from qmcnet.state_orbitals import excited_determinants
-from qmcnet.training.pretraining import Pretraining, PretrainingSettings
-from qmcnet.training.simulation import Simulation
+from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.chemistry.state_orbitals import excited_determinants
+from qmcnet.stages.pretraining import Pretraining, PretrainingSettings
+from qmcnet.stages.simulation import Simulation
 
 DOUBLE = torch.float64
 SMALL = {

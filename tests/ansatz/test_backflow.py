@@ -3,7 +3,7 @@ import torch
 
 from qmcnet.ansatz.backflow import WIDTHS, Backflow
 from qmcnet.ansatz.features import features
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 MOLECULE = Molecule.from_atoms([["Li", 0, 0, 0], ["H", 0, 0.3, 3.0]], charge=-1, spin=1)  # 3 up, 2 down

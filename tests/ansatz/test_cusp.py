@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qmcnet.ansatz.cusp import ElectronCusp
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 def jastrow(n_up, n_down, ranges=(0.8, 1.7)):

@@ -4,7 +4,7 @@ from torch import nn
 
 from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
 from qmcnet.ansatz.features import features
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")

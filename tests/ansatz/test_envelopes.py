@@ -14,7 +14,7 @@ from qmcnet.ansatz.envelopes import (
     occupied_shells,
     slater_envelope,
 )
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 PAIR = Molecule.diatomic("H", "H", 1.4, "bohr")
 B, N, A, M = 4, 3, 2, 5

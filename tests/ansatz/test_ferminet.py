@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qmcnet.ansatz import FermiNet
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
 N2 = Molecule.diatomic("N", "N", 2.068, "bohr")

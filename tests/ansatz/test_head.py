@@ -5,7 +5,7 @@ from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.features import features
 from qmcnet.ansatz.head import DeterminantHead
 from qmcnet.ansatz.orbitals import sum_of_determinants
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
 F = 6

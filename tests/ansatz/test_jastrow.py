@@ -1,7 +1,7 @@
 from qmcnet.ansatz.cusp import ElectronCusp
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.neural_jastrow import NeuralJastrow
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 
 def test_factors_are_made_by_name():

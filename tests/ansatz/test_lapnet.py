@@ -4,7 +4,7 @@ import torch
 from qmcnet.ansatz import LapNet, Psiformer
 from qmcnet.laplacian import forward_laplacian
 from qmcnet.laplacian.supports import Kind
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
 N2 = Molecule.diatomic("N", "N", 2.068, "bohr")

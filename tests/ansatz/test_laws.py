@@ -8,11 +8,11 @@ import torch
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer, SlaterJastrow
 from qmcnet.ansatz.jastrow import JASTROWS
-from qmcnet.ansatz.natural_states import NaturalStates
 from qmcnet.config.schema import argument_types
-from qmcnet.molecule import Molecule
 from qmcnet.optimizers.scores import per_walker_scores
 from qmcnet.sampling import initial_positions
+from qmcnet.states.natural import NaturalStates
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")

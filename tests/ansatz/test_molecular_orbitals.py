@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals, basis_functions
+from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.laplacian import torch_func_laplacian, track
 from qmcnet.laplacian.supports import Kind
-from qmcnet.molecule import Molecule
-from qmcnet.scf import hartree_fock
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")

@@ -8,8 +8,8 @@ from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.features import features
 from qmcnet.ansatz.neural_jastrow import LENGTHS, NeuralJastrow
 from qmcnet.laplacian import forward_laplacian
-from qmcnet.molecule import Molecule
 from qmcnet.optimizers.scores import per_walker_scores
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from qmcnet.ansatz.nuclear_cusp import NuclearCusp
-from qmcnet.molecule import Molecule
-from qmcnet.scf import hartree_fock
+from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")

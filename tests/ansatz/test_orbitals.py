@@ -3,7 +3,7 @@ import torch
 
 from qmcnet.ansatz.features import features
 from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 NUCLEI = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.5]], dtype=torch.float64)
 B, F, K = 3, 6, 2

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from qmcnet.ansatz import SlaterJastrow
-from qmcnet.casscf import casscf
+from qmcnet.chemistry.casscf import casscf
+from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.laplacian import forward_laplacian
-from qmcnet.molecule import Molecule
 from qmcnet.optimizers import Kfac, Spring
 from qmcnet.optimizers.scores import per_walker_scores
-from qmcnet.scf import hartree_fock
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")

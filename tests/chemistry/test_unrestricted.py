@@ -5,8 +5,8 @@ import torch
 from pyscf import tdscf
 
 from qmcnet.chemistry import unrestricted
-from qmcnet.molecule import Molecule
-from qmcnet.scf import build_mole, hartree_fock
+from qmcnet.chemistry.scf import build_mole, hartree_fock
+from qmcnet.system.molecule import Molecule
 
 WATER = Molecule.from_atoms([["O", 0, 0, 0], ["H", 0, 1.43, 1.107], ["H", 0, -1.43, 1.107]])
 

@@ -8,8 +8,8 @@ import torch
 from hydra.errors import ConfigCompositionException
 
 from qmcnet.cli.status import outcome, quiet_streams, run_jobs
-from qmcnet.training.interruption import Interrupted
-from qmcnet.training.postmortem import Diverged
+from qmcnet.run.interruption import Interrupted
+from qmcnet.run.postmortem import Diverged
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,10 @@ from qmcnet.compute import device as machine
 from qmcnet.compute.chunks import Chunks, bytes_per_walker, out_of_memory
 from qmcnet.compute.device import SIZES, Sizes, memory_share, sizes
 from qmcnet.laplacian import ForwardLaplacian, backends
-from qmcnet.molecule import Molecule
 from qmcnet.optimizers import FirstOrder, Kfac, Spring
 from qmcnet.optimizers.guard import ScoreGuard
-from qmcnet.training.vmc import VMC
+from qmcnet.run.vmc import VMC
+from qmcnet.system.molecule import Molecule
 
 FAILURES = [
     MemoryError(),

@@ -6,9 +6,9 @@ from torch import nn
 
 from qmcnet.ansatz import FermiNet
 from qmcnet.compute.compilation import Compiled
-from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.laplacian import ForwardLaplacian
-from qmcnet.molecule import Molecule
+from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.system.molecule import Molecule
 
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
 

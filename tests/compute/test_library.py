@@ -7,9 +7,9 @@ import torch
 from qmcnet import FermiNet, Molecule
 from qmcnet.compute import kernels
 from qmcnet.compute.kernels import choose_library, library, linear, processor, use_library
-from qmcnet.training.process import prepare_process
-from qmcnet.training.result import origin
-from qmcnet.training.vmc import VMC
+from qmcnet.compute.process import prepare_process
+from qmcnet.report.result import origin
+from qmcnet.run.vmc import VMC
 
 INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R)\n"
 AMD = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\n"

@@ -13,7 +13,7 @@ from qmcnet.compute.chunks import with_halving
 from qmcnet.compute.memory import LiveBytes, peak_bytes, predicted_peak
 from qmcnet.laplacian import forward_laplacian, torch_func_laplacian
 from qmcnet.laplacian.backends import chunked
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 SMALL = {"n_layers": 3, "hidden_one": 24, "hidden_two": 8, "n_determinants": 3}

@@ -22,11 +22,11 @@ from pretended import Pretence, patch_torch
 
 import qmcnet
 from qmcnet import VMC, EvaluationSettings, FermiNet, FirstOrder, Metropolis, Molecule, PretrainingSettings
-from qmcnet.observables.density import DensityGrid
-from qmcnet.training import driver, vmc
-from qmcnet.training.burn_in import BurnInSettings
-from qmcnet.training.interruption import Interrupted
-from qmcnet.training.simulation import Simulation
+from qmcnet.operators.density import DensityGrid
+from qmcnet.run import driver, vmc
+from qmcnet.run.interruption import Interrupted
+from qmcnet.stages.burn_in import BurnInSettings
+from qmcnet.stages.simulation import Simulation
 
 PACKAGE = f"{Path(qmcnet.__file__).parent}/"
 CONF = Path(__file__).parents[2] / "conf"

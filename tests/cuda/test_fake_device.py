@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pairwise import pairwise
 
-from qmcnet.observables.registry import DENSITY, OBSERVABLES
+from qmcnet.operators.registry import DENSITY, OBSERVABLES
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -19,8 +19,8 @@ from qmcnet import (
     PretrainingSettings,
     Spring,
 )
-from qmcnet.training.burn_in import BurnInSettings
-from qmcnet.training.intervals import LoggingSettings
+from qmcnet.run.intervals import LoggingSettings
+from qmcnet.stages.burn_in import BurnInSettings
 
 OPTIMIZERS = {
     "spring": Spring,

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from qmcnet import VMC, EvaluationSettings, FermiNet, Metropolis, Molecule, PretrainingSettings
+from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
+from qmcnet.stages.burn_in import BurnInSettings
 from qmcnet.statistics import estimate
 from qmcnet.statistics.stationarity import Stationarity
-from qmcnet.training.burn_in import BurnInSettings
-from qmcnet.training.intervals import CheckpointSettings, LoggingSettings
 
 
 @pytest.fixture(scope="session")

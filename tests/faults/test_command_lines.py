@@ -306,9 +306,7 @@ def command_of(command, arguments):
     {"train": train, "evaluate": evaluate, "module": module}[command].main()
 
 
-SYSTEM = (
-    "# @package _global_\nsystem:\n  _target_: qmcnet.molecule.Molecule.atom\n  symbol: He\n  charge: 0\n  spin: 0\n"
-)
+SYSTEM = "# @package _global_\nsystem:\n  _target_: Molecule.atom\n  symbol: He\n  charge: 0\n  spin: 0\n"
 
 
 @pytest.mark.parametrize(

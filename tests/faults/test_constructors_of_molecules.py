@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qmcnet.molecule import Molecule
+from qmcnet.system.molecule import Molecule
 
 H2 = Molecule.diatomic("H", "H", 1.5, "bohr")
 

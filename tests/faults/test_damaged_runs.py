@@ -12,9 +12,9 @@ import pytest
 from qmcnet.compute import files
 from qmcnet.compute.files import atomic_write, naming
 from qmcnet.config.build import load
-from qmcnet.training import checkpoint, directory
-from qmcnet.training.directory import RunDirectoryError, lock
-from qmcnet.training.result import Result
+from qmcnet.report.result import Result
+from qmcnet.run import checkpoint, directory
+from qmcnet.run.directory import RunDirectoryError, lock
 
 
 def replaced(content):

@@ -9,8 +9,8 @@ from ase.io import write as ase_write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmcnet.molecule import Molecule
-from qmcnet.units import BOHR_PER_ANGSTROM
+from qmcnet.system.molecule import Molecule
+from qmcnet.system.units import BOHR_PER_ANGSTROM
 
 WATER = Molecule.from_atoms([["O", 0, 0, 0], ["H", 0, 0.757, 0.587], ["H", 0, -0.757, 0.587]], "angstrom")
 ROWS = "O 0.0 0.0 0.0\nH 0.0 0.757 0.587\nH 0.0 -0.757 0.587\n"

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from qmcnet.cli.evaluate import evaluate
 from qmcnet.config.build import load
 from qmcnet.config.schema import ConfigError
-from qmcnet.training.directory import RunDirectoryError
+from qmcnet.run.directory import RunDirectoryError
 
 RUN = Path(__file__).parents[1] / "golden" / "0.1" / "one_state" / "finished"
 PLANTED = """

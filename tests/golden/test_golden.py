@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from qmcnet.config.build import build, load
-from qmcnet.training.directory import read_config
-from qmcnet.training.evaluation import EvaluationSettings
+from qmcnet.run.directory import read_config
+from qmcnet.stages.evaluation import EvaluationSettings
 
 VERSION = Path(__file__).parent / "0.1"
 INTERRUPTED = sorted(

@@ -3,12 +3,12 @@ import torch
 
 from qmcnet.ansatz import FermiNet, Psiformer
 from qmcnet.compute.memory import predicted_peak
-from qmcnet.hamiltonian.molecular import LogPsi
-from qmcnet.hamiltonian.states import ScaledStates
 from qmcnet.laplacian import ForwardLaplacian, LapTuple, laplacian, rule
 from qmcnet.laplacian.laptuple import RULES
 from qmcnet.laplacian.pointwise import pointwise
-from qmcnet.molecule import Molecule
+from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.operators.states_hamiltonian import ScaledStates
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")

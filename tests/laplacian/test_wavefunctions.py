@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
-from qmcnet.hamiltonian.molecular import LogPsi
 from qmcnet.laplacian import forward_laplacian
-from qmcnet.molecule import Molecule
+from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 MOLECULES = {

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from qmcnet import FermiNet, FirstOrder, ForwardLaplacian, Molecule, Spring
-from qmcnet.hamiltonian.kinetic import kinetic_energy
-from qmcnet.hamiltonian.molecular import LogPsi
+from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.operators.kinetic import kinetic_energy
 from qmcnet.optimizers import Kfac
 from qmcnet.optimizers.gradient import centred, energy_components, log_components, without_lost_walkers
 from qmcnet.optimizers.least_squares import normal_equations

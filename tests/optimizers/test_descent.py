@@ -6,8 +6,8 @@ from pytorch_optimizer import Lamb
 from torch import nn
 
 from qmcnet import FirstOrder, ForwardLaplacian, Metropolis, Spring
-from qmcnet.hamiltonian.coulomb import electron_electron
-from qmcnet.hamiltonian.kinetic import kinetic_energy
+from qmcnet.operators.coulomb import electron_electron
+from qmcnet.operators.kinetic import kinetic_energy
 from qmcnet.optimizers import Clipping, Kfac, Schedule
 
 

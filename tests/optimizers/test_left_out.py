@@ -11,8 +11,8 @@ from torch import nn
 from qmcnet import FirstOrder, Molecule, Spring
 from qmcnet.config.naming import config_directory
 from qmcnet.optimizers import Kfac
+from qmcnet.optimizers.averaging import AveragingSettings, ParameterAverage
 from qmcnet.optimizers.first_order import step_without_waiting
-from qmcnet.training.averaging import AveragingSettings, ParameterAverage
 
 NAMES = sorted(path.stem for path in (config_directory() / "optimizer").glob("*.yaml"))
 

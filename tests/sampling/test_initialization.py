@@ -4,9 +4,9 @@ from collections import Counter
 import pytest
 import torch
 
-from qmcnet.elements import shells
-from qmcnet.molecule import Molecule
 from qmcnet.sampling.initialization import arrange, initial_positions
+from qmcnet.system.elements import shells
+from qmcnet.system.molecule import Molecule
 
 FAR = 60.0
 

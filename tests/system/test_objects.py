@@ -7,8 +7,8 @@ import torch
 from ase import Atoms
 from ase.build import molecule as ase_molecule
 
-from qmcnet.molecule import Molecule
-from qmcnet.units import BOHR_PER_ANGSTROM
+from qmcnet.system.molecule import Molecule
+from qmcnet.system.units import BOHR_PER_ANGSTROM
 
 LITHIUM_HYDRIDE = [[0.0, 0.0, 0.0], [0.0, 0.0, 1.5957]]
 

@@ -1,1 +1,0 @@
-"""Estimators: QMC statistics, reference values, and operators evaluated on one or several states."""

@@ -1,0 +1,69 @@
+"""The square of the total spin, by exchange of electrons.
+
+Letters: M points, S states, N electrons.
+
+References:
+    Szabo, Schaetzle, Entwistle, Noe (2024), arXiv:2405.17089.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from qmcnet.operators.operator import StateValues
+from qmcnet.system.molecule import Molecule
+
+MOST_PAIRS = 2**20
+"""Pairs of electrons, over all points and exchanges, that are evaluated at once; features of pairs take most memory."""
+
+
+class Spin(nn.Module):
+    """S^2 psi = [S_z (S_z + 1) + n_down] psi - sum_ab psi(r_a <-> r_b) over spin-up a and spin-down b.
+
+    The states are those parts of antisymmetric functions where the first n_up electrons have spin up, so exchanging
+    the positions of two electrons is exchanging their spins, with a minus sign. Each of the n_up n_down exchanges
+    evaluates the states at all points; as many of them at once as memory is good for.
+    """
+
+    name = "spin"
+    components: tuple[str, ...] = ("s_squared",)
+
+    def __init__(self, molecule: Molecule) -> None:
+        """Count the electrons.
+
+        Args:
+            molecule: numbers of spin-up and spin-down electrons.
+        """
+        super().__init__()
+        self.n_up, self.n_down = molecule.n_up, molecule.n_down
+
+    def forward(self, states: StateValues) -> Tensor:
+        """Apply S^2.
+
+        Args:
+            states: values of the states at M points.
+
+        Returns:
+            S^2 psi, shape (M, 1, S).
+        """
+        s_z = (self.n_up - self.n_down) / 2
+        result = (s_z * (s_z + 1) + self.n_down) * states.values
+        at_once = max(1, MOST_PAIRS // (len(states.positions) * (self.n_up + self.n_down) ** 2))
+        exchanges = self.exchanges(states.positions.device)
+        for start in range(0, len(exchanges), at_once):
+            exchanged = states.positions[:, exchanges[start : start + at_once]].movedim(1, 0)  # (E, M, N, 3)
+            result = result - states.at(exchanged).sum(0)
+        return result[:, None]
+
+    def exchanges(self, device: torch.device) -> Tensor:
+        """List the orders of the electrons in which one with spin up and one with spin down have changed places.
+
+        Args:
+            device: where the walkers are.
+
+        Returns:
+            Indices of electrons, shape (n_up n_down, N).
+        """
+        pair = torch.arange(self.n_up * self.n_down, device=device)[:, None]
+        up, down = pair // max(self.n_down, 1), self.n_up + pair % max(self.n_down, 1)
+        order = torch.arange(self.n_up + self.n_down, device=device)
+        return torch.where(order == up, down, torch.where(order == down, up, order))

@@ -1,0 +1,223 @@
+"""The result of a run: one file with the energy, its error bar, and all that is needed to quote it."""
+
+import json
+import logging
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qmcnet.compute.files import atomic_write, set_aside
+from qmcnet.report.levels import draw_levels
+from qmcnet.report.reference import Reference, lookup
+from qmcnet.report.table import observed_lines, table
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.states.spectrum import State
+from qmcnet.system.molecule import Molecule
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found. Energies in hartree; None where the evaluation is not stationary.
+
+    Attributes:
+        energy: mean local energy; of several states, that of the lowest.
+        standard_error: of the energy, one standard deviation, autocorrelation included.
+        tau: integrated autocorrelation time, in evaluation steps; 1 for independent samples. Of several states this and
+            the figures that follow are those of the sum of their energies.
+        r_hat: rank-normalised split R-hat across walkers; 1 when all walkers agree.
+        n_effective: independent samples the series is worth.
+        variance: of the local energy, in hartree^2; 0 for an exact state.
+        outlier_share: share of local energies further than five mean absolute deviations from the median of their step.
+        nonfinite: local energies that were not finite and are left out, with all that was measured there.
+        nonfinite_observables: samples of others that were not finite where the energy was, by name, where there are
+            any; they are left out of their own average, and all of it from a share of 1 % on.
+        stationary: whether the series may be called an estimate.
+        reason: why not, or an empty string.
+        evaluation_steps: steps recorded.
+        discarded_steps: steps left out at the start.
+        trained_steps: optimisation steps made.
+        states: by ascending energy, what was measured of each: figures as `value` and `error`, energies in hartree;
+            none where the evaluation is not stationary. The energy of the first is `energy`.
+        warnings: sentences on what makes the states hard to read.
+        overlaps: moduli of the overlaps of several states, or None.
+        reference: reference energy for this geometry, with its source, or None.
+        wall_seconds: duration of the whole run, interruptions summed.
+        metadata: geometry, seed, versions, device, precision and configuration hash.
+    """
+
+    energy: float | None
+    standard_error: float | None
+    tau: float
+    r_hat: float
+    n_effective: float
+    variance: float
+    outlier_share: float
+    nonfinite: int
+    nonfinite_observables: dict[str, int]
+    stationary: bool
+    reason: str
+    evaluation_steps: int
+    discarded_steps: int
+    trained_steps: int
+    states: list[State]
+    warnings: list[str]
+    overlaps: list[list[float]] | None
+    reference: dict[str, Any] | None
+    wall_seconds: float
+    metadata: dict[str, Any]
+
+    @property
+    def error_from_reference(self) -> float | None:
+        """Energy minus reference energy, in hartree."""
+        if self.energy is None or self.reference is None:
+            return None
+        return float(self.energy - self.reference["energy"])
+
+    @property
+    def largest_error(self) -> float | None:
+        """Largest standard error of the energies of all states, in hartree; None without an estimate."""
+        return max((state["energy"]["error"] for state in self.states), default=self.standard_error)
+
+    def write(self, path: Path) -> None:
+        """Write the result as JSON, metadata at the top level and null for figures that are unknown.
+
+        Args:
+            path: file to create or replace.
+        """
+        content = asdict(self)
+        content |= content.pop("metadata")
+        unknown = [name for name, value in content.items() if isinstance(value, float) and not math.isfinite(value)]
+        text = json.dumps(content | dict.fromkeys(unknown), indent=2, allow_nan=False) + "\n"
+        atomic_write(path, lambda file: file.write(text.encode()))
+
+    def store(self, folder: Path) -> None:
+        """Write `result.json`, and `spectrum.png` of several states.
+
+        The result of a shorter run found there gets a name of its own.
+
+        Args:
+            folder: where the result goes.
+        """
+        path = folder / "result.json"
+        previous = Result.found(path) or self
+        if (previous.trained_steps, previous.evaluation_steps) != (self.trained_steps, self.evaluation_steps):
+            path.rename(folder / f"result-{previous.trained_steps:08d}-{previous.evaluation_steps:06d}.json")
+        self.write(path)
+        if len(self.states) > 1:
+            draw_levels(
+                self.states, f"{self.metadata['formula']}, spin {self.metadata['spin']}", folder / "spectrum.png"
+            )
+
+    @classmethod
+    def found(cls, path: Path) -> "Result | None":
+        """Read a result if there is one; what is damaged gets a name that says so.
+
+        Args:
+            path: the JSON file.
+
+        Returns:
+            The result, or None where there is none that can be read.
+        """
+        if not path.exists():
+            return None
+        try:
+            return cls.read(path)
+        except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("%s is damaged (%s), %s", path.name, type(error).__name__, set_aside(path))
+            return None
+
+    @classmethod
+    def read(cls, path: Path) -> "Result":
+        """Read a result written by `write`.
+
+        Args:
+            path: the JSON file.
+
+        Returns:
+            The result.
+        """
+        content = json.loads(path.read_text())
+        content.setdefault("nonfinite_observables", {})  # of version 0.1.0
+        own = {name: content.pop(name) for name in cls.__dataclass_fields__ if name != "metadata"}
+        for name in ("tau", "r_hat", "n_effective", "variance", "outlier_share"):
+            own[name] = math.nan if own[name] is None else own[name]
+        return cls(**own, metadata=content)
+
+    def summary(self) -> str:
+        """Say what was found in a few lines."""
+        if self.evaluation_steps == 0:
+            return f"not evaluated: {self.reason}"
+        if math.isnan(self.variance):
+            return f"no estimate: {self.reason}"
+        if self.energy is None or self.standard_error is None:
+            more = f"evaluation.steps={2 * self.evaluation_steps} continues it"
+            return f"no estimate: the evaluation is not stationary ({self.reason}); {more}"
+        lines = [
+            f"energy           {self.energy:.6f} +- {self.standard_error:.6f} hartree",
+            f"variance         {self.variance:.3g} hartree^2, tau {self.tau:.2f}, R-hat {self.r_hat:.4f}, "
+            f"{self.n_effective:.0f} effective samples",
+        ]
+        if self.reference and self.error_from_reference is not None:
+            known = Reference(**self.reference).description
+            lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({known})")
+        if len(self.states) > 1:
+            lines.append(table(self.states))
+        elif self.states:
+            lines += observed_lines(self.states[0])
+        if self.overlaps:
+            rows = ["  ".join(f"{overlap:.3f}" for overlap in row) for row in self.overlaps]
+            lines.append("overlaps         " + f"\n{'':17}".join(rows))
+        if self.nonfinite:
+            lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
+
+def make_result(
+    evaluation: Evaluation,
+    molecule: Molecule,
+    trained_steps: int,
+    wall_seconds: float,
+    metadata: dict[str, Any],
+) -> Result:
+    """Assemble the result of a finished evaluation.
+
+    Args:
+        evaluation: the finished stage.
+        molecule: the system.
+        trained_steps: optimisation steps made.
+        wall_seconds: duration of the whole run.
+        metadata: further facts to record.
+
+    Returns:
+        The result; without an energy if the evaluation is not stationary.
+    """
+    window = evaluation.window()
+    measured, total = evaluation.spectrum(window), window.total
+    lowest = window.states[0] if window.stationary else None
+    reference = lookup(molecule)
+    return Result(
+        energy=lowest.mean if lowest else None,
+        standard_error=lowest.standard_error if lowest else None,
+        tau=total.tau,
+        r_hat=total.r_hat,
+        n_effective=total.n_effective,
+        variance=total.variance,
+        outlier_share=window.far_out,
+        nonfinite=window.nonfinite,
+        nonfinite_observables=window.lost,
+        stationary=window.stationary,
+        reason=window.reason,
+        evaluation_steps=window.discarded + total.n_steps,
+        discarded_steps=window.discarded,
+        trained_steps=trained_steps,
+        states=measured.states,
+        warnings=measured.warnings,
+        overlaps=measured.overlaps,
+        reference=asdict(reference) if reference else None,
+        wall_seconds=wall_seconds,
+        metadata=metadata,
+    )

@@ -1,0 +1,1 @@
+"""One plan in one directory, whatever happens."""

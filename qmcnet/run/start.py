@@ -1,0 +1,97 @@
+"""What is looked at before a run starts, so that a slip is answered at once and leaves nothing."""
+
+from collections.abc import Mapping
+from numbers import Integral
+from pathlib import Path
+
+import torch
+
+from qmcnet.chemistry.scf import check_basis
+from qmcnet.compute.compilation import check_compiler
+from qmcnet.optimizers import Clipping, Schedule
+from qmcnet.optimizers.averaging import AveragingSettings
+from qmcnet.run.directory import check_own, is_run
+from qmcnet.run.interruption import check_wall_time
+from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
+from qmcnet.stages.burn_in import BurnInSettings
+from qmcnet.stages.evaluation import EvaluationSettings
+from qmcnet.stages.pretraining import PretrainingSettings
+from qmcnet.system.molecule import Molecule
+
+MOST_WALKERS = 10**6
+"""More cannot be meant: a step of so many takes minutes on any device, and published runs have thousands."""
+
+KINDS = {
+    "clipping": Clipping,
+    "schedule": Schedule,
+    "averaging": AveragingSettings,
+    "pretraining": PretrainingSettings,
+    "burn_in": BurnInSettings,
+    "evaluation": EvaluationSettings,
+    "logging": LoggingSettings,
+    "checkpoints": CheckpointSettings,
+}
+"""Settings that are frozen, so that no class of the user's own stands for them."""
+
+
+def check_scalars(
+    steps: int, batch_size: int, seed: int, wall_time: float | None, resume: bool, overwrite: bool
+) -> None:
+    """Refuse numbers out of range and switches that contradict each other.
+
+    Args:
+        steps: optimisation steps.
+        batch_size: number of walkers.
+        seed: seed of the random numbers.
+        wall_time: seconds after which the run stops; None for no limit.
+        resume: continue a run found in the directory.
+        overwrite: move it aside.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name, value in {"steps": steps, "batch_size": batch_size, "seed": seed}.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ValueError(f"{name}={value!r} must be a whole number")
+    if not 2 <= batch_size <= MOST_WALKERS:
+        raise ValueError(f"batch_size={batch_size} must be between 2 and {MOST_WALKERS} walkers")
+    for name, value in {"steps": steps, "seed": seed}.items():
+        if value < 0:
+            raise ValueError(f"{name}={value} must not be negative")
+    check_wall_time(wall_time)
+    if overwrite and resume:
+        raise ValueError("overwrite=true moves an earlier run aside only with resume=false")
+
+
+def check_parts(arguments: Mapping[str, object]) -> None:
+    """Refuse parts of a run that are of another class.
+
+    Args:
+        arguments: those of a run by name; others than settings are passed over.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name, kind in KINDS.items():
+        if not isinstance(arguments[name], kind):
+            raise ValueError(f"{name}={arguments[name]!r} must be of the class {kind.__name__}")
+
+
+def check_start(directory: Path, molecule: Molecule, basis: str | None, compiled_on: torch.device | None) -> None:
+    """Refuse what would end a run soon after its start.
+
+    Args:
+        directory: run directory.
+        molecule: the system.
+        basis: of the orbitals that a fresh run is pretrained on; None if there is no pretraining.
+        compiled_on: device that code is compiled for; None if none is.
+
+    Raises:
+        RunDirectoryError: if the directory holds something else than a run.
+        ValueError: if PySCF does not know the basis, or nothing can be compiled.
+    """
+    check_own(directory)
+    if compiled_on:
+        check_compiler(compiled_on)
+    if basis and not is_run(directory):
+        check_basis(molecule, basis, "pretraining.basis")

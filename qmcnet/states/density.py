@@ -1,0 +1,104 @@
+"""Sums of local matrices of the electron density over an evaluation.
+
+Letters: M points, B walkers, S states, N electrons.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qmcnet.operators.density import DensityGrid, state_weights
+from qmcnet.statistics.time_bins import TimeBins
+from qmcnet.system.molecule import Molecule
+
+logger = logging.getLogger(__name__)
+
+N_BINS = 8
+
+
+class DensityAverage:
+    """Sums of the local matrices of the density of every voxel, in time bins that grow longer."""
+
+    def __init__(self, grid: DensityGrid) -> None:
+        """Start without a sample.
+
+        Args:
+            grid: the voxels.
+        """
+        self.grid, self.bins = grid, TimeBins(N_BINS)
+
+    def add(self, positions: Tensor, psi: Tensor, inverse: Tensor, counted: Tensor) -> None:
+        """Count the electrons of one step; walkers whose states are linearly dependent are left out.
+
+        Args:
+            positions: electron positions at the points of all walkers, shape (B S, N, 3), in bohr.
+            psi: states at these points, shape (B, S, S), rows scaled freely.
+            inverse: what local matrices have on the left, shape (B, S, S).
+            counted: walkers that count in all averages, shape (B,).
+        """
+        n_states = psi.shape[-1]
+        weights = state_weights(psi, inverse)  # (B S, S^2)
+        finite = counted & weights.isfinite().all(-1).unflatten(0, (-1, n_states)).all(-1)
+        kept = finite.repeat_interleave(n_states)[:, None]
+        counts = self.grid.count(positions, torch.where(kept, weights, 0))
+        self.bins.add({"counts": counts, "n_walkers": finite.sum()})
+
+    def write(
+        self, folder: Path, molecule: Molecule, left: NDArray[Any], right: NDArray[Any], discarded: int = 0
+    ) -> None:
+        """Write a cube file for each state, `density.cube` or `density_0.cube` and so on.
+
+        Args:
+            folder: where they go.
+            molecule: the nuclei.
+            left: turns an average of local matrices, from the left, into the basis of the eigenstates, shape (S, S).
+            right: eigenvectors of the energy as columns, shape (S, S).
+            discarded: steps to leave out at the start.
+        """
+        n_states, bins = len(right), self.bins.after(discarded)
+        if discarded % self.bins.steps_per_bin:
+            logger.warning(
+                "the density of an earlier version has no time bins: it includes the steps left out elsewhere"
+            )
+        total = torch.stack([part["counts"] for part in bins]).sum(0).cpu().numpy()
+        n_walkers = sum(int(part["n_walkers"]) for part in bins)
+        sums = total.reshape(n_states, n_states, *self.grid.shape)
+        for state in range(n_states):
+            counts = np.einsum("j,jkxyz,k->xyz", left[state], sums, right[:, state]).real
+            density = self.grid.density(torch.from_numpy(counts), n_walkers)
+            name = f"density_{state}.cube" if n_states > 1 else "density.cube"
+            self.grid.write_cube(folder / name, molecule, density, f"{molecule.formula}, state {state}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed evaluation needs."""
+        return self.bins.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+            device: where the walkers are.
+        """
+        self.bins.load_state_dict(state, device)
+
+
+def from_total(state: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Turn the sums of version 0.1.0, all in one, into what `DensityAverage` loads: a single bin.
+
+    Args:
+        state: sums and number of walkers.
+        steps: steps in them.
+
+    Returns:
+        The state.
+    """
+    if state["sums"] is None:
+        return TimeBins(N_BINS).state_dict()
+    part = {"counts": state["sums"], "n_walkers": torch.as_tensor(state["n_walkers"])}
+    return {"bins": [part], "steps_per_bin": 1 << (steps - 1).bit_length(), "steps_in_last": steps}

@@ -1,1 +1,0 @@
-"""Runs: the stages of a calculation, their checkpoints and their output."""

@@ -1,0 +1,157 @@
+import pytest
+import torch
+from pyscf import tdscf
+
+from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.chemistry.state_orbitals import EXCITATIONS, StateOrbitals, _cis_roots, excited_determinants
+from qmcnet.system.molecule import Molecule
+
+BERYLLIUM, LITHIUM, HELIUM = Molecule.atom("Be"), Molecule.atom("Li"), Molecule.atom("He")
+NITROGEN = Molecule.diatomic("N", "N", 2.068, "bohr")
+
+
+def orbitals(molecule, n_states, kind="ordered", seed=0, basis="cc-pvdz", method="rohf"):
+    return excited_determinants(hartree_fock(molecule, basis, method), n_states, kind, seed)
+
+
+def positions(*shape, seed=0):
+    return torch.randn(*shape, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def log_abs_det(matrix):
+    return torch.linalg.slogdet(matrix).logabsdet
+
+
+@pytest.mark.parametrize("method", ["rohf", "uhf"])
+@pytest.mark.parametrize("molecule", [BERYLLIUM, LITHIUM, Molecule.atom("H")], ids=["Be", "Li", "H"])
+def test_the_first_state_is_hartree_fock(molecule, method):
+    mean_field, walkers = hartree_fock(molecule, "cc-pvdz", method), positions(5, molecule.n_electrons)
+    for n_states in (1, 3):
+        states = excited_determinants(mean_field, n_states, "ordered", 0)
+        for ours, reference in zip(states(walkers), mean_field.orbitals(walkers), strict=True):
+            assert ours.shape[1] == n_states
+            torch.testing.assert_close(ours[:, 0], reference, rtol=1e-12, atol=1e-14)
+    single = excited_determinants(mean_field, 1, "ordered", 0)
+    torch.testing.assert_close(single.log_prob(walkers), mean_field.orbitals.log_prob(walkers), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["rohf", "uhf"])
+@pytest.mark.parametrize("kind", EXCITATIONS)
+@pytest.mark.parametrize("molecule", [LITHIUM, NITROGEN], ids=["Li", "N2"])
+def test_each_state_has_the_orbitals_of_its_determinant(molecule, kind, method):
+    mean_field, walkers = hartree_fock(molecule, "cc-pvdz", method), positions(4, molecule.n_electrons)
+    states = excited_determinants(mean_field, 6, kind, 0)
+    solution = mean_field.solution
+    coefficients = [torch.tensor(c) for c in (solution.mo_coeff if method == "uhf" else [solution.mo_coeff] * 2)]
+    flat = torch.tensor(solution.mol.eval_gto("GTOval_sph", walkers.reshape(-1, 3).numpy()))
+    values = flat.reshape(*walkers.shape[:-1], -1)  # (B, N, n_ao)
+    spins = values[:, : molecule.n_up], values[:, molecule.n_up :]
+    for spin, matrices in enumerate(states(walkers)):
+        for state, determinant in enumerate(states.determinants):
+            reference = spins[spin] @ coefficients[spin][:, list(determinant[spin])]
+            torch.testing.assert_close(matrices[:, state], reference, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", EXCITATIONS)
+@pytest.mark.parametrize("molecule", [BERYLLIUM, NITROGEN], ids=["Be", "N2"])
+def test_states_are_orthonormal_and_keep_the_spins(molecule, kind):
+    mean_field = hartree_fock(molecule, "cc-pvdz", "uhf")
+    states = excited_determinants(mean_field, 8, kind, 2)
+    overlap = torch.tensor(mean_field.solution.mol.intor("int1e_ovlp"))
+    up, down = (
+        coefficients[:, columns].movedim(1, 0)  # (S, n_ao, n)
+        for coefficients, columns in ((states.up, states.columns_up), (states.down, states.columns_down))
+    )
+    total = torch.ones(8, 8, dtype=torch.float64)
+    for c, n in ((up, molecule.n_up), (down, molecule.n_down)):
+        assert c.shape[-1] == n
+        total = total * torch.linalg.det(c[:, None].mT @ overlap @ c[None])
+    torch.testing.assert_close(total, torch.eye(8, dtype=torch.float64), rtol=0, atol=1e-8)
+
+
+def test_states_are_antisymmetric():
+    walkers = positions(3, NITROGEN.n_electrons)
+    swapped = walkers[:, [1, 0, *range(2, 14)]]
+    states = orbitals(NITROGEN, 5, "random")
+    dets, exchanged = (torch.linalg.det(u) * torch.linalg.det(d) for u, d in (states(walkers), states(swapped)))
+    torch.testing.assert_close(exchanged, -dets, rtol=1e-9, atol=0)
+    assert dets.shape == (3, 5)
+
+
+def test_positions_may_have_any_leading_axes():
+    states, walkers = orbitals(LITHIUM, 4), positions(2, 3, 3)
+    for whole, rows in zip(states(walkers), states(walkers.flatten(0, 1)), strict=True):
+        torch.testing.assert_close(whole.flatten(0, 1), rows, rtol=1e-12, atol=1e-14)
+
+
+def test_density_is_that_of_copies_each_in_its_state():
+    states, walkers = orbitals(BERYLLIUM, 3, "cis"), positions(5, 3, 4)
+    up, down = states(walkers)  # (B, copy, state, 2, 2)
+    expected = sum(2 * log_abs_det(up[:, i, i]) + 2 * log_abs_det(down[:, i, i]) for i in range(3))
+    torch.testing.assert_close(states.log_prob(walkers.flatten(1, 2)), expected, rtol=1e-12, atol=1e-12)
+    exchanged = states.log_prob(walkers.flip(1).flatten(1, 2))
+    assert not torch.allclose(exchanged, expected)
+
+
+def test_occupations_of_atoms_and_a_molecule():
+    assert orbitals(HELIUM, 3).determinants == (((0,), (0,)), ((1,), (0,)), ((0,), (1,)))
+    assert orbitals(HELIUM, 3, "cis").determinants == (((0,), (0,)), ((1,), (0,)), ((0,), (1,)))
+    to_2p = {((0, p), (0, 1)) for p in (2, 3, 4)} | {((0, 1), (0, p)) for p in (2, 3, 4)}
+    for kind in ("ordered", "cis"):
+        ground, *excited = orbitals(BERYLLIUM, 7, kind).determinants
+        assert ground == ((0, 1), (0, 1))
+        assert set(excited) == to_2p
+    lithium = orbitals(LITHIUM, 4, "cis", method="uhf").determinants
+    assert set(lithium[1:]) == {((0, p), (0,)) for p in (2, 3, 4)}
+    full, pi = tuple(range(7)), [tuple(sorted({*range(7)} - {i} | {a})) for i in (5, 6) for a in (7, 8)]
+    assert set(orbitals(NITROGEN, 5).determinants[1:]) == {(up, full) for up in pi}
+
+
+@pytest.mark.parametrize("method", ["rohf", "uhf"])
+def test_cis_roots_are_those_of_pyscf(method):
+    solution = hartree_fock(BERYLLIUM, "cc-pvdz", method).solution.to_uhf()
+    reference = tdscf.uhf.TDA(solution)
+    reference.nstates = 6
+    reference.kernel()
+    assert reference.converged.all()
+    weights = [torch.cat([a.square().flatten() for a in root]) for root in _cis_roots(solution, 6)]
+    expected = [torch.cat([torch.tensor(a).square().flatten() for a in x]) for x, _ in reference.xy]
+    # Degenerate roots may be rotated among one another: compare the three triplets and the three singlets as wholes.
+    for three in (slice(0, 3), slice(3, 6)):
+        torch.testing.assert_close(sum(weights[three]), sum(expected[three]), rtol=0, atol=1e-4)
+
+
+def test_roots_that_pyscf_misses():
+    # Of N2 the lowest roots of both spins leave the pi orbitals; PySCF's iterations end elsewhere.
+    solution = hartree_fock(NITROGEN, "cc-pvdz", "uhf").solution.to_uhf()
+    for up, down in _cis_roots(solution, 3):
+        weight = sum(amplitudes[5:7, 0:2].square().sum() for amplitudes in (up, down))
+        assert 0.8 < weight <= 1
+
+
+def test_random_excitations_follow_the_seed():
+    draws = [orbitals(BERYLLIUM, 5, "random", seed).determinants for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize(("kind", "n_determinants"), [("ordered", 4), ("random", 4), ("cis", 3)])
+def test_too_few_orbitals(kind, n_determinants):
+    molecule = Molecule.diatomic("H", "H", 1.4, "bohr")  # two orbitals for one electron of each spin
+    assert len(orbitals(molecule, n_determinants, kind, basis="sto-3g").determinants) == n_determinants
+    message = f"basis='sto-3g' gives {n_determinants} determinants of excitations='{kind}' for states=9"
+    with pytest.raises(ValueError, match=message):
+        orbitals(molecule, 9, kind, basis="sto-3g")
+
+
+def test_an_unknown_kind():
+    with pytest.raises(ValueError, match="excitations='casscf' must be one of"):
+        orbitals(HELIUM, 2, "casscf")
+
+
+def test_only_occupied_orbitals_are_kept():
+    states = orbitals(NITROGEN, 3)
+    assert isinstance(states, StateOrbitals)
+    n_orbitals = len({p for up, _ in states.determinants for p in up})
+    assert states.up.shape == (28, n_orbitals)
+    assert states.down.shape == (28, 7)
+    assert states.float()(positions(2, 14).float())[0].dtype == torch.float32

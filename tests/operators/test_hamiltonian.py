@@ -1,0 +1,189 @@
+import math
+
+import pytest
+import torch
+
+from qmcnet.ansatz import FermiNet
+from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
+from qmcnet.operators import LocalEnergy, MolecularHamiltonian
+from qmcnet.system.molecule import Molecule
+
+DOUBLE = torch.float64
+BACKENDS = {"forward": ForwardLaplacian(), "torch_func": TorchFuncLaplacian()}
+LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
+
+each_backend = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+
+
+def walkers(molecule, n_walkers=50):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n_walkers, molecule.n_electrons, 3, dtype=DOUBLE, generator=generator)
+
+
+def orbital_product(charge, nucleus=(0.0, 0.0, 0.0)):
+    """Return psi = prod_i exp(-charge |r_i - R|)."""
+    centre = torch.tensor(nucleus, dtype=DOUBLE)
+
+    def psi(positions):
+        log_abs = torch.linalg.vector_norm(positions - centre, dim=-1).sum(-1) * -charge
+        return torch.ones(positions.shape[0], dtype=positions.dtype), log_abs
+
+    return psi
+
+
+def network(molecule, **options):
+    sizes = {"n_layers": 2, "hidden_one": 8, "hidden_two": 5, "n_determinants": 2, "dtype": DOUBLE}
+    return FermiNet(molecule, **{**sizes, **options}).requires_grad_(False)
+
+
+@each_backend
+@pytest.mark.parametrize(("symbol", "charge", "energy"), [("H", 0, -0.5), ("He", 1, -2.0), ("Li", 2, -4.5)])
+def test_hydrogenic_ground_states_have_no_variance(backend, symbol, charge, energy):
+    centre = (0.4, -1.0, 0.2)
+    molecule = Molecule((symbol,), (centre,), charge=charge, spin=1)
+    positions = walkers(molecule)
+    z = molecule.charges.item()
+    local = MolecularHamiltonian(molecule, backend).local_energy(orbital_product(z, centre), positions)
+    assert local.total.tolist() == pytest.approx([energy] * len(positions), abs=1e-10)
+    assert local.kinetic.std() > 0.1
+
+
+@each_backend
+def test_other_exponents_have_variance(backend):
+    molecule = Molecule.atom("H")
+    positions = walkers(molecule)
+    local = MolecularHamiltonian(molecule, backend).local_energy(orbital_product(1.1), positions)
+    expected = -0.5 * 1.1**2 + 0.1 / positions.norm(dim=-1).sum(-1)
+    torch.testing.assert_close(local.total, expected, rtol=1e-11, atol=1e-11)
+
+
+@each_backend
+def test_an_atomic_orbital_is_not_exact_in_a_molecule(backend):
+    molecule = Molecule.diatomic("H", "H", 2.0, "bohr", charge=1, spin=1)
+    positions = walkers(molecule)
+    local = MolecularHamiltonian(molecule, backend).local_energy(orbital_product(1.0), positions)
+    other = (positions[:, 0] - molecule.nuclei[1]).norm(dim=-1)
+    torch.testing.assert_close(local.total, -0.5 - 1 / other + 0.5, rtol=1e-11, atol=1e-11)
+    assert local.total.std() > 0.1
+
+
+@each_backend
+@pytest.mark.parametrize("exponent", [27 / 16, 2.0])
+def test_helium_with_hydrogenic_orbitals(backend, exponent):
+    molecule = Molecule.atom("He")
+    positions = walkers(molecule)
+    local = MolecularHamiltonian(molecule, backend).local_energy(orbital_product(exponent), positions)
+    distances = positions.norm(dim=-1)
+    repulsion = 1 / (positions[:, 0] - positions[:, 1]).norm(dim=-1)
+    expected = -(exponent**2) + ((exponent - 2) / distances).sum(-1) + repulsion
+    torch.testing.assert_close(local.total, expected, rtol=1e-11, atol=1e-11)
+
+
+@each_backend
+def test_the_total_is_the_sum_of_its_terms(backend):
+    local = MolecularHamiltonian(LIH, backend).local_energy(network(LIH, n_layers=1), walkers(LIH, 5))
+    attraction, repulsion = local.electron_nucleus, local.electron_electron
+    assert torch.equal(local.potential, attraction + repulsion + local.nucleus_nucleus)
+    assert torch.equal(local.total, local.kinetic + local.potential)
+    assert (attraction < 0).all()
+    assert (repulsion > 0).all()
+    assert local.nucleus_nucleus == pytest.approx(3 / 3.015, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("molecule", "energy"),
+    [
+        (Molecule.atom("C"), 0.0),
+        (Molecule.diatomic("N", "N", 2.068, "bohr"), 49 / 2.068),
+        (Molecule.rectangle("H", 1.5, 2.5, "bohr"), 2 / 1.5 + 2 / 2.5 + 2 / math.hypot(1.5, 2.5)),
+        (Molecule.chain("H", 4, 1.8, "bohr"), (3 / 1 + 2 / 2 + 1 / 3) / 1.8),
+    ],
+    ids=["C", "N2", "H4", "chain"],
+)
+def test_repulsion_of_the_nuclei(molecule, energy):
+    local = MolecularHamiltonian(molecule, ForwardLaplacian()).local_energy(network(molecule), walkers(molecule, 2))
+    assert local.nucleus_nucleus == pytest.approx(energy, rel=1e-13)
+
+
+@pytest.mark.parametrize("jastrow", ["cusp", "none"])
+@pytest.mark.parametrize(
+    "molecule", [Molecule.atom("H"), Molecule.atom("He", spin=2), LIH], ids=["H", "He triplet", "LiH"]
+)
+def test_back_ends_give_equal_energies(molecule, jastrow):
+    psi, positions = network(molecule, jastrow=jastrow, n_layers=1), walkers(molecule, 3)
+    forward, reference = (MolecularHamiltonian(molecule, b).local_energy(psi, positions) for b in BACKENDS.values())
+    for term in ("kinetic", "electron_nucleus", "electron_electron", "total"):
+        torch.testing.assert_close(getattr(forward, term), getattr(reference, term), rtol=1e-9, atol=1e-9)
+
+
+@each_backend
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+def test_energies_are_in_double_precision(backend, dtype):
+    positions = walkers(LIH, 5).to(dtype)
+    hamiltonian = MolecularHamiltonian(LIH, backend)
+    local = hamiltonian.local_energy(network(LIH, n_layers=1, dtype=dtype), positions)
+    for term in (local.kinetic, local.electron_nucleus, local.electron_electron, local.potential, local.total):
+        assert term.dtype == DOUBLE
+    double = network(LIH, n_layers=1)
+    double.load_state_dict(network(LIH, n_layers=1, dtype=dtype).state_dict())
+    expected = hamiltonian.local_energy(double, positions.double())
+    torch.testing.assert_close(local.kinetic, expected.kinetic, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(local.potential, expected.potential, rtol=1e-13, atol=0)
+
+
+@each_backend
+def test_energies_carry_no_graph(backend):
+    psi = network(LIH, n_layers=1).requires_grad_(True)
+    assert not MolecularHamiltonian(LIH, backend).local_energy(psi, walkers(LIH, 2)).total.requires_grad
+
+
+# torch itself refuses second derivatives of the determinant that vanishes where electrons of equal spin meet.
+@pytest.mark.parametrize(
+    ("backend", "place"),
+    [
+        ("forward", "nucleus"),
+        ("forward", "equal spin"),
+        ("forward", "opposite spin"),
+        ("torch_func", "nucleus"),
+        ("torch_func", "opposite spin"),
+    ],
+)
+def test_coincidence_is_reported_for_that_walker_alone(backend, place):
+    psi, positions = network(LIH, n_layers=1, jastrow="cusp"), walkers(LIH, 3)
+    hamiltonian = MolecularHamiltonian(LIH, BACKENDS[backend])
+    expected = hamiltonian.local_energy(psi, positions).total
+    positions[1, 0] = {"nucleus": LIH.nuclei[1], "equal spin": positions[1, 1], "opposite spin": positions[1, 2]}[place]
+    total = hamiltonian.local_energy(psi, positions).total
+    assert torch.isfinite(total).tolist() == [True, False, True]
+    torch.testing.assert_close(total[[0, 2]], expected[[0, 2]], rtol=1e-10, atol=1e-10)
+
+
+def without_distances(psi):
+    """Keep |r_ij| out of the network: it would add to the cusp of the Jastrow factor."""
+    layer = psi.layers[0]
+    layer.pair.weight[:, 3] = 0
+    layer.own.weight[:, layer.mean.in_features // len(layer.spins) :].unflatten(1, (-1, 4))[..., 3] = 0
+    return psi
+
+
+@pytest.mark.parametrize("spin", [0, 2])
+def test_the_cusp_factor_removes_the_divergence_where_electrons_meet(spin):
+    molecule = Molecule.atom("He", spin=spin)
+    hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
+    gaps = torch.tensor([1e-3, 1e-4], dtype=DOUBLE)
+    positions = torch.tensor([0.6, -0.3, 0.5], dtype=DOUBLE).expand(2, 2, 3).clone()
+    positions[:, 1] += gaps[:, None] * torch.tensor([0.36, 0.48, 0.8], dtype=DOUBLE)
+
+    def divergence(jastrow):
+        """Return a in E_L = a / r_12 + b."""
+        total = hamiltonian.local_energy(without_distances(network(molecule, jastrow=jastrow)), positions).total
+        return ((total[1] - total[0]) / (1 / gaps[1] - 1 / gaps[0])).item()
+
+    assert divergence(jastrow="none") == pytest.approx(1, abs=1e-3)
+    assert divergence(jastrow="cusp") == pytest.approx(0, abs=1e-3)
+
+
+def test_local_energy_is_a_value():
+    terms = torch.zeros(2, dtype=DOUBLE)
+    with pytest.raises(AttributeError):
+        LocalEnergy(terms, terms, terms, 0.0).kinetic = terms

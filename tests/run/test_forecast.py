@@ -1,0 +1,148 @@
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+from qmcnet.ansatz import FermiNet
+from qmcnet.compute.device import synchronize
+from qmcnet.compute.memory import LiveBytes
+from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
+from qmcnet.optimizers import FirstOrder, Kfac, Spring
+from qmcnet.run import forecast as module
+from qmcnet.run.forecast import TIMED_STEPS, Stopwatch, forecast, peak_memory, predicted_memory
+from qmcnet.run.vmc import VMC
+from qmcnet.system.molecule import Molecule
+
+CPU = torch.device("cpu")
+
+
+class Branching(FermiNet):
+    def forward(self, positions):
+        sign, log_abs_psi = super().forward(positions)
+        return (sign, log_abs_psi) if sign.sum() > 0 else (-sign, log_abs_psi)
+
+
+def vmc(directory, laplacian, ansatz=FermiNet, batch_size=10, **settings):
+    molecule = Molecule.diatomic("Li", "H", 3.015, "bohr")
+    network = ansatz(molecule, n_layers=2, hidden_one=16, hidden_two=4, n_determinants=2, dtype=torch.float64)
+    return VMC(network, directory, laplacian=laplacian, batch_size=batch_size, device="cpu", **settings)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps", "text"),
+    [
+        (0.5, 100, "0.5 s/step, 50 s for 100 steps"),
+        (0.1234, 1000, "0.123 s/step, 2.1 min for 1000 steps"),
+        (2.0, 18_000, "2 s/step, 10.00 h for 18000 steps"),
+    ],
+)
+def test_forecast_says_time_steps_and_memory(seconds, steps, text, monkeypatch):
+    monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
+    assert forecast(seconds, steps, CPU) == f"forecast: {text}, 1.50 GiB on cpu"
+
+
+def test_forecast_sets_the_predicted_share_apart(monkeypatch):
+    monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
+    expected = "1.50 GiB on cpu (0.031 GiB of it predicted for a step)"
+    assert forecast(0.5, 100, CPU, 0.03125).endswith(expected)
+
+
+OPTIMIZERS = {
+    "spring": Spring,
+    "kfac": Kfac,
+    "adam": lambda ansatz: FirstOrder(ansatz, method=torch.optim.Adam, learning_rate=1e-3),
+}
+
+
+@pytest.mark.parametrize("chunk_size", [4, None], ids=["update", "local energy"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_memory_of_a_step_is_predicted_from_shapes(name, chunk_size, tmp_path):
+    batch_size = 100
+    run = vmc(tmp_path, ForwardLaplacian(chunk_size), batch_size=batch_size, optimizer=OPTIMIZERS[name])
+    stage = run._make_optimization()
+    stage.advance()
+    before = [parameter.clone() for parameter in run.ansatz.parameters()]
+    predicted = predicted_memory(run.simulation, run.optimizer)
+    assert all(map(torch.equal, before, run.ansatz.parameters()))
+    state = [tensor for tensor in tree_leaves(run.optimizer.state_dict()) if isinstance(tensor, torch.Tensor)]
+    step = LiveBytes()
+    with step:
+        stage.advance()
+    measured = (step.peak + sum(tensor.nbytes for tensor in state)) / 2**30
+    # What a sampler, a clipping and the sums of a local energy keep besides is a few numbers a walker.
+    assert measured - batch_size * 2000 / 2**30 < predicted < 1.02 * measured
+
+
+def test_the_kernel_of_many_walkers_is_predicted(tmp_path):
+    few, many = (vmc(tmp_path, ForwardLaplacian(4), batch_size=n) for n in (50, 500))
+    for run in (few, many):
+        run._make_optimization().advance()
+    one, other = (predicted_memory(run.simulation, run.optimizer) for run in (few, many))
+    assert other > max(10 * one, 3 * 8 * 500**2 / 2**30)  # the kernel, its damped copy, its factor
+
+
+def test_no_memory_is_predicted_where_shapes_do_not_tell(tmp_path):
+    for run in (vmc(tmp_path, TorchFuncLaplacian()), vmc(tmp_path, ForwardLaplacian(), Branching)):
+        assert predicted_memory(run.simulation, run.optimizer) is None
+
+
+def test_peak_memory_leaves_out_the_process_that_started_this_one():
+    block = torch.ones(2**27, dtype=torch.float64)  # a GiB
+    code = "import torch; from qmcnet.run.forecast import peak_memory; print(peak_memory(torch.device('cpu')))"
+    peak = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 0.05 < peak < 0.9 < peak_memory(CPU)
+    assert block[0] == 1
+
+
+def test_peak_memory_of_this_process_is_in_gib():
+    block = torch.ones(2**25, dtype=torch.float64)  # a quarter of a GiB
+    assert 0.25 < peak_memory(CPU) < 64
+    assert block.sum() == 2**25
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A clock, and a device that works off what it is asked for as long as somebody waits."""
+
+    class Machine:
+        time, queue, waits = 0.0, 0.0, 0
+
+        def ask(self, seconds):
+            self.queue += seconds
+
+        def wait(self, device):
+            self.waits += 1
+            self.time, self.queue = self.time + self.queue, 0.0
+
+    simulated = Machine()
+    monkeypatch.setattr(module, "synchronize", simulated.wait)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: simulated.time)
+    return simulated
+
+
+def test_the_stopwatch_times_the_device_and_leaves_out_the_first_step(machine):
+    watch = Stopwatch(CPU)
+    machine.ask(100.0)
+    watch.tick()
+    assert math.isnan(watch.seconds_per_step)
+    for _ in range(TIMED_STEPS):
+        machine.ask(2.0)
+        machine.time += 0.01  # of the host
+        watch.tick()
+    assert watch.seconds_per_step == pytest.approx(2.01)
+    assert machine.waits == 2
+    for _ in range(TIMED_STEPS):
+        machine.ask(2.0)
+        watch.tick()
+    assert machine.waits == 2
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("cpu", 0), ("cuda", 1)])
+def test_only_a_gpu_is_waited_for(kind, waits, monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    synchronize(torch.device(kind))
+    assert waited == [torch.device(kind)] * waits
