@@ -9,6 +9,9 @@ from torch import Tensor
 LogProbability = Callable[[Tensor], Tensor]
 """Maps positions (B, N, 3) in bohr to an unnormalised log-probability (B,)."""
 
+Function = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
+"""Maps positions (B, N, 3) to values (B, ...), or to these and a tensor (B, ...) that is not differentiated."""
+
 
 @dataclass(frozen=True)
 class Derivatives:
@@ -18,21 +21,24 @@ class Derivatives:
         value: the function, shape (B, ...).
         gradient: first derivatives, shape (B, ..., N, 3), in 1/bohr.
         laplacian: trace of the Hessian over all 3N coordinates, shape (B, ...), in 1/bohr^2.
+        extra: what the function returned besides, which is not differentiated, shape (B, ...).
     """
 
     value: Tensor
     gradient: Tensor
     laplacian: Tensor
+    extra: Tensor | None = None
 
 
 class LaplacianBackend(Protocol):
     """Computes a function of the electron positions together with its first and second derivatives."""
 
-    def __call__(self, function: Callable[[Tensor], Tensor], positions: Tensor) -> Derivatives:
+    def __call__(self, function: Function, positions: Tensor) -> Derivatives:
         """Differentiate a function of the positions.
 
         Args:
-            function: maps positions (B, N, 3) to values (B, ...), written in torch functions.
+            function: maps positions (B, N, 3) to values (B, ...), written in torch functions, or to these and a
+                tensor (B, ...) that is carried along, not differentiated.
             positions: electron positions, shape (B, N, 3), in bohr.
 
         Returns:
@@ -41,42 +47,16 @@ class LaplacianBackend(Protocol):
 
 
 class Wavefunction(Protocol):
-    """An antisymmetric function of the electron positions, real or complex, or several."""
+    """S >= 1 antisymmetric functions of the electron positions, real or complex."""
 
-    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3), in bohr.
 
         Returns:
-            sign, the phase psi / |psi| of a complex wavefunction, and log_abs_psi, real; each (B,), or (B, S) of
-            several states.
+            sign, the phase psi / |psi| of a complex wavefunction, and log_abs_psi, real; each (B, S), or (B,) of a
+            single state.
         """
-
-
-class StateEnsemble(Protocol):
-    """One wavefunction made of several states of a molecule.
-
-    Attributes:
-        network: evaluates all states.
-        n_states: their number S.
-        overlapping: whether the local matrix of the identity is another than the identity.
-    """
-
-    network: Wavefunction
-    n_states: int
-    overlapping: bool
-
-    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate the wavefunction.
-
-        Args:
-            positions: electron positions of S copies of the molecule, shape (B, S N, 3), in bohr.
-
-        Returns:
-            sign (B,) and log_abs_psi (B,).
-        """
-
-    def local_matrix(self, psi: Tensor, operated: Tensor) -> Tensor:
-        """Local matrix of an operator, from states j at points x^i and O psi_j at x^i, shape (..., S, S)."""

@@ -53,22 +53,6 @@ MOST_LAYERS, MOST = 1000, 100_000
 """Networks with more would take minutes to be made, and are slips of the finger."""
 
 
-def check_sizes(**sizes: int) -> None:
-    """Refuse sizes of a network that are not positive, or that nobody can mean.
-
-    Args:
-        **sizes: sizes by name.
-
-    Raises:
-        ValueError: naming the first that is out of range.
-    """
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}={size} must be at least 1")
-        if size > (most := MOST_LAYERS if name.startswith("n_layer") else MOST):
-            raise ValueError(f"{name}={size} is too large: at most {most} are possible")
-
-
 @torch.no_grad()
 def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights of all linear maps with variance 1/fan-in, and their biases with variance one.

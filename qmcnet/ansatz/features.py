@@ -59,17 +59,22 @@ def check_electrons(positions: Tensor, molecule: Molecule) -> None:
         )
 
 
-def features(positions: Tensor, nuclei: Tensor) -> Features:
+def features(positions: Tensor, nuclei: Tensor, molecule: Molecule) -> Features:
     """Compute the vectors and distances a wavefunction starts from.
 
     Args:
         positions: electron positions, shape (B, N, 3), in bohr.
         nuclei: nuclear positions, shape (A, 3), in bohr.
+        molecule: the system, whose electrons these are.
 
     Returns:
         Electron-nucleus and electron-electron vectors and distances.
+
+    Raises:
+        ValueError: for another number of electrons or of coordinates.
     """
-    r_en = positions[..., :, None, :] - nuclei  # (B, N, A, 3)
+    check_electrons(positions, molecule)
+    r_en = positions[..., :, None, :] - nuclei.to(positions.dtype)  # (B, N, A, 3)
     r_ee = pair_differences(positions)  # (B, N, N, 3)
     same = torch.eye(positions.shape[-2], dtype=positions.dtype, device=positions.device)
     # The norm has no derivative at zero: shift the diagonal away from it, then put the zero back.

@@ -12,9 +12,10 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from qmcnet.ansatz.embedding import check_sizes, draw_weights
-from qmcnet.ansatz.features import Features, check_electrons, check_molecule, features, spin_slices
+from qmcnet.ansatz.embedding import draw_weights
+from qmcnet.ansatz.features import Features, check_molecule, features, spin_slices
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
+from qmcnet.checks import at_least
 from qmcnet.compute.kernels import Linear, mean, tanh
 from qmcnet.system.molecule import Molecule
 
@@ -25,8 +26,6 @@ class FermiNet(nn.Module):
     Equals the network of the paper with its concatenated features [own, pair means, means] split into two linear
     maps, so that the means over electrons are contracted once per walker and not once per electron.
     """
-
-    nuclei: Tensor
 
     def __init__(
         self,
@@ -56,9 +55,8 @@ class FermiNet(nn.Module):
         super().__init__()
         check_molecule(molecule)
         sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two}
-        check_sizes(**sizes)
+        at_least(1, **sizes)
         self.molecule = molecule
-        self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)
         # torch draws default weights, which `initialize` replaces: keep them off the global generator.
@@ -72,31 +70,33 @@ class FermiNet(nn.Module):
         self.to(dtype)
         initialize(self, torch.Generator().manual_seed(seed))
 
-    def orbitals(self, positions: Tensor) -> list[Tensor]:
+    def orbitals(self, positions: Tensor, nuclei: Tensor) -> list[Tensor]:
         """Evaluate the orbital matrices.
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3), in bohr.
 
         Returns:
             One matrix per spin, shape (B, S K, n, M).
         """
-        check_electrons(positions, self.molecule)
-        inputs = features(positions, self.nuclei)
-        return self.head.orbitals(self._one_electron_stream(inputs), inputs)
+        return self.head.orbitals(*self._streams(positions, nuclei))
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3), in bohr.
 
         Returns:
-            sign and log_abs_psi, each (B,), or (B, S) of several states.
+            sign and log_abs_psi of S states, each (B, S).
         """
-        check_electrons(positions, self.molecule)
-        inputs = features(positions, self.nuclei)
-        return self.head(self._one_electron_stream(inputs), inputs)
+        return self.head(*self._streams(positions, nuclei))
+
+    def _streams(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Features]:
+        inputs = features(positions, nuclei, self.molecule)
+        return self._one_electron_stream(inputs), inputs
 
     def _one_electron_stream(self, inputs: Features) -> Tensor:
         h_one = torch.cat([inputs.r_en, inputs.d_en[..., None]], -1).flatten(-2)  # (B, N, 4A)

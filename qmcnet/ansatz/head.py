@@ -8,10 +8,10 @@ from typing import TypedDict
 
 from torch import Tensor, nn
 
-from qmcnet.ansatz.embedding import check_sizes
 from qmcnet.ansatz.features import Features
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
+from qmcnet.checks import at_least, one_of
 from qmcnet.system.molecule import Molecule
 
 
@@ -67,14 +67,13 @@ class DeterminantHead(nn.Module):
                 than there are electrons of one spin: their orbitals are linearly dependent, and psi vanishes.
         """
         super().__init__()
-        check_sizes(n_determinants=n_determinants, n_states=n_states)
+        at_least(1, n_determinants=n_determinants, n_states=n_states)
         if n_features < (most := max(molecule.n_up, molecule.n_down)):
             raise ValueError(
                 f"{n_features} features of an electron make no {most} independent orbitals, which {molecule.formula} "
                 "needs of one spin: its wavefunction would vanish; choose a wider network, such as a larger hidden_one"
             )
-        if jastrow not in JASTROWS:
-            raise ValueError(f"jastrow={jastrow!r} must be one of {sorted(JASTROWS)}")
+        one_of(sorted(JASTROWS), jastrow=jastrow)
         self.settings: HeadOptions = {
             "n_determinants": n_determinants,
             "full_determinants": full_determinants,
@@ -96,10 +95,10 @@ class DeterminantHead(nn.Module):
             features: vectors and distances, for envelopes and Jastrow factor.
 
         Returns:
-            sign or phase, and log_abs_psi, each (B,), or (B, S) of several states.
+            sign or phase, and log_abs_psi, each (B, S).
         """
         sign, log_abs_psi = sum_of_determinants(self.orbitals(h_one, features), self.n_states)
         if self.jastrow is None:
             return sign, log_abs_psi
         jastrow = self.jastrow(features.d_en, features.d_ee)
-        return sign, log_abs_psi + (jastrow if self.n_states == 1 else jastrow[..., None])
+        return sign, log_abs_psi + jastrow[..., None]

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.attention import Attention
-from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
-from qmcnet.ansatz.features import Features, check_electrons, check_molecule, features
+from qmcnet.ansatz.embedding import Embedding, draw_weights
+from qmcnet.ansatz.features import Features, check_molecule, features
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
+from qmcnet.checks import at_least
 from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.system.molecule import Molecule
 
@@ -25,8 +26,6 @@ class LapNet(nn.Module):
     The single stream of an electron depends on that electron alone and gives queries and keys; the mixed stream gives
     values and gathers them.
     """
-
-    nuclei: Tensor
 
     def __init__(
         self,
@@ -58,9 +57,8 @@ class LapNet(nn.Module):
         super().__init__()
         check_molecule(molecule)
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "n_single": n_single}
-        check_sizes(**sizes)
+        at_least(1, **sizes)
         self.molecule = molecule
-        self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         width = n_heads * head_size
         # torch draws default weights, which are replaced below: keep them off the global generator.
         with torch.random.fork_rng(devices=[]):
@@ -72,31 +70,33 @@ class LapNet(nn.Module):
         self.to(dtype)
         draw_weights(self, torch.Generator().manual_seed(seed))
 
-    def orbitals(self, positions: Tensor) -> list[Tensor]:
+    def orbitals(self, positions: Tensor, nuclei: Tensor) -> list[Tensor]:
         """Evaluate the orbital matrices.
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3), in bohr.
 
         Returns:
             One matrix per spin, shape (B, S K, n, M).
         """
-        check_electrons(positions, self.molecule)
-        inputs = features(positions, self.nuclei)
-        return self.head.orbitals(self._mixed_stream(inputs), inputs)
+        return self.head.orbitals(*self._streams(positions, nuclei))
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3), in bohr.
 
         Returns:
-            sign and log_abs_psi, each (B,), or (B, S) of several states.
+            sign and log_abs_psi of S states, each (B, S).
         """
-        check_electrons(positions, self.molecule)
-        inputs = features(positions, self.nuclei)
-        return self.head(self._mixed_stream(inputs), inputs)
+        return self.head(*self._streams(positions, nuclei))
+
+    def _streams(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Features]:
+        inputs = features(positions, nuclei, self.molecule)
+        return self._mixed_stream(inputs), inputs
 
     def _mixed_stream(self, inputs: Features) -> Tensor:
         single = mixed = self.embedding(inputs)

@@ -36,34 +36,36 @@ class MolecularOrbitals(nn.Module):
             del self.combination.weight
             self.combination.register_buffer("weight", coefficients.T.contiguous())
 
-    def forward(self, positions: Tensor) -> Tensor:
+    def forward(self, positions: Tensor, nuclei: Tensor) -> Tensor:
         """Evaluate the orbitals.
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr; tracked or not.
+            nuclei: nuclear positions, shape (A, 3), in bohr.
 
         Returns:
             Shape (B, N, M), in bohr^-3/2.
         """
-        orbitals: Tensor = self.combination(basis_functions(self.basis, positions))
+        orbitals: Tensor = self.combination(basis_functions(self.basis, positions, nuclei))
         return orbitals
 
 
-def basis_functions(basis: GaussianBasis, positions: Tensor | LapTuple) -> Tensor | LapTuple:
+def basis_functions(basis: GaussianBasis, positions: Tensor | LapTuple, nuclei: Tensor) -> Tensor | LapTuple:
     """Evaluate a basis at positions that may be tracked.
 
     Args:
         basis: Gaussian basis set.
         positions: electron positions, shape (B, N, 3), in bohr.
+        nuclei: nuclear positions, shape (A, 3), in bohr.
 
     Returns:
         Shape (B, N, n_ao), in bohr^-3/2, with the support of the positions.
     """
     if not isinstance(positions, LapTuple):
-        functions: Tensor = basis(positions)
+        functions: Tensor = basis(positions, nuclei)
         return functions
     jacobian = positions.jacobian  # (D, B, N, 3)
     metric = torch.einsum("dbnx,dbny->bnxy", jacobian, jacobian)
-    value, gradient, curvature = basis.derivatives(positions.value, metric)
+    value, gradient, curvature = basis.derivatives(positions.value, metric, nuclei)
     laplacian = torch.einsum("bnx,bnxf->bnf", positions.laplacian, gradient) + curvature
     return LapTuple(value, torch.einsum("dbnx,bnxf->dbnf", jacobian, gradient), laplacian, positions.support)

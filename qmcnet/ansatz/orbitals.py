@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.features import Features, spin_slices
+from qmcnet.checks import one_of
 from qmcnet.compute.kernels import Linear
 from qmcnet.laplacian import signed_log_sum
 from qmcnet.system.molecule import Molecule
@@ -42,8 +43,7 @@ class Orbitals(nn.Module):
             ValueError: for an unknown envelope.
         """
         super().__init__()
-        if envelope not in ENVELOPES:
-            raise ValueError(f"envelope={envelope!r} must be one of {sorted(ENVELOPES)}")
+        one_of(sorted(ENVELOPES), envelope=envelope)
         self.spins = spin_slices(molecule.n_up, molecule.n_down)
         counts = [molecule.n_electrons if full else spin.stop - spin.start for spin in self.spins]
         sizes = [(2 if complex else 1) * n_determinants * count for count in counts]
@@ -74,7 +74,7 @@ class Orbitals(nn.Module):
         return matrices
 
 
-def sum_of_determinants(matrices: Sequence[Tensor], n_states: int = 1) -> tuple[Tensor, Tensor]:
+def sum_of_determinants(matrices: Sequence[Tensor], n_states: int) -> tuple[Tensor, Tensor]:
     """Combine orbitals into psi = sum_k prod_spin det_k.
 
     Args:
@@ -83,7 +83,7 @@ def sum_of_determinants(matrices: Sequence[Tensor], n_states: int = 1) -> tuple[
         n_states: states S that the determinants belong to, in equal shares.
 
     Returns:
-        sign or phase, and log_abs_psi, each (B,), or (B, S) of several states.
+        sign or phase, and log_abs_psi, each (B, S).
     """
     n_electrons = sum(matrix.shape[-2] for matrix in matrices)
     if len(matrices) > 1 and matrices[0].shape[-1] == n_electrons:
@@ -94,6 +94,4 @@ def sum_of_determinants(matrices: Sequence[Tensor], n_states: int = 1) -> tuple[
     sign, log_abs = factors[0]
     for other_sign, other_log in factors[1:]:
         sign, log_abs = sign * other_sign, log_abs + other_log
-    if n_states > 1:
-        sign, log_abs = (part.unflatten(-1, (n_states, -1)) for part in (sign, log_abs))  # (B, S, K)
-    return signed_log_sum(sign, log_abs)
+    return signed_log_sum(*(part.unflatten(-1, (n_states, -1)) for part in (sign, log_abs)))  # of (B, S, K)

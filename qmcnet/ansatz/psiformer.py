@@ -12,17 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.attention import Attention
-from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
-from qmcnet.ansatz.features import check_electrons, check_molecule, features
+from qmcnet.ansatz.embedding import Embedding, draw_weights
+from qmcnet.ansatz.features import Features, check_molecule, features
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
+from qmcnet.checks import at_least
 from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.system.molecule import Molecule
 
 
 class Psiformer(nn.Module):
     """psi = e^J sum_k det[phi^k_i(r_j; {r_/j})] with electron features by self-attention."""
-
-    nuclei: Tensor
 
     def __init__(
         self,
@@ -56,9 +55,8 @@ class Psiformer(nn.Module):
         super().__init__()
         check_molecule(molecule)
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "perceptron_size": perceptron_size}
-        check_sizes(**sizes)
+        at_least(1, **sizes)
         self.molecule = molecule
-        self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         width = n_heads * head_size
         # torch draws default weights, which are replaced below: keep them off the global generator.
         with torch.random.fork_rng(devices=[]):
@@ -70,31 +68,33 @@ class Psiformer(nn.Module):
         self.to(dtype)
         draw_weights(self, torch.Generator().manual_seed(seed))
 
-    def orbitals(self, positions: Tensor) -> list[Tensor]:
+    def orbitals(self, positions: Tensor, nuclei: Tensor) -> list[Tensor]:
         """Evaluate the orbital matrices.
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3), in bohr.
 
         Returns:
             One matrix per spin, shape (B, S K, n, M).
         """
-        check_electrons(positions, self.molecule)
-        inputs = features(positions, self.nuclei)
-        return self.head.orbitals(self.layers(self.embedding(inputs)), inputs)
+        return self.head.orbitals(*self._streams(positions, nuclei))
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3), in bohr.
 
         Returns:
-            sign and log_abs_psi, each (B,), or (B, S) of several states.
+            sign and log_abs_psi of S states, each (B, S).
         """
-        check_electrons(positions, self.molecule)
-        inputs = features(positions, self.nuclei)
-        return self.head(self.layers(self.embedding(inputs)), inputs)
+        return self.head(*self._streams(positions, nuclei))
+
+    def _streams(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Features]:
+        inputs = features(positions, nuclei, self.molecule)
+        return self.layers(self.embedding(inputs)), inputs
 
 
 class PsiformerLayer(nn.Module):

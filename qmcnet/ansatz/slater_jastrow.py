@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.backflow import Backflow
 from qmcnet.ansatz.embedding import draw_weights
-from qmcnet.ansatz.features import check_electrons, check_molecule, features, spin_slices
+from qmcnet.ansatz.features import check_molecule, features, spin_slices
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals
 from qmcnet.ansatz.nuclear_cusp import NuclearCusp
+from qmcnet.checks import one_of
 from qmcnet.chemistry.casscf import active_space, casscf
 from qmcnet.chemistry.gto import GaussianBasis
 from qmcnet.chemistry.scf import default_basis, hartree_fock
@@ -34,8 +35,6 @@ class SlaterJastrow(nn.Module):
     without `nuclear_cusp` the local energy diverges there as Z/r. Its variance is finite, but that of its variance not,
     and error bars of short runs are unreliable.
     """
-
-    nuclei: Tensor
 
     def __init__(
         self,
@@ -75,8 +74,7 @@ class SlaterJastrow(nn.Module):
         """
         super().__init__()
         check_molecule(molecule)
-        if jastrow not in JASTROWS:
-            raise ValueError(f"jastrow={jastrow!r} must be one of {sorted(JASTROWS)}")
+        one_of(sorted(JASTROWS), jastrow=jastrow)
         space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}
         basis = basis or default_basis(molecule)
         slater = slater_part(molecule, basis, method, ci_threshold, **space)
@@ -84,7 +82,6 @@ class SlaterJastrow(nn.Module):
         self.settings = {"basis": basis, "method": method, **space, "ci_threshold": ci_threshold, "jastrow": jastrow}
         self.settings |= {"nuclear_cusp": nuclear_cusp, "backflow": backflow, "train_orbitals": train_orbitals}
         self.settings["seed"] = seed
-        self.register_buffer("nuclei", molecule.nuclei.double(), persistent=False)
         self.molecular_orbitals = MolecularOrbitals(slater.basis, slater.orbitals, train_orbitals)
         occupations = [occupied for occupied in (slater.up, slater.down) if occupied.shape[-1]]
         self.determinants = nn.ModuleList(SpinDeterminants(occupied) for occupied in occupations)
@@ -98,24 +95,26 @@ class SlaterJastrow(nn.Module):
         self.nuclear_cusp = NuclearCusp(molecule, slater.basis) if nuclear_cusp else None
         self.to(dtype)
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3), in bohr; orbitals move with them, unrelaxed.
 
         Returns:
-            sign (B,) and log_abs_psi (B,).
+            sign and log_abs_psi of one state, each (B, 1).
         """
-        check_electrons(positions, self.molecule)
-        inputs = features(positions, self.nuclei)
+        inputs = features(positions, nuclei, self.molecule)
         shifted = positions if self.backflow is None else positions + self.backflow(*inputs)
-        orbitals = self.molecular_orbitals(shifted)  # (B, N, M)
+        orbitals = self.molecular_orbitals(shifted, nuclei.to(positions.dtype))  # (B, N, M)
         sign, log_abs = self._products(orbitals)  # (B, K)
         sign, log_abs_psi = signed_log_sum(self.expansion(sign), log_abs)
         if self.jastrow is not None:
             log_abs_psi = log_abs_psi + self.jastrow(inputs.d_en, inputs.d_ee)
-        return sign, log_abs_psi if self.nuclear_cusp is None else log_abs_psi + self.nuclear_cusp(inputs.d_en)
+        if self.nuclear_cusp is not None:
+            log_abs_psi = log_abs_psi + self.nuclear_cusp(inputs.d_en)
+        return sign[..., None], log_abs_psi[..., None]
 
     def _products(self, orbitals: Tensor) -> tuple[Tensor, Tensor]:
         spins = spin_slices(self.molecule.n_up, self.molecule.n_down)
@@ -228,8 +227,7 @@ def slater_part(
     Raises:
         ValueError: for an unknown method, or an active space without 'casscf' or the other way round.
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r} must be one of {METHODS}")
+    one_of(METHODS, method=method)
     space = active_space(method, active_electrons, active_orbitals)
     if space is not None:
         result = casscf(molecule, basis, *space, ci_threshold)

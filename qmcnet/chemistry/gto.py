@@ -7,7 +7,7 @@ Dimension letters: B walkers, N electrons, A centres, P primitives, R radial fun
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -94,33 +94,37 @@ class GaussianBasis(nn.Module):
         self._register_contraction(shells, centers, primitives)
         self._register_ao_order(shells, centers)
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward(self, points: Tensor, centers: Tensor | None = None) -> Tensor:
         """Evaluate the basis functions.
 
         Args:
             points: positions, (..., 3), bohr.
+            centers: where the centres are, (A, 3), bohr; by default where they were when the basis was made.
 
         Returns:
             Basis functions, (..., n_ao), bohr^-3/2.
         """
-        displacement = self._displacement(points)  # (3, A, M)
+        displacement = self._displacement(points, centers)  # (3, A, M)
         radial = self.contraction @ self._primitives(displacement)  # (R, M)
         harmonics = solid_harmonics(displacement, self.degree).flatten(0, 1)  # (HA, M)
         values = radial[self.radial_of_ao] * harmonics[self.harmonic_of_ao]  # (n_ao, M)
         return values.T.reshape(*points.shape[:-1], self.n_ao)
 
-    def derivatives(self, points: Tensor, metric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def derivatives(
+        self, points: Tensor, metric: Tensor, centers: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate the basis functions with first and second derivatives in closed form.
 
         Args:
             points: positions, (..., 3), bohr.
             metric: weights g_ab of the second derivatives, symmetric, (..., 3, 3); the identity gives the Laplacian.
+            centers: where the centres are, as for `forward`.
 
         Returns:
             Values, (..., n_ao), bohr^-3/2; gradients, (..., 3, n_ao), bohr^-5/2; and sum_ab g_ab d_a d_b of the
             functions, (..., n_ao), bohr^-7/2.
         """
-        r, g = self._displacement(points), metric.reshape(-1, 3, 3).permute(1, 2, 0)  # (3, A, M), (3, 3, M)
+        r, g = self._displacement(points, centers), metric.reshape(-1, 3, 3).permute(1, 2, 0)  # (3, A, M), (3, 3, M)
         primitives = self._primitives(r)  # (P, M)
         radial, slope, bend = (
             ((-2 * self.exponents) ** k * self.contraction @ primitives)[self.radial_of_ao] for k in range(3)
@@ -169,9 +173,9 @@ class GaussianBasis(nn.Module):
         ):
             self.register_buffer(name, torch.tensor(index))
 
-    def _displacement(self, points: Tensor) -> Tensor:
+    def _displacement(self, points: Tensor, centers: Tensor | None) -> Tensor:
         # Points come last so that gathering functions copies whole rows.
-        return points.reshape(-1, 3).T[:, None, :] - self.centers.T[:, :, None]
+        return points.reshape(-1, 3).T[:, None, :] - (self.centers if centers is None else centers).T[:, :, None]
 
     def _primitives(self, displacement: Tensor) -> Tensor:
         x, y, z = displacement
@@ -179,62 +183,18 @@ class GaussianBasis(nn.Module):
         return torch.exp(-self.exponents[:, None] * squared[self.center_of_primitive])
 
 
-class MeanFieldOrbitals(nn.Module):
-    """Occupied orbitals of a mean-field calculation and the density of their determinants."""
+class Orbitals(NamedTuple):
+    """Occupied orbitals of both spins.
 
+    Attributes:
+        basis: Gaussian basis set.
+        up: coefficients of the spin-up orbitals, (n_ao, n_up).
+        down: coefficients of the spin-down orbitals, (n_ao, n_down).
+    """
+
+    basis: GaussianBasis
     up: Tensor
     down: Tensor
-
-    def __init__(self, basis: GaussianBasis, up: Tensor, down: Tensor) -> None:
-        """Combine a basis with orbital coefficients of the same precision.
-
-        Args:
-            basis: Gaussian basis set.
-            up: coefficients of the spin-up orbitals, (n_ao, n_up).
-            down: coefficients of the spin-down orbitals, (n_ao, n_down).
-
-        Raises:
-            ValueError: the coefficients do not fit the basis.
-        """
-        super().__init__()
-        for name, coefficients in (("up", up), ("down", down)):
-            if coefficients.ndim != 2 or coefficients.shape[0] != basis.n_ao:
-                raise ValueError(f"{name}: shape {tuple(coefficients.shape)} is not ({basis.n_ao}, n_{name})")
-        self.basis = basis
-        self.register_buffer("up", up)
-        self.register_buffer("down", down)
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate the occupied orbitals at the electrons of their spin.
-
-        Args:
-            positions: electron positions, spin-up electrons first, (B, N, 3), bohr.
-
-        Returns:
-            Matrices [electron, orbital] of the spins, (B, n_up, n_up) and (B, n_down, n_down), bohr^-3/2.
-        """
-        n_up = self.up.shape[-1]
-        up, down = positions[..., :n_up, :], positions[..., n_up:, :]
-        return self.basis(up) @ self.up, self.basis(down) @ self.down
-
-    def log_prob(self, positions: Tensor) -> Tensor:
-        """Evaluate the logarithm of the squared mean-field wavefunction.
-
-        log p = 2 log|det up| + 2 log|det down|, with p not normalised.
-
-        Args:
-            positions: electron positions, spin-up electrons first, (B, N, 3), bohr.
-
-        Returns:
-            Unnormalised log-probability, (B,).
-        """
-        up, down = self.forward(positions)
-        return 2 * (_log_abs_det(up) + _log_abs_det(down))
-
-
-def _log_abs_det(matrix: Tensor) -> Tensor:
-    logabsdet: Tensor = torch.linalg.slogdet(matrix).logabsdet
-    return logabsdet
 
 
 def _numbered(items: Iterable[Any]) -> dict[Any, int]:

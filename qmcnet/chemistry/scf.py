@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qmcnet.chemistry.gto import GaussianBasis, MeanFieldOrbitals, Shell
+from qmcnet.chemistry.gto import GaussianBasis, Orbitals, Shell
 from qmcnet.chemistry.unrestricted import iterate, lowest_solution
 from qmcnet.system.molecule import Molecule
 
@@ -38,7 +38,7 @@ class HartreeFockResult:
         solution: the PySCF mean field, with all its orbitals.
     """
 
-    orbitals: MeanFieldOrbitals
+    orbitals: Orbitals
     energy: float
     converged: bool
     basis: str
@@ -101,7 +101,7 @@ def hartree_fock(molecule: Molecule, basis: str | None = None, method: str = "uh
             "The orbitals can still start a pretraining; another basis or method may converge",
             stacklevel=2,
         )
-    orbitals = MeanFieldOrbitals(functions, *_occupied(solution, method))
+    orbitals = Orbitals(functions, *_occupied(solution, method))
     return HartreeFockResult(orbitals, float(solution.e_tot), bool(solution.converged), basis, method, solution)
 
 

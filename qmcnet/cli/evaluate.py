@@ -9,10 +9,10 @@ from qmcnet.cli.status import outcome, run_jobs
 from qmcnet.config.build import load
 from qmcnet.config.naming import config_directory
 from qmcnet.config.schema import ConfigError, check_arguments
-from qmcnet.operators.registry import check_observables
 from qmcnet.report.result import Result
 from qmcnet.run.vmc import VMC
 from qmcnet.stages.evaluation import EvaluationSettings
+from qmcnet.states.measurements import check_observables
 
 statuses: list[int] = []
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -141,17 +141,17 @@ class AsShapes(TorchFunctionMode):
 
 @torch.no_grad()
 def predicted_peak(
-    backend: Callable[[Callable[[Tensor], Tensor], Tensor], object],
-    wavefunction: nn.Module,
+    backend: Callable[[Any, Tensor], object],
+    function: Callable[[Tensor], object],
     n_walkers: int,
     n_electrons: int,
     dtype: torch.dtype = torch.float32,
 ) -> int:
-    """Predict the memory of differentiating log|psi| of some walkers at once, without computing it.
+    """Predict the memory of differentiating a function of some walkers at once, without computing it.
 
     Args:
         backend: differentiates a function; one that chooses a chunk by the device will not know this one.
-        wavefunction: returns (sign, log_abs_psi); keeps its tensors as parameters and buffers.
+        function: maps positions to tensors; is copied without its numbers.
         n_walkers: walkers at once.
         n_electrons: number of electrons N.
         dtype: precision of the positions.
@@ -159,6 +159,7 @@ def predicted_peak(
     Returns:
         Bytes on top of the parameters and positions; affine in the number of walkers.
     """
-    shapes = copy.deepcopy(wavefunction).to("meta")
+    with AsShapes():
+        shapes = copy.deepcopy(function)
     positions = torch.empty(n_walkers, n_electrons, 3, dtype=dtype, device="meta")
-    return peak_bytes(lambda r: backend(lambda x: shapes(x)[1], r), positions)
+    return peak_bytes(lambda r: backend(shapes, r), positions)

@@ -11,16 +11,20 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from qmcnet.checks import at_least
 from qmcnet.config.names import PARTIAL, TARGET, constructor, is_group
-from qmcnet.config.naming import systems
+from qmcnet.config.naming import config_directory, folder, systems
 from qmcnet.config.nearest import ask, nearest
 from qmcnet.config.schema import ConfigError, check_arguments
-from qmcnet.run.description import PARTS, SCALARS
+from qmcnet.run.description import settings_of
 from qmcnet.run.directory import read_config
 from qmcnet.run.identity import flatten
 from qmcnet.run.vmc import VMC
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PARTS = [name for name in settings_of(VMC) if folder(name).is_dir()]
+SCALARS = [name for name in settings_of(VMC) if name not in (*PARTS, "terms")]
+"""Names of the settings of a run besides wavefunction and terms: groups, which have files, and single values."""
 
 
 def build(cfg: DictConfig | Mapping[str, Any], directory: str | Path) -> VMC:
@@ -54,24 +58,26 @@ def _build(cfg: Mapping[str, Any], directory: str | Path) -> VMC:
     trust, states = cfg.get("trust", False), cfg.get("states")
     if not isinstance(trust, bool):
         raise ConfigError(f"trust={trust!r} must be true or false")
-    check_arguments(VMC, {name: cfg[name] for name in SCALARS})
-    if isinstance(states, int) and states < 1:
-        raise ConfigError(f"states={states} must be at least 1")
-    makers = {name: maker(name, cfg[name], trust) for name in ("ansatz", *PARTS)}
+    parts, scalars = ([name for name in names if name in cfg] for names in (PARTS, SCALARS))
+    check_arguments(VMC, {name: cfg[name] for name in scalars})
+    at_least(1, states=states if isinstance(states, int) else None)
+    makers = {name: maker(name, cfg[name], trust) for name in ("ansatz", *parts)}
+    terms = {name: maker(f"terms.{name}", group, trust) for name, group in (cfg.get("terms") or {}).items()}
     makers["system"] = maker("system", cfg["system"], trust)
     with locating("system", outside=[key for key in cfg if key != "system"]):
         molecule = makers.pop("system")()
     with locating("ansatz"):
         ansatz = makers.pop("ansatz")()(molecule, dtype=DTYPES[cfg["dtype"]])
-    n_states = ansatz.settings.get("n_states", 1)
-    if states not in (None, n_states):
-        single = f"{type(ansatz).__name__} has a single state; leave out states"
-        other = f"ansatz.n_states={n_states} says otherwise; leave that out"
-        raise ConfigError(f"states={states}: {single if n_states == 1 else other}")
-    parts = {name: located(name, make)() for name, make in makers.items()}
-    parts["optimizer"] = located("optimizer", parts["optimizer"])
+    made = {name: located(name, make)() for name, make in makers.items()}
+    made["optimizer"] = located("optimizer", made["optimizer"])
+    made["terms"] = {name: located(f"terms.{name}", make()) for name, make in terms.items()}
     with locating("sampler", outside=SCALARS):  # whose blocks only the molecule can judge
-        return VMC(ansatz, directory, **parts, **{name: cfg[name] for name in SCALARS})
+        run = VMC(ansatz, directory, **made, **{name: cfg[name] for name in scalars})
+    if states not in (None, run.n_states):
+        single = f"{type(ansatz).__name__} has a single state; leave out states"
+        other = f"ansatz.n_states={run.n_states} says otherwise; leave that out"
+        raise ConfigError(f"states={states}: {other if run.n_states - 1 else single}")
+    return run
 
 
 @contextmanager
@@ -129,12 +135,13 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
     if "system" not in raw:
         raise ConfigError(f"no system: add +system=NAME with NAME one of {', '.join(systems())}")
     used_by_system = set(re.findall(r"\$\{(\w+)\}", str(raw["system"])))
-    known = {"system", "ansatz", "dtype", "states", "trust", *PARTS, *SCALARS, *used_by_system}
+    known = {"system", "ansatz", "dtype", "states", "trust", "terms", *PARTS, *SCALARS, *used_by_system}
     for key, value in flatten(raw).items():
         if value == "???":
             raise ConfigError(f"{key} has no value: add {key}=VALUE")
+    defaults = (config_directory() / "config.yaml").read_text(encoding="utf-8")
     for key in ("ansatz", "dtype", *PARTS, *SCALARS):
-        if key not in raw:
+        if key not in raw and re.search(rf"^(\s+- |.*@)?{key}:", defaults, re.MULTILINE):
             raise ConfigError(f"{key} is missing: leave out ~{key}")
     unknown = [str(key) for key in raw if key not in known]
     if unknown:

@@ -14,12 +14,11 @@ import torch
 import yaml
 from hydra.utils import get_object
 
-from qmcnet.config.naming import config_directory
+from qmcnet.config.naming import folder
 from qmcnet.config.schema import ConfigError
 from qmcnet.run.description import public_name
 
 TARGET, PARTIAL = "_target_", "_partial_"
-FOLDERS = {"burn_in": "equilibration"}  # `burn_in` is a plain key of qmcnet-evaluate, so its folder has another name
 LIBRARIES = {"optimizer.method": ("torch.optim", "pytorch_optimizer")}
 
 
@@ -33,7 +32,7 @@ def shipped(key: str) -> Mapping[str, str]:
     Returns:
         Where to import each from, by its public name.
     """
-    files = sorted((config_directory() / FOLDERS.get(key, key)).glob("*.yaml"))
+    files = sorted(folder(key.split(".")[0] if key.startswith("terms.") else key).glob("*.yaml"))
     groups = [content.get(key, content) for content in map(_content, files)]
     targets = [group[TARGET] for group in groups if TARGET in group]
     if key == "system":  # what every way to make a molecule is stored as

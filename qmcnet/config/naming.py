@@ -10,11 +10,24 @@ from omegaconf import OmegaConf
 from qmcnet.run.identity import in_identity
 
 LONGEST_NAME = 100
+FOLDERS = {"burn_in": "equilibration"}  # `burn_in` is a plain key of qmcnet-evaluate, so its folder has another name
 
 
 def config_directory() -> Path:
     """Where the YAML files are."""
     return Path(__file__).parents[1] / "conf"
+
+
+def folder(group: str) -> Path:
+    """Find the files of a group.
+
+    Args:
+        group: its key in a configuration.
+
+    Returns:
+        Their folder, which need not exist.
+    """
+    return config_directory() / FOLDERS.get(group, group)
 
 
 def systems() -> list[str]:

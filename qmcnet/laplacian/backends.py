@@ -8,15 +8,15 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 import torch
 from torch import Tensor
 
+from qmcnet.checks import at_least
 from qmcnet.compute.chunks import FEW_WALKERS, bytes_per_walker, with_halving
 from qmcnet.compute.compilation import Compiled
 from qmcnet.compute.device import memory_share, sizes
 from qmcnet.laplacian.guard import compare
 from qmcnet.laplacian.laptuple import LapTuple
 from qmcnet.laplacian.structure import track
-from qmcnet.protocols import Derivatives
+from qmcnet.protocols import Derivatives, Function
 
-Function = Callable[[Tensor], Tensor]
 Differentiate = Callable[[Function, Tensor], Derivatives]
 
 
@@ -34,10 +34,16 @@ def forward_laplacian(function: Function, positions: Tensor) -> Derivatives:
     return Derivatives(*_tracked(function, positions))
 
 
-def _tracked(function: Function, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    result: LapTuple = function(track(positions)).dense()  # type: ignore[arg-type,attr-defined]
+def _tracked(function: Function, positions: Tensor) -> tuple[Tensor, ...]:
+    returned, extra = _parts(function(track(positions)))  # type: ignore[arg-type]
+    result: LapTuple = returned.dense()  # type: ignore[attr-defined]
     gradient = result.jacobian.movedim(0, -1).unflatten(-1, positions.shape[-2:])  # (B, ..., N, 3)
-    return result.value, gradient, result.laplacian
+    carried = extra.value if isinstance(extra, LapTuple) else extra
+    return result.value, gradient, result.laplacian, *([] if carried is None else [carried])
+
+
+def _parts(returned: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+    return returned if isinstance(returned, tuple) else (returned, None)
 
 
 def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
@@ -54,24 +60,24 @@ def torch_func_laplacian(function: Function, positions: Tensor) -> Derivatives:
         Value, gradient and Laplacian at each walker.
     """
     with torch.no_grad():
-        value = function(positions)
+        value, extra = _parts(function(positions))
     if value.is_complex():
-        real = torch_func_laplacian(lambda r: function(r).real, positions)
-        imag = torch_func_laplacian(lambda r: function(r).imag, positions)
+        real = torch_func_laplacian(lambda r: _parts(function(r))[0].real, positions)
+        imag = torch_func_laplacian(lambda r: _parts(function(r))[0].imag, positions)
         gradient = torch.complex(real.gradient, imag.gradient)
-        return Derivatives(value, gradient, torch.complex(real.laplacian, imag.laplacian))
+        return Derivatives(value, gradient, torch.complex(real.laplacian, imag.laplacian), extra)
     parts = [_reverse_forward(partial(_entry, function, index), positions) for index in range(value[0].numel())]
     gradient = torch.stack([gradient for gradient, _ in parts], 1)
     laplacian = torch.stack([laplacian for _, laplacian in parts], 1)
-    return Derivatives(value, gradient.view(*value.shape, *positions.shape[1:]), laplacian.view(value.shape))
+    return Derivatives(value, gradient.view(*value.shape, *positions.shape[1:]), laplacian.view(value.shape), extra)
 
 
 def _entry(function: Function, index: int, positions: Tensor) -> Tensor:
-    value = function(positions)
+    value = _parts(function(positions))[0]
     return value.reshape(len(value), -1)[:, index]
 
 
-def _reverse_forward(function: Function, positions: Tensor) -> tuple[Tensor, Tensor]:
+def _reverse_forward(function: Callable[[Tensor], Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
     def gradient_of(x: Tensor) -> Tensor:
         gradient: Tensor = torch.func.grad(lambda y: function(y).sum())(x)
         return gradient
@@ -100,8 +106,8 @@ def chunked(differentiate: Differentiate, size: int, function: Function, positio
     n_chunks = -(-len(positions) // size)
     parts = [differentiate(function, part) for part in positions.tensor_split(n_chunks)]
     # Out of inference mode, so that autograd may save the results.
-    values, gradients = [part.value for part in parts], [part.gradient for part in parts]
-    return Derivatives(torch.cat(values), torch.cat(gradients), torch.cat([part.laplacian for part in parts]))
+    columns = zip(*((part.value, part.gradient, part.laplacian, part.extra) for part in parts), strict=True)
+    return Derivatives(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
 
 
 def padded(differentiate: Differentiate, size: int, function: Function, positions: Tensor) -> Derivatives:
@@ -121,7 +127,8 @@ def padded(differentiate: Differentiate, size: int, function: Function, position
     size = -(-n_walkers // n_chunks)
     filling = positions[:1].expand(n_chunks * size - n_walkers, -1, -1)
     whole = chunked(differentiate, size, function, torch.cat([positions, filling]))
-    return Derivatives(whole.value[:n_walkers], whole.gradient[:n_walkers], whole.laplacian[:n_walkers])
+    extra = None if whole.extra is None else whole.extra[:n_walkers]
+    return Derivatives(whole.value[:n_walkers], whole.gradient[:n_walkers], whole.laplacian[:n_walkers], extra)
 
 
 def automatic_chunk_size(function: Function, positions: Tensor) -> int:
@@ -158,7 +165,7 @@ class ForwardLaplacian:
             chunk_size: walkers differentiated at once; chosen from the device and the function when None.
             compile: compile the function with its derivatives, which takes half a minute or so once.
         """
-        check_chunk_size(chunk_size)
+        at_least(1, chunk_size=chunk_size)
         self.settings = {"chunk_size": chunk_size, "compile": compile}
         self.chunk_size, self.compile = chunk_size, compile
         self._sizes: WeakKeyDictionary[Function, int] = WeakKeyDictionary()
@@ -239,7 +246,7 @@ class TorchFuncLaplacian:
         Args:
             chunk_size: walkers differentiated at once; all of them when None.
         """
-        check_chunk_size(chunk_size)
+        at_least(1, chunk_size=chunk_size)
         self.settings = {"chunk_size": chunk_size}
         self.chunk_size, self.recorded = chunk_size, dict[str, int]()
 
@@ -263,16 +270,3 @@ class TorchFuncLaplacian:
         if fitting < size:
             self.recorded[kind] = fitting
         return result
-
-
-def check_chunk_size(chunk_size: int | None) -> None:
-    """Refuse an impossible chunk size.
-
-    Args:
-        chunk_size: walkers in a chunk, or None for the automatic choice.
-
-    Raises:
-        ValueError: if it is not positive.
-    """
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size} must be at least 1, or null for the automatic choice")

@@ -1,11 +1,9 @@
 """Comparing the forward Laplacian with the function itself, once, before its numbers are believed."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from qmcnet.protocols import Derivatives
+from qmcnet.protocols import Derivatives, Function
 
 WALKERS = 4
 """Walkers that are compared."""
@@ -17,7 +15,7 @@ MARGIN = 1000
 """How far apart two routes may be, in units of the largest move that rounding was seen to make."""
 
 
-def compare(function: Callable[[Tensor], Tensor], positions: Tensor, derivatives: Derivatives) -> None:
+def compare(function: Function, positions: Tensor, derivatives: Derivatives) -> None:
     """Refuse derivatives that belong to another function than the one that is sampled.
 
     The function is evaluated at the positions of a few walkers, and at copies of them moved by a few units in the last
@@ -37,7 +35,8 @@ def compare(function: Callable[[Tensor], Tensor], positions: Tensor, derivatives
     points = _repeated(positions[:WALKERS])  # (REPEATS, B, N, 3)
     with torch.inference_mode(False), torch.enable_grad():
         leaf = points.flatten(0, 1).clone().requires_grad_()
-        values = function(leaf.clone())  # writing into its argument does not reach the leaf
+        returned = function(leaf.clone())  # writing into its argument does not reach the leaf
+        values = returned[0] if isinstance(returned, tuple) else returned
         gradients = _gradients(values, leaf)
     value, gradient = derivatives.value[:WALKERS], derivatives.gradient[:WALKERS]
     _refuse("value", value, values.detach().unflatten(0, points.shape[:2]))

@@ -1,6 +1,6 @@
 """What acts on states: terms of the Hamiltonian, and what is observed."""
 
 from qmcnet.operators.hamiltonian import LocalEnergy, MolecularHamiltonian
-from qmcnet.operators.states_hamiltonian import StatesHamiltonian
+from qmcnet.operators.operator import Operator, States
 
-__all__ = ["LocalEnergy", "MolecularHamiltonian", "StatesHamiltonian"]
+__all__ = ["LocalEnergy", "MolecularHamiltonian", "Operator", "States"]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qmcnet.checks import at_least, positive
+
 
 @dataclass(frozen=True)
 class Bins:
@@ -24,8 +26,8 @@ class Bins:
         Raises:
             ValueError: for a number out of range.
         """
-        if self.n_bins < 1 or not self.largest > 0:
-            raise ValueError(f"n_bins={self.n_bins}, largest={self.largest}: both must be positive")
+        at_least(1, n_bins=self.n_bins)
+        positive(largest=self.largest)
 
     @property
     def centers(self) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from qmcnet.checks import positive
 from qmcnet.system.elements import atomic_number
 from qmcnet.system.molecule import Molecule
 
@@ -47,8 +48,7 @@ class DensityGrid:
         Raises:
             ValueError: for a length that is not positive.
         """
-        if not (spacing > 0 and margin > 0):
-            raise ValueError(f"spacing={spacing}, margin={margin}: both must be positive")
+        positive(spacing=spacing, margin=margin)
         low, high = molecule.nuclei.amin(0) - margin, molecule.nuclei.amax(0) + margin
         counts = torch.ceil((high - low) / spacing)
         x, y, z = ((low + high - (counts - 1) * spacing) / 2).tolist()

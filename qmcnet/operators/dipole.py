@@ -5,10 +5,11 @@ Letters: M points, S states, N electrons, A nuclei.
 
 from torch import Tensor, nn
 
-from qmcnet.operators.operator import StateValues
+from qmcnet.operators.operator import States, observable
 from qmcnet.system.molecule import Molecule
 
 
+@observable
 class Dipole(nn.Module):
     """mu = sum_A Z_A R_A - sum_i r_i about the origin of the coordinates, in e bohr, from - to +.
 
@@ -18,24 +19,24 @@ class Dipole(nn.Module):
 
     name = "dipole"
     components: tuple[str, ...] = ("x", "y", "z")
-    nuclear: Tensor
+    charges: Tensor
 
     def __init__(self, molecule: Molecule) -> None:
-        """Sum up the nuclei.
+        """Keep the charges.
 
         Args:
             molecule: nuclei and their charges.
         """
         super().__init__()
-        self.register_buffer("nuclear", molecule.charges @ molecule.nuclei, persistent=False)
+        self.register_buffer("charges", molecule.charges.double(), persistent=False)
 
-    def forward(self, states: StateValues) -> Tensor:
+    def forward(self, states: States) -> Tensor:
         """Multiply by the dipole moment.
 
         Args:
-            states: values of the states at M points.
+            states: the states at M points.
 
         Returns:
             mu psi, shape (M, 3, S), in e bohr.
         """
-        return states.times(self.nuclear - states.positions.double().sum(-2))
+        return states.times(self.charges @ states.nuclei - states.positions.sum(-2))

@@ -1,20 +1,25 @@
-"""Kinetic energy of a wavefunction given by its logarithm."""
+"""The kinetic energy of the electrons.
 
-import torch
-from torch import Tensor
+Letters: M points, S states.
+"""
 
-from qmcnet.protocols import Derivatives
+from torch import Tensor, nn
+
+from qmcnet.operators.operator import States
 
 
-def kinetic_energy(log_psi: Derivatives) -> Tensor:
-    """Local kinetic energy: -1/2 (lap log psi + (grad log psi)^2), where log|psi| will do if psi is real.
+class Kinetic(nn.Module):
+    """-1/2 sum_i lap_i psi."""
 
-    Args:
-        log_psi: value, gradient and Laplacian of log psi.
+    name = "kinetic"
 
-    Returns:
-        Kinetic energy, shape (B,), in hartree, float64 or complex128.
-    """
-    dtype = torch.promote_types(log_psi.gradient.dtype, torch.float64)
-    gradient, laplacian = log_psi.gradient.to(dtype), log_psi.laplacian.to(dtype)
-    return -0.5 * (laplacian + gradient.square().sum((-2, -1)))
+    def forward(self, states: States) -> Tensor:
+        """Apply the operator.
+
+        Args:
+            states: the states at M points.
+
+        Returns:
+            Shape (M, 1, S), in hartree.
+        """
+        return -0.5 * states.laplacian[:, None]

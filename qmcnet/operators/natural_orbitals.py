@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from qmcnet.chemistry.scf import orthonormal_basis
 from qmcnet.operators.cloud import Cloud
-from qmcnet.operators.operator import StateValues
+from qmcnet.operators.operator import States, observable
 from qmcnet.system.molecule import Molecule
 
 SPINS = ("up", "down")
@@ -23,6 +23,7 @@ N_HALVINGS = 3
 RESOLVED = 6.0  # standard errors between occupations that noise does not mix at will
 
 
+@observable
 class NaturalOrbitals(nn.Module):
     """The operators a_p^+ a_q of each spin, of which the expectation values are the one-body density matrix.
 
@@ -48,25 +49,25 @@ class NaturalOrbitals(nn.Module):
         orbitals = range(coefficients.shape[1])
         self.components = tuple(f"{spin} {p} {q}" for spin in SPINS for p in orbitals for q in orbitals)
 
-    def forward(self, states: StateValues) -> Tensor:
+    def forward(self, states: States) -> Tensor:
         """Apply a_p^+ a_q.
 
         Args:
-            states: values of the states at M points.
+            states: the states at M points.
 
         Returns:
             Shape (M, 2 n^2, S).
         """
         positions = states.positions
-        new = self.cloud.draw(len(positions), states.generator).to(positions.dtype)  # (M, 3)
+        new = self.cloud.draw(len(positions), states.generator)  # (M, 3)
         old = self.orbitals(positions)  # (M, N, n)
-        sums = [old.new_zeros((len(old), old.shape[-1], states.values.shape[-1])) for _ in SPINS]  # (M, n, S)
+        sums = [old.new_zeros((len(old), old.shape[-1], states.psi.shape[-1])) for _ in SPINS]  # (M, n, S)
         for electron in range(positions.shape[1]):
             moved = positions.clone()
             moved[:, electron] = new
             spin = int(electron >= self.n_up)
             sums[spin] = sums[spin] + old[:, electron, :, None] * states.at(moved)[:, None]
-        weighted = self.orbitals(new) / self.cloud.density(new.double())[:, None]  # (M, n)
+        weighted = self.orbitals(new) / self.cloud.density(new)[:, None]  # (M, n)
         matrices = torch.stack(sums, 1)[:, :, :, None] * weighted[:, None, None, :, None]  # (M, 2, n, n, S)
         return matrices.flatten(1, 3)
 
@@ -97,7 +98,7 @@ class NaturalOrbitals(nn.Module):
         Returns:
             Shape (..., n), float64, in bohr^-3/2.
         """
-        return self.basis(points.double()) @ self.coefficients
+        return self.basis(points) @ self.coefficients
 
 
 def natural_occupations(groups: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,47 +1,55 @@
-"""What an observable is: an operator that acts on states at the points that walkers visit.
+"""What acts on states: the states at the points that walkers visit, and the interface of operators.
 
-Letters: M points, S states, N electrons, C components.
+Letters: B walkers, S states, M = B S points, N electrons, A nuclei, C components.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from qmcnet.protocols import Wavefunction
-
 
 @dataclass(frozen=True)
-class StateValues:
-    """Values of S states at M points.
+class States:
+    """S states at the M points of B walkers, with their derivatives; made once a step, for all that acts on them.
+
+    The states at a point are divided by a factor common to all of them, which every ratio of states is free of.
 
     Attributes:
-        network: returns sign and log_abs_psi of the states, each (M, S), or (M,) of one state.
-        positions: electron positions, shape (M, N, 3), in bohr.
-        values: the states divided by a factor common to those at a point, shape (M, S), double precision.
-        shift: logarithm of that factor, shape (M,).
+        positions: electron positions, shape (M, N, 3), float64, in bohr.
+        nuclei: nuclear positions, shape (A, 3), float64, in bohr.
+        psi: the states, shape (M, S), float64 or complex128.
+        log_gradient: gradient of log psi, shape (M, S, N, 3), in 1/bohr.
+        log_laplacian: Laplacian of log psi, shape (M, S), in 1/bohr^2.
+        at: evaluates the states elsewhere: maps changed copies of the positions, (..., M, N, 3), to the states divided
+            by the factors of the unchanged points, (..., M, S).
+        local_matrix: maps states at points x^i, (B, S, S), and columns of an operator applied to them, with the rows
+            scaled alike, (B, S, K), to the local matrix, (B, S, K).
+        overlap: local matrix of the identity, shape (B, S, S).
         generator: source of randomness, on the device of the positions.
     """
 
-    network: Wavefunction
     positions: Tensor
-    values: Tensor
-    shift: Tensor
+    nuclei: Tensor
+    psi: Tensor
+    log_gradient: Tensor
+    log_laplacian: Tensor
+    at: Callable[[Tensor], Tensor]
+    local_matrix: Callable[[Tensor, Tensor], Tensor]
+    overlap: Tensor
     generator: torch.Generator
 
-    def at(self, positions: Tensor) -> Tensor:
-        """Evaluate the states elsewhere, at all points at once.
+    @property
+    def gradient(self) -> Tensor:
+        """Gradient of the scaled states, shape (M, S, N, 3), in 1/bohr."""
+        return self.psi[..., None, None] * self.log_gradient
 
-        Args:
-            positions: changed copies of the positions, shape (..., M, N, 3), in bohr.
-
-        Returns:
-            The states divided by the factors of the unchanged points, shape (..., M, S), double precision.
-        """
-        shape = (*positions.shape[:-2], self.values.shape[-1])
-        sign, log_abs_psi = (part.view(shape) for part in self.network(positions.flatten(0, -3)))
-        return sign.to(self.values.dtype) * torch.exp(log_abs_psi - self.shift.double()[:, None])
+    @property
+    def laplacian(self) -> Tensor:
+        """Laplacian of the scaled states, psi (lap log psi + (grad log psi)^2), shape (M, S), in 1/bohr^2."""
+        return self.psi * (self.log_laplacian + self.log_gradient.square().sum((-2, -1)))
 
     def times(self, factors: Tensor) -> Tensor:
         """Multiply the states by functions of the positions.
@@ -52,22 +60,73 @@ class StateValues:
         Returns:
             Shape (M, C, S).
         """
-        return factors[..., None] * self.values[:, None]
+        return factors[..., None] * self.psi[:, None]
+
+    def by_walker(self, points: Tensor) -> Tensor:
+        """Group what belongs to points by the walkers that they are the copies of.
+
+        Args:
+            points: shape (M, ...).
+
+        Returns:
+            Shape (B, S, ...).
+        """
+        return points.unflatten(0, (-1, self.psi.shape[-1]))
+
+    def local(self, operated: Tensor) -> Tensor:
+        """Make local matrices of an operator.
+
+        Args:
+            operated: the operator applied to the states, shape (M, C, S).
+
+        Returns:
+            Shape (B, C, S, S).
+        """
+        columns = self.local_matrix(self.by_walker(self.psi), self.by_walker(operated).flatten(-2))
+        return columns.unflatten(-1, operated.shape[-2:]).movedim(-2, 1)
 
 
-class Observable(Protocol):
-    """An operator with one or several components, usually an `nn.Module` that keeps its tensors as buffers.
+class Operator(Protocol):
+    """What acts on states, usually an `nn.Module` that keeps its tensors as buffers.
+
+    A term of the Hamiltonian is an operator with one component, in hartree.
+
+    Attributes:
+        name: name of the operator.
+    """
+
+    name: str
+
+    def __call__(self, states: States) -> Tensor:
+        """Apply the operator to every state, with the rows scaled as those of psi, shape (M, C, S)."""
+
+
+class Observable(Operator, Protocol):
+    """An operator whose expectation values are reported.
 
     One whose components are not figures to be reported has a method `report`, which makes those and their errors out of
     expectation values over groups of walkers, (G, C), and their names as `reported`.
 
     Attributes:
-        name: name of the observable.
         components: names of its C components.
     """
 
-    name: str
     components: tuple[str, ...]
 
-    def __call__(self, states: StateValues) -> Tensor:
-        """Apply the operator to every state, with the rows scaled like the values, shape (M, C, S)."""
+
+Kind = TypeVar("Kind")
+OBSERVABLES: dict[str, Callable[..., Observable]] = {}
+"""What makes each observable of a molecule, by name; settings of its own have defaults."""
+
+
+def observable(kind: type[Kind]) -> type[Kind]:
+    """Make a class of observables known by its name, to configurations and to tests; a decorator.
+
+    Args:
+        kind: class with a `name`, made of a molecule.
+
+    Returns:
+        The class.
+    """
+    OBSERVABLES[kind.name] = kind  # type: ignore[attr-defined,assignment]
+    return kind

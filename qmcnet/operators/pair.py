@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.operators.bins import Bins
-from qmcnet.operators.operator import StateValues
+from qmcnet.operators.coulomb import pairs
+from qmcnet.operators.operator import States, observable
 from qmcnet.system.molecule import Molecule
 
 
+@observable
 class Pair(nn.Module):
     """Pairs of electrons per length at a distance u from one another, those of equal and of opposite spin apart.
 
@@ -32,17 +34,17 @@ class Pair(nn.Module):
         self.bins, self.n_up = Bins(n_bins, largest), molecule.n_up
         self.components = tuple(f"{kind} {u:.4g}" for kind in ("equal", "opposite") for u in self.bins.centers)
 
-    def forward(self, states: StateValues) -> Tensor:
+    def forward(self, states: States) -> Tensor:
         """Multiply by the numbers of pairs in the bins.
 
         Args:
-            states: values of the states at M points.
+            states: the states at M points.
 
         Returns:
             Shape (M, 2 n_bins, S), in 1/bohr.
         """
-        positions = states.positions.double()
-        i, j = torch.triu_indices(positions.shape[1], positions.shape[1], offset=1, device=positions.device)
+        positions = states.positions
+        i, j = pairs(positions[0])
         distances = torch.linalg.vector_norm(positions[:, i] - positions[:, j], dim=-1)  # (M, N (N - 1) / 2)
         equal = (i < self.n_up) == (j < self.n_up)
         kinds = (distances.masked_fill(~chosen, torch.inf) for chosen in (equal, ~equal))

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.operators.bins import Bins
-from qmcnet.operators.operator import StateValues
+from qmcnet.operators.operator import States, observable
 from qmcnet.system.molecule import Molecule
 
 
+@observable
 class Radial(nn.Module):
     """Electrons per length at a distance r from each nucleus, D(r) = r^2 integral rho dOmega.
 
@@ -19,7 +20,6 @@ class Radial(nn.Module):
     """
 
     name = "radial"
-    nuclei: Tensor
 
     def __init__(self, molecule: Molecule, n_bins: int = 100, largest: float = 10.0) -> None:
         """Lay out the bins.
@@ -33,17 +33,16 @@ class Radial(nn.Module):
         self.bins = Bins(n_bins, largest)
         atoms = [f"{symbol}{index}" for index, symbol in enumerate(molecule.symbols, start=1)]
         self.components = tuple(f"{atom} {r:.4g}" for atom in atoms for r in self.bins.centers)
-        self.register_buffer("nuclei", molecule.nuclei, persistent=False)
 
-    def forward(self, states: StateValues) -> Tensor:
+    def forward(self, states: States) -> Tensor:
         """Multiply by the numbers of electrons in the bins.
 
         Args:
-            states: values of the states at M points.
+            states: the states at M points.
 
         Returns:
             Shape (M, A n_bins, S), in 1/bohr.
         """
-        displacements = states.positions.double()[:, None] - self.nuclei[:, None]  # (M, A, N, 3)
+        displacements = states.positions[:, None] - states.nuclei[:, None]  # (M, A, N, 3)
         distances = torch.linalg.vector_norm(displacements, dim=-1)
         return states.times(self.bins.density(distances).flatten(-2))

@@ -9,13 +9,14 @@ References:
 import torch
 from torch import Tensor, nn
 
-from qmcnet.operators.operator import StateValues
+from qmcnet.operators.operator import States, observable
 from qmcnet.system.molecule import Molecule
 
 MOST_PAIRS = 2**20
 """Pairs of electrons, over all points and exchanges, that are evaluated at once; features of pairs take most memory."""
 
 
+@observable
 class Spin(nn.Module):
     """S^2 psi = [S_z (S_z + 1) + n_down] psi - sum_ab psi(r_a <-> r_b) over spin-up a and spin-down b.
 
@@ -36,17 +37,17 @@ class Spin(nn.Module):
         super().__init__()
         self.n_up, self.n_down = molecule.n_up, molecule.n_down
 
-    def forward(self, states: StateValues) -> Tensor:
+    def forward(self, states: States) -> Tensor:
         """Apply S^2.
 
         Args:
-            states: values of the states at M points.
+            states: the states at M points.
 
         Returns:
             S^2 psi, shape (M, 1, S).
         """
         s_z = (self.n_up - self.n_down) / 2
-        result = (s_z * (s_z + 1) + self.n_down) * states.values
+        result = (s_z * (s_z + 1) + self.n_down) * states.psi
         at_once = max(1, MOST_PAIRS // (len(states.positions) * (self.n_up + self.n_down) ** 2))
         exchanges = self.exchanges(states.positions.device)
         for start in range(0, len(exchanges), at_once):
@@ -67,3 +68,32 @@ class Spin(nn.Module):
         up, down = pair // max(self.n_down, 1), self.n_up + pair % max(self.n_down, 1)
         order = torch.arange(self.n_up + self.n_down, device=device)
         return torch.where(order == up, down, torch.where(order == down, up, order))
+
+
+class ExcessSpin(nn.Module):
+    """A penalty: strength (S^2 - s (s + 1)), zero for a state of the lowest spin, s = (n_up - n_down) / 2."""
+
+    name = "spin_penalty"
+
+    def __init__(self, molecule: Molecule, strength: float) -> None:
+        """Keep the strength.
+
+        Args:
+            molecule: numbers of spin-up and spin-down electrons.
+            strength: in hartree.
+        """
+        super().__init__()
+        self.spin, self.strength = Spin(molecule), strength
+        self.lowest = molecule.spin / 2 * (molecule.spin / 2 + 1)
+
+    def forward(self, states: States) -> Tensor:
+        """Apply the penalty.
+
+        Args:
+            states: the states at M points.
+
+        Returns:
+            Shape (M, 1, S), in hartree.
+        """
+        spin: Tensor = self.spin(states)
+        return self.strength * (spin - self.lowest * states.psi[:, None])

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from qmcnet.checks import at_least, between, one_of, positive
+
 
 @dataclass(frozen=True)
 class AveragingSettings:
@@ -37,12 +39,10 @@ class AveragingSettings:
         Raises:
             ValueError: for unknown weights or a number out of range.
         """
-        if self.weights not in ("none", "exponential", "equal"):
-            raise ValueError(f"averaging weights={self.weights!r} must be none, exponential or equal")
-        if not 0 < self.decay < 1:
-            raise ValueError(f"averaging decay={self.decay} must be between 0 and 1")
-        if self.start < 0:
-            raise ValueError(f"averaging start={self.start} must not be negative")
+        one_of(("none", "exponential", "equal"), weights=self.weights)
+        positive(decay=self.decay)
+        between(0, 1, decay=self.decay)
+        at_least(0, start=self.start)
 
     def check_start(self, steps: int) -> None:
         """Refuse an average that no step of a run belongs to.

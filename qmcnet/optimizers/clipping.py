@@ -7,13 +7,12 @@ References:
 Letters: B walkers.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from qmcnet.optimizers.gradient import check_choice
+from qmcnet.checks import one_of, positive
 
 # A deviation counts for no more than this many median ones. Of local energies of LiH and C in training half a percent
 # are further out, and the window is 0.92 to 1.00 times that of the plain mean. One walker of 512 at -1e6 hartree widens
@@ -42,27 +41,24 @@ class Clipping:
         Raises:
             ValueError: for a width that is not positive, an unknown centre or an unknown shape.
         """
-        if self.width is not None and not 0 < self.width < math.inf:
-            raise ValueError(f"width={self.width} must be positive and finite; null turns clipping off")
-        check_choice("center", self.center, ("mean", "median"))
-        check_choice("shape", self.shape, ("hard", "tanh"))
+        positive(width=self.width)
+        one_of(("mean", "median"), center=self.center)
+        one_of(("hard", "tanh"), shape=self.shape)
 
     def __call__(self, local_energy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Clip the local energies of a batch.
 
         Args:
-            local_energy: shape (B,), or of every state (B, S), in hartree; each state has a window of its own, and so
-                has the imaginary part of complex energies.
+            local_energy: energies of the G factors of a walker, shape (B, G), in hartree; each has a window of its own.
 
         Returns:
-            Clipped energies (B,), those that are not finite left as they are, and as `outliers` the number of walkers
-            outside of the window, of the real part if there are two.
+            Clipped energies (B, G), those that are not finite left as they are, and as `outliers` the number of walkers
+            of which one is outside of its window.
         """
         if self.width is None:
             return local_energy, {"outliers": torch.zeros((), device=local_energy.device)}
-        parts = torch.view_as_real(local_energy) if local_energy.is_complex() else local_energy[..., None]
-        finite = parts.isfinite()
-        energy = torch.where(finite, parts, 0)
+        finite = local_energy.isfinite()
+        energy = torch.where(finite, local_energy, 0)
         center = median(energy, finite) if self.center == "median" else mean(energy, finite)
         apart = energy - center
         furthest = FURTHEST * median(apart.abs(), finite)
@@ -72,9 +68,7 @@ class Clipping:
             clipped = apart.clamp(-window, window)
         else:  # a window of zero has nothing to bend
             clipped = window * torch.tanh(apart / window.clamp(min=torch.finfo(window.dtype).tiny))
-        clipped = torch.where(finite, center + clipped, parts)
-        shaped = torch.view_as_complex(clipped) if local_energy.is_complex() else clipped[..., 0]
-        return shaped, {"outliers": outliers[..., 0].sum()}
+        return torch.where(finite, center + clipped, local_energy), {"outliers": outliers.any(-1).sum()}
 
 
 def median(values: Tensor, finite: Tensor) -> Tensor:

@@ -7,12 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qmcnet.checks import at_least, positive
 from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
-    check_positive,
-    energy_components,
-    log_components,
     measured,
     trained_parameters,
     without_lost_walkers,
@@ -45,15 +43,15 @@ class FirstOrder:
             ValueError: for a method that is no such optimiser, a setting out of range, or an ansatz without a parameter
                 to train.
         """
-        check_positive(learning_rate=learning_rate, chunk_size=chunk_size)
-        if max_grad_norm is not None:
-            check_positive(max_grad_norm=max_grad_norm)
+        positive(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
+        at_least(1, chunk_size=chunk_size)
         name, arguments = described(method)
         if "lr" in arguments:
             raise ValueError(f"method lr={arguments['lr']}: give the rate as learning_rate")
         self.settings = {"method": {"_target_": name, "_partial_": True, **arguments}, "learning_rate": learning_rate}
         self.settings |= {"max_grad_norm": max_grad_norm, "chunk_size": chunk_size}
-        self.ansatz, self.learning_rate, self.trained = ansatz, learning_rate, trained_parameters(ansatz)
+        self.learning_rate, self.trained = learning_rate, trained_parameters(ansatz)
+        self.factors: Callable[[Tensor], Tensor] = ansatz.factors  # type: ignore[assignment]
         self.max_grad_norm, self.chunks = max_grad_norm, Chunks("optimizer.chunk_size", chunk_size)
         try:
             self.optimizer = method(list(self.trained.values()), lr=learning_rate)
@@ -76,19 +74,20 @@ class FirstOrder:
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
-            local_energy: real or complex, shape (B,), in hartree; walkers where it is not finite are left out.
+            local_energy: energies that go with the factors, shape (B, G), in hartree; walkers where one is not finite
+                are left out.
             scale: multiplies the learning rate.
 
         Returns:
             Statistics of the update; `skipped` says whether it was left out.
         """
-        energies = energy_components(local_energy)  # (B, G)
+        energies = local_energy
         finite = energies.isfinite().all(-1)
         positions = without_lost_walkers(positions, finite)
         weights = (2 * centred(energies, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
         self.chunks.run(
             lambda size: self._differentiate(positions, weights, size),
-            lambda few: log_components(self.ansatz, few).sum().backward(),
+            lambda few: self.factors(few).sum().backward(),
             positions,
         )
         rate = self.learning_rate * scale
@@ -106,7 +105,7 @@ class FirstOrder:
     def _differentiate(self, positions: Tensor, weights: Tensor, size: int) -> None:
         self.optimizer.zero_grad()
         for part, weight in zip(positions.split(size), weights.split(size), strict=True):
-            (weight * log_components(self.ansatz, part)).sum().backward()
+            (weight * self.factors(part)).sum().backward()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

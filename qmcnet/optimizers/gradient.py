@@ -8,62 +8,39 @@ sum_g cov(grad f_g), for a complex wavefunction the real part of the quantum geo
 Letters: B walkers, G functions of a walker.
 """
 
-from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from qmcnet.protocols import Wavefunction
+
+class Sampled(Protocol):
+    """The sampled function as optimisers see it, an `nn.Module`."""
+
+    def factors(self, positions: Tensor) -> Tensor:
+        """Evaluate the G real functions whose derivatives are the scores, at positions (B, N, 3): shape (B, G)."""
 
 
 def trained_parameters(ansatz: nn.Module) -> dict[str, nn.Parameter]:
     """Select what an optimiser changes: parameters that are not frozen by `requires_grad_(False)`.
 
     Args:
-        ansatz: the wavefunction.
+        ansatz: the sampled function.
 
     Returns:
         Parameters by name, a shared one once, in the order in which they stand in a vector of all.
 
     Raises:
-        ValueError: without a single parameter to train, or for a complex one.
+        ValueError: for what is no sampled function, without a single parameter to train, or for a complex one.
     """
+    if not hasattr(ansatz, "factors"):
+        raise ValueError(f"ansatz: {type(ansatz).__name__} says nothing of scores: wrap it, as NaturalStates(ansatz)")
     trained = {name: parameter for name, parameter in ansatz.named_parameters() if parameter.requires_grad}
     if not trained:
         raise ValueError("ansatz: no parameter is left to train; requires_grad_(True) takes back requires_grad_(False)")
     if several := [name for name, parameter in trained.items() if parameter.is_complex()]:
         raise ValueError(f"ansatz: parameters {several} must be real; keep real and imaginary parts as two parameters")
     return trained
-
-
-def log_components(ansatz: Wavefunction, positions: Tensor) -> Tensor:
-    """Evaluate the real functions whose derivatives with respect to the parameters are the scores.
-
-    Args:
-        ansatz: the wavefunction; one that is a product of others shows them by `factors`.
-        positions: electron positions, shape (B, N, 3), in bohr.
-
-    Returns:
-        log|psi|, and arg psi if the wavefunction is complex, or log|psi| of every factor, shape (B, G).
-    """
-    sign, log_abs_psi = getattr(ansatz, "factors", ansatz)(positions)
-    if log_abs_psi.ndim == 2:
-        return log_abs_psi
-    return torch.stack([log_abs_psi, sign.angle()] if sign.is_complex() else [log_abs_psi], -1)
-
-
-def energy_components(local_energy: Tensor) -> Tensor:
-    """Take apart the local energy into what goes with each of `log_components`.
-
-    Args:
-        local_energy: real or complex, shape (B,), or of every factor, shape (B, G), in hartree.
-
-    Returns:
-        The energy, or its real and imaginary part, shape (B, G), in hartree.
-    """
-    if local_energy.ndim == 2:
-        return local_energy
-    return torch.view_as_real(local_energy) if local_energy.is_complex() else local_energy[:, None]
 
 
 def centred(values: Tensor, finite: Tensor) -> Tensor:
@@ -110,46 +87,3 @@ def measured(kept: Tensor, statistics: dict[str, Tensor | float]) -> dict[str, T
     """
     figures = {name: value for name, value in statistics.items() if isinstance(value, Tensor)}
     return statistics | {name: torch.where(kept, value, 0) for name, value in figures.items()}
-
-
-def check_positive(**values: float) -> None:
-    """Refuse settings that must be positive.
-
-    Args:
-        **values: settings by name.
-
-    Raises:
-        ValueError: naming the first that is not positive.
-    """
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name}={value} must be positive")
-
-
-def check_share(**values: float) -> None:
-    """Refuse settings that must be at least zero and less than one.
-
-    Args:
-        **values: settings by name.
-
-    Raises:
-        ValueError: naming the first out of range.
-    """
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{name}={value} must be in [0, 1)")
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a setting that is none of the allowed words.
-
-    Args:
-        name: name of the setting.
-        value: its value.
-        choices: allowed values.
-
-    Raises:
-        ValueError: naming the setting, its value and the choices.
-    """
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}")

@@ -7,7 +7,7 @@ by a call of its module and read elsewhere besides, walkers that see one another
 import torch
 from torch import Tensor, nn
 
-from qmcnet.optimizers.gradient import log_components, trained_parameters
+from qmcnet.optimizers.gradient import trained_parameters
 from qmcnet.optimizers.scores import score_operator
 
 # More than there are nuclei or spins, and no usual length of any other axis, that one of them be taken for walkers.
@@ -71,7 +71,7 @@ def errors_of_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> t
     scores = operator.dense()  # (B G, P), zero where one of a walker is not finite
     weights = torch.linspace(0.5, 1.5, len(scores), dtype=scores.dtype, device=scores.device)
     with torch.enable_grad():
-        functions = log_components(ansatz, positions)
+        functions = ansatz.factors(positions)  # type: ignore[operator]
         total = (weights.to(functions.dtype).view_as(functions) * functions).sum()
         expected = torch.autograd.grad(total, parameters, allow_unused=True, materialize_grads=True)
     sizes, eps = [parameter.numel() for parameter in parameters], torch.finfo(parameters[0].dtype).eps

@@ -20,13 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from qmcnet.checks import at_least, between, positive
 from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock, decompose
 from qmcnet.optimizers.gradient import (
     centred,
-    check_positive,
-    check_share,
-    energy_components,
     measured,
     trained_parameters,
     without_lost_walkers,
@@ -92,9 +90,9 @@ class Kfac:
             ValueError: for a setting out of range, or an ansatz without a parameter to train.
         """
         trained_parameters(ansatz)
-        check_positive(learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint)
-        check_positive(inverse_every=inverse_every, largest_full_block=largest_full_block, chunk_size=chunk_size)
-        check_share(covariance_decay=covariance_decay)
+        positive(learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint)
+        at_least(1, inverse_every=inverse_every, largest_full_block=largest_full_block, chunk_size=chunk_size)
+        between(0, 1, covariance_decay=covariance_decay)
         self.settings = {"learning_rate": learning_rate, "damping": damping, "norm_constraint": norm_constraint}
         self.settings |= {"covariance_decay": covariance_decay, "inverse_every": inverse_every}
         self.settings |= {"largest_full_block": largest_full_block, "chunk_size": chunk_size}
@@ -117,7 +115,8 @@ class Kfac:
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
-            local_energy: real or complex, shape (B,), in hartree; walkers where it is not finite are left out.
+            local_energy: energies that go with the factors, shape (B, G), in hartree; walkers where one is not finite
+                are left out.
             scale: multiplies the learning rate.
 
         Returns:
@@ -127,7 +126,7 @@ class Kfac:
             ValueError: at the first update, for parameters whose scores are wrong; at any, if parameters have been
                 frozen or released since the averages began.
         """
-        energies = energy_components(local_energy)  # (B, G)
+        energies = local_energy
         finite = energies.isfinite().all(-1)
         positions, energies = without_lost_walkers(positions, finite), centred(energies, finite)
         self.guard(positions)

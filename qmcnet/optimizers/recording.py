@@ -21,8 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from qmcnet.optimizers.gradient import log_components
-
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -62,7 +60,10 @@ class Whole(nn.Module):
         Returns:
             Shape (B, G).
         """
-        return log_components(self.ansatz, positions)
+        factors: Tensor = self.ansatz.factors(positions)  # type: ignore[operator]
+        return factors
+
+    factors = forward
 
 
 @dataclass
@@ -187,7 +188,7 @@ def inputs_and_signals(
         single walker; and the call of `Whole(ansatz)`.
     """
     with torch.enable_grad(), recorded_calls(ansatz) as seen:
-        functions = log_components(ansatz, positions).unbind(-1)  # G of (B,)
+        functions = ansatz.factors(positions).unbind(-1)  # type: ignore[operator]  # G of (B,)
         edges, last = [call.edge for call in seen if call.edge is not None], len(functions) - 1
         signals = [
             torch.autograd.grad(function.sum(), edges, retain_graph=g < last, allow_unused=True) if edges else ()
@@ -198,7 +199,8 @@ def inputs_and_signals(
     unfit: set[nn.Module] = set()
     for call in seen:
         signal = [None] * len(functions) if call.edge is None else next(parts)
-        if call.is_repeatable(len(positions)):
+        shared = any(value is ansatz.nuclei for value in call.values())  # the same for all walkers
+        if call.is_repeatable(len(positions)) and not shared:
             calls[call.module].append(call.with_signal(signal))
         else:
             calls[call.module], unfit = [], unfit | {call.module}

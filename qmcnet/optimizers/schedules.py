@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from qmcnet.optimizers.gradient import check_choice, check_positive
+from qmcnet.checks import one_of, positive
 
 
 def inverse(step: float, steps: float) -> float:
@@ -81,8 +81,8 @@ class Schedule:
         Raises:
             ValueError: for an unknown decay or a number out of range.
         """
-        check_choice("decay", self.decay, tuple(DECAYS))
-        check_positive(decay_steps=self.decay_steps)
+        one_of(DECAYS, decay=self.decay)
+        positive(decay_steps=self.decay_steps)
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps={self.warmup_steps} must not be negative")
 

@@ -1,6 +1,6 @@
 """Per-walker scores d log|psi| / d theta, and d arg psi / d theta of complex wavefunctions.
 
-One batched forward pass is followed by a backward pass for each of the G functions of `log_components`. Hooks keep the
+One batched forward pass is followed by a backward pass for each of the G functions of `factors`. Hooks keep the
 input of every module that owns parameters, and autograd gives the signal arriving at its output. A linear layer needs
 no more than these two; the scores of any other module are its own vector-Jacobian product, batched over walkers, and
 what no module shows is the same product of the wavefunction as a whole. Frozen parameters have no scores.

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
+from qmcnet.checks import at_least, between, positive
 from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
-    check_positive,
-    check_share,
-    energy_components,
     measured,
     trained_parameters,
     without_lost_walkers,
@@ -64,11 +62,9 @@ class Spring:
         Raises:
             ValueError: for a setting out of range, or an ansatz without a parameter to train.
         """
-        check_positive(
-            learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint, chunk_size=chunk_size
-        )
-        if momentum is not None:
-            check_share(momentum=momentum)
+        positive(learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint)
+        at_least(1, chunk_size=chunk_size)
+        between(0, 1, momentum=momentum)
         self.settings = {"learning_rate": learning_rate, "momentum": momentum, "damping": damping}
         self.settings |= {"norm_constraint": norm_constraint, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.momentum, self.damping = ansatz, learning_rate, momentum, damping
@@ -86,7 +82,8 @@ class Spring:
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr.
-            local_energy: real or complex, shape (B,), in hartree; walkers where it is not finite are left out.
+            local_energy: energies that go with the factors, shape (B, G), in hartree; walkers where one is not finite
+                are left out.
             scale: multiplies the learning rate.
 
         Returns:
@@ -96,7 +93,7 @@ class Spring:
             ValueError: at the first update, for parameters whose scores are wrong; at any, if parameters have been
                 frozen or released since the optimiser was made.
         """
-        energies = energy_components(local_energy).double()  # (B, G)
+        energies = local_energy.double()
         finite = energies.isfinite().all(-1)
         positions = without_lost_walkers(positions, finite)
         self.guard(positions)

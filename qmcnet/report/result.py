@@ -9,11 +9,9 @@ from typing import Any
 
 from qmcnet.compute.files import atomic_write, set_aside
 from qmcnet.report.levels import draw_levels
-from qmcnet.report.reference import Reference, lookup
+from qmcnet.report.reference import Reference
 from qmcnet.report.table import observed_lines, table
-from qmcnet.stages.evaluation import Evaluation
 from qmcnet.states.spectrum import State
-from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)
 
@@ -174,50 +172,3 @@ class Result:
             lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
-
-
-def make_result(
-    evaluation: Evaluation,
-    molecule: Molecule,
-    trained_steps: int,
-    wall_seconds: float,
-    metadata: dict[str, Any],
-) -> Result:
-    """Assemble the result of a finished evaluation.
-
-    Args:
-        evaluation: the finished stage.
-        molecule: the system.
-        trained_steps: optimisation steps made.
-        wall_seconds: duration of the whole run.
-        metadata: further facts to record.
-
-    Returns:
-        The result; without an energy if the evaluation is not stationary.
-    """
-    window = evaluation.window()
-    measured, total = evaluation.spectrum(window), window.total
-    lowest = window.states[0] if window.stationary else None
-    reference = lookup(molecule)
-    return Result(
-        energy=lowest.mean if lowest else None,
-        standard_error=lowest.standard_error if lowest else None,
-        tau=total.tau,
-        r_hat=total.r_hat,
-        n_effective=total.n_effective,
-        variance=total.variance,
-        outlier_share=window.far_out,
-        nonfinite=window.nonfinite,
-        nonfinite_observables=window.lost,
-        stationary=window.stationary,
-        reason=window.reason,
-        evaluation_steps=window.discarded + total.n_steps,
-        discarded_steps=window.discarded,
-        trained_steps=trained_steps,
-        states=measured.states,
-        warnings=measured.warnings,
-        overlaps=measured.overlaps,
-        reference=asdict(reference) if reference else None,
-        wall_seconds=wall_seconds,
-        metadata=metadata,
-    )

@@ -9,11 +9,12 @@ from qmcnet.compute.kernels import library
 from qmcnet.system.molecule import Molecule
 
 
-def summary(ansatz: nn.Module, batch_size: int, device: torch.device, directory: Path) -> str:
+def summary(ansatz: nn.Module, n_states: int, batch_size: int, device: torch.device, directory: Path) -> str:
     """Say with what a run computes.
 
     Args:
         ansatz: the wavefunction.
+        n_states: number of its states.
         batch_size: number of walkers.
         device: where it computes.
         directory: the run directory.
@@ -22,8 +23,7 @@ def summary(ansatz: nn.Module, batch_size: int, device: torch.device, directory:
         A few lines.
     """
     n_parameters = sum(parameter.numel() for parameter in ansatz.parameters())
-    n_states = ansatz.settings.get("n_states", 1)  # type: ignore[union-attr,operator]
-    states = f" of {n_states} states" if n_states > 1 else ""
+    states = f" of {n_states} states" if n_states - 1 else ""
     on_gpu = device.type == "cuda"
     where = (
         torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads, products by {library()}"

@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +15,27 @@ from qmcnet.report.csv_table import lost_row, mend
 
 logger = logging.getLogger(__name__)
 
-TAGS = {
-    "energy": ("energy", "ewmean", "ewvar"),
-    "local_energy": ("variance", "minimum", "maximum", "kinetic", "potential", "nonfinite"),
-    "sampling": ("pmove", "width", "stuck_share", "step_length", "log_prob"),
-    "opt": ("grad_norm", "update_norm", "learning_rate", "momentum", "outliers", "kernel_lifted", "skipped"),
-}
-GROUPS = {name: group for group, names in TAGS.items() for name in names}
 FIRST_COLUMNS = ("step", "energy", "ewmean", "ewvar", "pmove")
 
 
 class Writer:
     """Writes the statistics of one stage."""
 
-    def __init__(self, folder: Path, stage: str, step: int) -> None:
+    def __init__(self, folder: Path, table: str, tag: Callable[[str], str], step: int) -> None:
         """Open the files of a stage, cut back to where it starts.
 
         Args:
             folder: where to write; one for each stage, since TensorBoard purges a whole folder on resume.
-            stage: name of the stage.
+            table: name of the CSV file.
+            tag: TensorBoard tag of a column.
             step: last step whose rows to keep.
         """
-        self.stage = stage
-        self.path = folder / ("train_stats.csv" if stage == "optimization" else f"{stage}_stats.csv")
+        self.tag, self.path = tag, folder / table
         folder.mkdir(parents=True, exist_ok=True)
         self.missing = mend(self.path, step)
         self.tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def write(self, rows: list[tuple[int, dict[str, float]]]) -> None:
+    def write(self, rows: Sequence[tuple[int, dict[str, float]]]) -> None:
         """Append rows; a file keeps the columns that it has, whatever version began it.
 
         Args:
@@ -59,7 +53,7 @@ class Writer:
         for step, row in rows:
             table.writerow([step, *(repr(row.get(name, math.nan)) for name in columns[1:])])
             for name, value in row.items():
-                self.tensorboard.add_scalar(self._tag(name), value, step)
+                self.tensorboard.add_scalar(self.tag(name), value, step)
         with naming(self.path), open(self.path, "a") as file:
             file.write(buffer.getvalue())
 
@@ -83,12 +77,6 @@ class Writer:
     def _columns(self, row: dict[str, float]) -> list[str]:
         first = [name for name in FIRST_COLUMNS if name == "step" or name in row]
         return first + [name for name in row if name not in first]
-
-    def _tag(self, name: str) -> str:
-        if self.stage == "optimization":
-            group = "energy" if name.startswith("state_") else GROUPS.get(name, "opt")
-            return f"{group}/{'mean' if name == 'energy' else name}"
-        return f"{self.stage}/{name}"
 
     def close(self) -> None:
         """Flush and close the event file."""

@@ -3,7 +3,7 @@
 import logging
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,58 +11,54 @@ from typing import Any
 import torch
 
 from qmcnet.compute.files import atomic_write, set_aside
+from qmcnet.run import first_format
 
 logger = logging.getLogger(__name__)
-FORMAT = 1
-NAME = re.compile(r"\d{8,}-\d-[a-z_]+-\d{8,}\.pt")
-KEYS = ("simulation", "stage_state", "average", "trained", "wall_seconds")
+FORMAT = 2
+NAME = re.compile(r"(\d{8,})-([a-z_]+)-(\d{8,})\.pt")
+KEYS = ("simulation", "stage_state", "made", "wall_seconds")
 
 
 class DamagedCheckpoint(ValueError):
     """Raised for a checkpoint that cannot be continued from; says what is wrong with it."""
 
 
-@dataclass(frozen=True, order=True)
-class Milestone:
-    """Where in a run a checkpoint was taken; later positions compare greater.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is whole.
 
     Attributes:
-        trained: optimisation steps made.
-        order: place of the stage in the run.
-        step: step of the stage.
+        path: its file.
+        stage: name of the stage it was taken in.
+        state: its content, on the CPU.
     """
 
-    trained: int
-    order: int
-    step: int
+    path: Path
+    stage: str
+    state: dict[str, Any]
 
-    def filename(self, stage: str) -> str:
-        """Return a name that sorts as the positions do.
+    @property
+    def made(self) -> dict[str, int]:
+        """Steps made of each stage, as far as is known."""
+        made: dict[str, int] = self.state["made"]
+        return made
 
-        Args:
-            stage: name of the stage.
 
-        Returns:
-            The file name.
-        """
-        return f"{self.trained:08d}-{self.order}-{stage}-{self.step:08d}.pt"
+def stage_and_step(path: Path) -> tuple[str, int]:
+    """Read off a file name where a checkpoint was taken.
 
-    @classmethod
-    def parse(cls, path: Path) -> "Milestone":
-        """Read the position from a file name.
+    Args:
+        path: a checkpoint file.
 
-        Args:
-            path: a checkpoint file.
-
-        Returns:
-            Its position.
-        """
-        trained, order, _, step = path.stem.split("-")
-        return cls(int(trained), int(order), int(step))
+    Returns:
+        Name of the stage, and its step.
+    """
+    *_, stage, step = path.stem.split("-")
+    return stage, int(step)
 
 
 class Checkpoints:
-    """The checkpoints of one run directory."""
+    """The checkpoints of one run directory; their names begin with a count of all steps ever made."""
 
     def __init__(self, directory: Path, keep: int) -> None:
         """Use a directory, which need not exist.
@@ -75,14 +71,14 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Checkpoint files, oldest first; copies and other files beside them do not count."""
-        found = [path for path in self.directory.glob("*.pt") if NAME.fullmatch(path.name)]
-        return sorted(found, key=Milestone.parse)
+        ages = {path: age(path) for path in self.directory.glob("*.pt")}
+        return sorted((path for path in ages if ages[path]), key=lambda path: ages[path])
 
-    def save(self, position: Milestone, stage: str, state: dict[str, Any]) -> Path:
+    def save(self, made: Mapping[str, int], stage: str, state: dict[str, Any]) -> Path:
         """Write a checkpoint and remove those no longer needed.
 
         Args:
-            position: where in the run.
+            made: steps made of each stage.
             stage: name of the stage.
             state: tensors and plain values.
 
@@ -90,48 +86,50 @@ class Checkpoints:
             The file written.
         """
         self.directory.mkdir(exist_ok=True)  # a run directory that vanished is not made again
-        path = self.directory / position.filename(stage)
-        atomic_write(path, lambda file: torch.save({"format": FORMAT, "stage": stage, **state}, file))
+        path = self.directory / f"{sum(made.values()):08d}-{stage}-{made[stage]:08d}.pt"
+        content = {"format": FORMAT, "stage": stage, "made": dict(made), **state}
+        atomic_write(path, lambda file: torch.save(content, file))
         self._rotate()
         return path
 
     def _rotate(self) -> None:
         paths = self.paths()
-        last_of_stage = {Milestone.parse(path).order: path for path in paths}
+        last_of_stage = {stage_and_step(path)[0]: path for path in paths}
         for leftover in self.directory.glob(".*.partial"):  # of a process killed while writing
             leftover.unlink()
         for path in paths[: -self.keep]:
             if path not in last_of_stage.values():
                 path.unlink()
 
-    def move(self, order: int, folder: Path) -> None:
+    def move(self, stage: str, folder: Path) -> None:
         """Move the checkpoints of a stage away.
 
         Args:
-            order: place of the stage in the run.
+            stage: name of the stage.
             folder: where they go.
         """
         for path in self.paths():
-            if Milestone.parse(path).order == order:
+            if stage_and_step(path)[0] == stage:
                 path.rename(folder / path.name)
 
     def load_newest(
-        self, before_order: int | None = None, like: Mapping[str, Any] | None = None
-    ) -> tuple[Path, dict[str, Any]] | None:
+        self, stages: Collection[str] | None = None, like: Mapping[str, Any] | None = None
+    ) -> Checkpoint | None:
         """Read the newest checkpoint that is whole; damaged ones get a name that says so and never count again.
 
         Args:
-            before_order: pass over stages from this order on.
+            stages: names of stages that count; None counts all.
             like: state of the simulation that is to continue from it; None takes any checkpoint.
 
         Returns:
-            The file and its content, or None when there is no usable checkpoint.
+            The checkpoint, or None when there is none.
 
         Raises:
             ValueError: if the checkpoint was written by a newer version.
         """
         for path in reversed(self.paths()):
-            if before_order is not None and Milestone.parse(path).order >= before_order:
+            stage, _ = stage_and_step(path)
+            if stages is not None and stage not in stages:
                 continue
             try:
                 state = read(path)
@@ -140,7 +138,7 @@ class Checkpoints:
             except DamagedCheckpoint as damage:
                 self.set_aside(path, damage)
                 continue
-            return path, state
+            return Checkpoint(path, stage, state)
         return None
 
     def set_aside(self, path: Path, damage: DamagedCheckpoint) -> None:
@@ -153,6 +151,20 @@ class Checkpoints:
         logger.warning("checkpoint %s is damaged: %s; using the one before it, %s", path.name, damage, set_aside(path))
 
 
+def age(path: Path) -> tuple[int, ...]:
+    """Say how late in a run a checkpoint was taken; those of the first format are older than all others.
+
+    Args:
+        path: any file.
+
+    Returns:
+        Numbers that order checkpoints; none of what is no checkpoint.
+    """
+    if match := NAME.fullmatch(path.name):
+        return 1, int(match[1]), -int(match[3])  # a stage begins where the one before it ended
+    return (0, *first_format.place(path)) if first_format.NAME.fullmatch(path.name) else ()
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read a checkpoint and make sure that it is what was written.
 
@@ -160,7 +172,7 @@ def read(path: Path) -> dict[str, Any]:
         path: the file.
 
     Returns:
-        Its content, on the CPU.
+        Its content, on the CPU, in the format of this version.
 
     Raises:
         DamagedCheckpoint: if it is no checkpoint, or not the one that was written.
@@ -179,7 +191,10 @@ def read(path: Path) -> dict[str, Any]:
         raise DamagedCheckpoint("it is no checkpoint of qmcnet")
     if state["format"] > FORMAT:
         raise ValueError(f"checkpoint {path} was written by a newer qmcnet; update qmcnet to read it")
-    return state
+    try:
+        return state if state["format"] == FORMAT else first_format.translated(state, path)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DamagedCheckpoint(f"it is not whole ({error!r})") from error
 
 
 def check_fits(state: Mapping[str, Any], like: Mapping[str, Any]) -> None:

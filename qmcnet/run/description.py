@@ -1,25 +1,11 @@
-"""Descriptions of runs: the configuration that an object was built from, and the device a name stands for."""
+"""Descriptions of runs: the configuration that an object was built from."""
 
+import inspect
+from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-PARTS = (
-    "objective",
-    "optimizer",
-    "clipping",
-    "schedule",
-    "averaging",
-    "laplacian",
-    "sampler",
-    "pretraining",
-    "burn_in",
-    "evaluation",
-    "logging",
-    "checkpoints",
-)
-SCALARS = ("steps", "batch_size", "seed", "device", "compile", "observables", "wall_time", "resume", "overwrite")
-"""Names of the settings of a run besides the wavefunction: groups, and single values."""
-
+import torch
 
 LIBRARIES = ("qmcnet", "torch.optim", "pytorch_optimizer")
 
@@ -59,3 +45,31 @@ def describe(part: Any, partial: bool = False) -> dict[str, Any]:
         if isinstance(value, dict) and "_target_" in value
     }
     return target | ({"_partial_": True} if partial else {}) | settings | nested
+
+
+def settings_of(run: Callable[..., Any]) -> list[str]:
+    """List the settings of a run, which are the arguments that have a default.
+
+    Args:
+        run: class of runs.
+
+    Returns:
+        Their names.
+    """
+    return [name for name, given in inspect.signature(run).parameters.items() if given.default is not given.empty]
+
+
+def described(setting: Any, partial: bool = False) -> Any:
+    """Describe a setting: an object as what builds it, objects by name one by one, and a plain value as it is.
+
+    Args:
+        setting: the value.
+        partial: whether the configuration leaves arguments to be filled in.
+
+    Returns:
+        Plain values and nested dictionaries.
+    """
+    if isinstance(setting, dict):
+        return {name: describe(part, partial=True) for name, part in setting.items()}
+    plain = setting is None or isinstance(setting, bool | int | float | str | list | torch.device)
+    return (str(setting) if isinstance(setting, torch.device) else setting) if plain else describe(setting, partial)

@@ -2,26 +2,20 @@
 
 import logging
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from qmcnet.compute.streams import stream
 from qmcnet.report.progress import StageProgress
 from qmcnet.report.writers import Writer
-from qmcnet.run.checkpoint import Checkpoints, Milestone
+from qmcnet.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, read, stage_and_step
 from qmcnet.run.directory import unused
-from qmcnet.run.forecast import TIMED_STEPS, Stopwatch, forecast, predicted_memory
 from qmcnet.run.interruption import Interrupted, Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.postmortem import Diverged, is_bad, write_postmortem
 from qmcnet.stages.fetch import fetch
-from qmcnet.stages.optimization import Optimization
+from qmcnet.stages.forecast import TIMED_STEPS, Stopwatch, forecast
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Row, Stage
-from qmcnet.statistics.running import ExponentialMean
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +52,7 @@ class Driver:
             seed,
         )
         self.earlier_seconds, self.start = 0.0, time.monotonic()
-        self.average, self.trained, self.attempts = ExponentialMean(), 0, 0
+        self.made, self.attempts = dict[str, int](), 0
 
     @property
     def wall_seconds(self) -> float:
@@ -74,19 +68,33 @@ class Driver:
         self.seed = stream(self.seed, purpose)
         self.simulation.generator.manual_seed(self.seed)
 
-    def restore(self, state: dict[str, Any], stage: Stage | None) -> None:
+    def begin(self, start: Checkpoint) -> None:
+        """Begin where another run ended.
+
+        Args:
+            start: its checkpoint.
+        """
+        self.simulation.load_state_dict(start.state["simulation"])
+        self.made, self.earlier_seconds = start.made, start.state["wall_seconds"]
+
+    def restore(self, found: Checkpoint, stage: Stage) -> None:
         """Continue from a checkpoint.
 
         Args:
-            state: content of the checkpoint.
-            stage: the stage it was taken in; None to take over the simulation alone.
+            found: the checkpoint.
+            stage: the stage it was taken in.
+
+        Raises:
+            DamagedCheckpoint: if it lacks something.
         """
-        self.simulation.load_state_dict(state["simulation"])
-        self.trained, self.average = state["trained"], ExponentialMean(**state["average"])
+        try:
+            self.simulation.load_state_dict(found.state["simulation"])
+            stage.load_state_dict(found.state["stage_state"])
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise DamagedCheckpoint(f"its state of {stage.name} is not whole ({error!r})") from error
+        self.made = found.made
         # Roll-backs are counted for ever, so that none repeats the random numbers of another.
-        self.attempts = max(self.attempts, state.get("attempts", 0))
-        if stage is not None:
-            stage.load_state_dict(state["stage_state"])
+        self.attempts = max(self.attempts, found.state.get("attempts", 0))
 
     def save(self, stage: Stage) -> Path:
         """Write a checkpoint.
@@ -97,15 +105,14 @@ class Driver:
         Returns:
             The file written.
         """
+        self.made = self.made | {stage.name: max(stage.step, 0)}
         state = {
             "simulation": self.simulation.state_dict(),
             "stage_state": stage.state_dict(),
-            "average": asdict(self.average),
-            "trained": self.trained,
             "attempts": self.attempts,
             "wall_seconds": self.wall_seconds,
         }
-        return self.checkpoints.save(Milestone(self.trained, stage.order, max(stage.step, 0)), stage.name, state)
+        return self.checkpoints.save(self.made, stage.name, state)
 
     def run(self, stage: Stage, folder: Path) -> None:
         """Run a stage to its end.
@@ -141,79 +148,42 @@ class _Session:
 
     def __init__(self, driver: Driver, stage: Stage, folder: Path) -> None:
         self.driver, self.stage = driver, stage
-        self.writer = Writer(folder, stage.name, stage.step)
+        self.writer = Writer(folder, stage.table, stage.tag, stage.step)
         self.progress = StageProgress(stage.name, driver.logging.seconds)
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
         self.failed_at, self.went_back_to = 0, stage.step
         self.stopwatch, self.status = Stopwatch(driver.simulation.walkers.positions.device), ""
-        self.lifted, self.skipped = 0, 0
         self.save()
 
     def step(self) -> None:
         row = self.stage.advance()
-        if self.stage.step > 0:  # An evaluation relaxes its walkers at negative steps, which are not recorded.
+        if row:
             self.rows.append((self.stage.step, row))
         self.stopwatch.tick()
-        if isinstance(self.stage, Optimization) and self.stopwatch.steps == TIMED_STEPS:
+        if self.stopwatch.steps == TIMED_STEPS:
             seconds, (done, total) = self.stopwatch.seconds_per_step, self.stage.progress()
-            predicted = predicted_memory(self.driver.simulation, self.stage.optimizer)
-            logger.info(forecast(seconds, total - done, self.stopwatch.device, predicted))
+            logger.info(forecast(self.stage.name, seconds, total - done, self.stopwatch.device, self.stage.memory()))
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""
         if not self.rows:
             return True
-        steps = [step for step, _ in self.rows]
-        rows = fetch(row for _, row in self.rows)
+        rows = list(zip([step for step, _ in self.rows], fetch(row for _, row in self.rows), strict=True))
         self.rows = []
-        average = self.driver.average
-        for index, row in enumerate(rows):
-            if is_bad(row):
-                self._roll_back(steps[index])
-                return False
-            if self.stage.name == "optimization":
-                average = average.update(row["energy"])
-                row |= {"ewmean": average.mean, "ewvar": average.variance}
-        # The last update may have spoiled parameters that only the next step would show; and where every update was
-        # left out the state is as good as lost.
-        if not self.driver.simulation.finite() or all(row.get("skipped") for row in rows):
-            self._roll_back(steps[-1])
+        bad = next((step for step, row in rows if is_bad(row)), None)
+        # The last update may have spoiled parameters that only the next step would show.
+        record = self.stage.record(rows) if bad is None and self.driver.simulation.finite() else None
+        if record is None or record.lost:
+            self._roll_back(rows[-1][0] if bad is None else bad)
             return False
-        self.driver.average = average
-        if self.stage.name == "optimization":
-            self.driver.trained = self.stage.step
-        self.writer.write(list(zip(steps, rows, strict=True)))
-        self._report_lifted_kernels(rows)
-        self._report_skipped_updates(rows)
-        self.writer.scalar("timing/seconds_per_step", self.stopwatch.seconds_per_step, steps[-1])
-        if isinstance(self.stage, Optimization):
-            for tag, value in self.stage.observe().items():
-                self.writer.scalar(tag, value, steps[-1])
+        self.writer.write(record.rows)
+        scalars = {"timing/seconds_per_step": self.stopwatch.seconds_per_step, **record.scalars}
+        for tag, value in scalars.items():
+            self.writer.scalar(tag, value, rows[-1][0])
         done, total = self.stage.progress()
-        self.status = _status(rows[-1])
+        self.status = self.stage.status(record.rows[-1][1])
         self.progress.show(done, total, self.status)
         return True
-
-    def _report_lifted_kernels(self, rows: list[dict[str, float]]) -> None:
-        lifted = sum(int(row.get("kernel_lifted", 0)) for row in rows)
-        if lifted and not self.lifted:
-            logger.warning(
-                "%s up to step %d: rounding made %d kernels of the optimiser indefinite; they were damped at the level "
-                "of rounding, or gave no step on a GPU. Further ones are counted as kernel_lifted; raise "
-                "optimizer.damping if they are many",
-                *(self.stage.name, self.stage.step, lifted),
-            )
-        self.lifted += lifted
-
-    def _report_skipped_updates(self, rows: list[dict[str, float]]) -> None:
-        skipped = sum(int(row.get("skipped", 0)) for row in rows)
-        if skipped and not self.skipped:
-            logger.warning(
-                "%s up to step %d: %d updates were left out, since scores or the solution for a direction were not "
-                "finite. Further ones are counted as skipped; raise optimizer.damping, or use dtype=float64",
-                *(self.stage.name, self.stage.step, skipped),
-            )
-        self.skipped += skipped
 
     def _roll_back(self, step: int) -> None:
         report = write_postmortem(self.driver.directory, self.stage.name, step, self.driver.simulation)
@@ -226,17 +196,18 @@ class _Session:
         logger.warning("%s step %d is not finite: %s", self.stage.name, step, report)
         good = self._further_back() if self.retries > 1 else self.good
         logger.warning("going back to %s with a new random seed (retry %d of %d)", good.name, self.retries, limit)
-        self.driver.restore(torch.load(good, map_location="cpu", weights_only=True), self.stage)
+        self.driver.restore(Checkpoint(good, self.stage.name, read(good)), self.stage)
         self.driver.simulation.generator.manual_seed(stream(self.driver.seed, "retry", self.driver.attempts))
         self.went_back_to = self.stage.step
         self.writer.close()
-        self.writer = Writer(self.folder, self.stage.name, self.stage.step)
+        self.writer = Writer(self.folder, self.stage.table, self.stage.tag, self.stage.step)
         self.save()  # A run that is killed now must not make the same attempt again.
 
     def _further_back(self) -> Path:
         """Find the checkpoint before the one that the last attempt started from, and set those after it aside."""
-        own = [path for path in self.driver.checkpoints.paths() if Milestone.parse(path).order == self.stage.order]
-        earlier = [path for path in own if Milestone.parse(path).step < self.went_back_to] or own[:1]
+        places = {path: stage_and_step(path) for path in self.driver.checkpoints.paths()}
+        own = [path for path, (stage, _) in places.items() if stage == self.stage.name]
+        earlier = [path for path in own if places[path][1] < self.went_back_to] or own[:1]
         for path in own[len(earlier) :]:
             path.rename(unused(self.driver.directory / "postmortem" / path.name))
         return earlier[-1]
@@ -253,11 +224,3 @@ class _Session:
     def close(self) -> None:
         self.progress.close()
         self.writer.close()
-
-
-def _status(row: dict[str, float]) -> str:
-    if "ewmean" in row:
-        bad = f"  non-finite {row['nonfinite']:.0f}" if row["nonfinite"] else ""
-        return f"E {row['ewmean']:.5f}  variance {row['variance']:.4f}  pmove {row['pmove']:.2f}{bad}"
-    name = next(key for key in ("mse", "energy", "log_prob") if key in row)
-    return f"{name} {row[name]:.6g}  pmove {row['pmove']:.2f}"

@@ -54,7 +54,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat: dict[str, Any] = json.loads(json.dumps(flatten(config)))
     named = {key: public_name(str(value)) for key, value in flat.items() if key.split(".")[-1] == "_target_"}
-    return {key: value for key, value in (flat | named).items() if in_identity(key)}
+    return {key: value for key, value in (flat | named).items() if in_identity(key) and value != {}}
 
 
 def in_identity(key: str) -> bool:

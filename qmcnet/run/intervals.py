@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from qmcnet.checks import at_least
+
 
 @dataclass(frozen=True)
 class LoggingSettings:
@@ -21,8 +23,8 @@ class LoggingSettings:
         Raises:
             ValueError: if the interval is not positive.
         """
-        if self.every < 1:
-            raise ValueError(f"logging.every={self.every} must be at least 1")
+        at_least(1, every=self.every)
+        at_least(0, seconds=self.seconds)
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,5 @@ class CheckpointSettings:
         Raises:
             ValueError: if none would be kept, or for a number that is negative.
         """
-        if self.keep < 1:
-            raise ValueError(f"checkpoints.keep={self.keep} must be at least 1")
-        for name, value in {"seconds": self.seconds, "max_retries": self.max_retries}.items():
-            if not value >= 0:
-                raise ValueError(f"checkpoints.{name}={value} must not be negative")
+        at_least(1, keep=self.keep)
+        at_least(0, seconds=self.seconds, max_retries=self.max_retries)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from qmcnet.compute.files import atomic_write
+from qmcnet.operators.hamiltonian import trace
 from qmcnet.stages.simulation import Simulation
 
 
@@ -39,11 +40,11 @@ def diagnose(simulation: Simulation) -> dict[str, Any]:
         Names of bad parameters; for each bad walker the bad terms of its energy and, where it has one, its closest
         pair of electrons.
     """
-    parameters = simulation.ansatz.named_parameters()
+    parameters = simulation.ensemble.named_parameters()
     bad_parameters = [name for name, value in parameters if not torch.isfinite(value).all()]
     positions = simulation.walkers.positions
-    energy = simulation.hamiltonian.local_energy(simulation.ansatz, positions)
-    terms = {name: getattr(energy, name) for name in ("kinetic", "electron_nucleus", "electron_electron")}
+    energy = simulation.hamiltonian(simulation.states())
+    terms = {name: trace(matrix) for name, matrix in energy.terms.items()}
     bad = torch.stack([~torch.isfinite(term) for term in terms.values()])
     walkers = []
     for index in bad.any(0).nonzero()[:10, 0].tolist():

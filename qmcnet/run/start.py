@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from qmcnet.checks import at_least, between
 from qmcnet.chemistry.scf import check_basis
 from qmcnet.compute.compilation import check_compiler
 from qmcnet.optimizers import Clipping, Schedule
@@ -53,11 +54,8 @@ def check_scalars(
     for name, value in {"steps": steps, "batch_size": batch_size, "seed": seed}.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise ValueError(f"{name}={value!r} must be a whole number")
-    if not 2 <= batch_size <= MOST_WALKERS:
-        raise ValueError(f"batch_size={batch_size} must be between 2 and {MOST_WALKERS} walkers")
-    for name, value in {"steps": steps, "seed": seed}.items():
-        if value < 0:
-            raise ValueError(f"{name}={value} must not be negative")
+    between(2, MOST_WALKERS + 1, batch_size=batch_size)
+    at_least(0, steps=steps, seed=seed)
     check_wall_time(wall_time)
     if overwrite and resume:
         raise ValueError("overwrite=true moves an earlier run aside only with resume=false")

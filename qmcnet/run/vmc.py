@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,34 +13,30 @@ from torch import nn
 from qmcnet.compute.device import choose_device
 from qmcnet.compute.process import prepare_process
 from qmcnet.laplacian import ForwardLaplacian
-from qmcnet.operators.registry import SPECTRUM, check_observables, make_grid, make_observables
+from qmcnet.operators import MolecularHamiltonian, Operator
 from qmcnet.optimizers import Clipping, Schedule, Spring
 from qmcnet.optimizers.averaging import AveragingSettings
 from qmcnet.protocols import LaplacianBackend
-from qmcnet.report.binding import say_unbound_electron
-from qmcnet.report.csv_table import mend
-from qmcnet.report.hparams import write_hparams
-from qmcnet.report.origin import origin
-from qmcnet.report.result import Result, make_result
-from qmcnet.report.summary import facts, summary
-from qmcnet.run.checkpoint import Checkpoints, DamagedCheckpoint, Milestone
-from qmcnet.run.continuation import finished, newest
-from qmcnet.run.description import PARTS, SCALARS, describe
-from qmcnet.run.directory import RunDirectoryError, claim, lock, typed, write_config
+from qmcnet.report.result import Result
+from qmcnet.report.summary import summary
+from qmcnet.run.checkpoint import Checkpoint, Checkpoints
+from qmcnet.run.conclusion import conclude, finished
+from qmcnet.run.description import describe, described, settings_of
+from qmcnet.run.directory import RunDirectoryError, claim, lock, write_config
 from qmcnet.run.driver import Driver
-from qmcnet.run.identity import config_hash, identity
 from qmcnet.run.interruption import Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
+from qmcnet.run.plan import Part, execute
 from qmcnet.run.start import check_parts, check_scalars, check_start
 from qmcnet.sampling import Metropolis
 from qmcnet.stages.burn_in import BurnIn, BurnInSettings
-from qmcnet.stages.ensemble import ensemble
 from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
-from qmcnet.stages.objective import Natural, Objective
 from qmcnet.stages.optimization import Optimization, Optimizer
 from qmcnet.stages.pretraining import Pretraining, PretrainingSettings
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Stage
+from qmcnet.states.ensemble import Objective
+from qmcnet.states.measurements import check_observables, make_operators
+from qmcnet.states.natural import Natural
 from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)
@@ -59,6 +55,8 @@ class VMC:
         averaging: which average of the parameters is evaluated.
         sampler: moves the walkers.
         laplacian: back end that differentiates log|psi|.
+        terms: of the Hamiltonian besides those of every molecule, by name; given as what makes the operator of a
+            molecule, in hartree.
         pretraining: how to pretrain.
         burn_in: how to relax the walkers.
         evaluation: how to evaluate.
@@ -87,6 +85,7 @@ class VMC:
         averaging: AveragingSettings = AveragingSettings(),
         sampler: Metropolis | None = None,
         laplacian: LaplacianBackend | None = None,
+        terms: Mapping[str, Callable[[Molecule], Operator]] | None = None,
         pretraining: PretrainingSettings = PretrainingSettings(),
         burn_in: BurnInSettings = BurnInSettings(),
         evaluation: EvaluationSettings = EvaluationSettings(),
@@ -114,29 +113,45 @@ class VMC:
         self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
         self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
-        total, hamiltonian = ensemble(self.ansatz, self.laplacian, objective)
-        self.objective, self.clipping, self.schedule, self.optimizer = objective, clipping, schedule, optimizer(total)
+        self.terms = {name: make(self.molecule) for name, make in (terms or {}).items()}
+        ensemble, hamiltonian = objective.ensemble(ansatz), MolecularHamiltonian(self.molecule, self.terms.values())
+        self.objective, self.clipping, self.schedule, self.optimizer = (
+            objective,
+            clipping,
+            schedule,
+            optimizer(ensemble),
+        )
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining.with_basis(self.molecule), burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = int(steps), int(batch_size), int(seed), wall_time
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
         check_observables(observables)
-        self.simulation = Simulation.start(total, hamiltonian, self.sampler, self.batch_size, self.seed, self.device)
+        how = (hamiltonian, self.laplacian, self.sampler)
+        self.simulation = Simulation.start(ensemble, *how, self.batch_size, self.seed, self.device)
         self.compile = self.simulation.compile = compile
+
+    @property
+    def n_states(self) -> int:
+        """Number of states S."""
+        count: int = self.simulation.ensemble.n_states
+        return count
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration that builds this run again."""
         config: dict[str, Any] = {"system": describe(self.molecule), "ansatz": describe(self.ansatz, partial=True)}
-        config |= {name: describe(getattr(self, name), partial=name == "optimizer") for name in PARTS}
-        config |= {name: getattr(self, name) for name in SCALARS}
+        config |= {name: described(getattr(self, name), name == "optimizer") for name in settings_of(VMC)}
         dtype = str(next(self.ansatz.parameters()).dtype).removeprefix("torch.")
         config |= {"dtype": dtype, "device": self.device.type}
         return dict(json.loads(json.dumps(config)))
 
     def summary(self) -> str:
         """Say what is about to be computed: system, network, device and precision."""
-        return self.molecule.summary() + "\n" + summary(self.ansatz, self.batch_size, self.device, self.directory)
+        return (
+            self.molecule.summary()
+            + "\n"
+            + summary(self.ansatz, self.n_states, self.batch_size, self.device, self.directory)
+        )
 
     def train(self, on_claim: Callable[[], None] = lambda: None) -> Result:
         """Run all stages, or what is left of them, and write `result.json`.
@@ -151,8 +166,7 @@ class VMC:
         self.check_start()
         with lock(self.directory), Interruption(self.wall_time) as interruption:
             claim(self.directory, self.config, self.resume, self.overwrite)
-            result = finished(self.directory, self.evaluation, self.observables, self.steps)
-            if result is not None:
+            if result := finished(self.directory, self.evaluation, self.observables, self.steps):
                 logger.info("this run is finished: %d steps trained; its result:", result.trained_steps)
                 try:
                     self.load_trained()
@@ -162,36 +176,7 @@ class VMC:
             write_config(self.directory, self.config)
             on_claim()
             driver = self._driver(self.directory, interruption)
-            while True:
-                found = newest(driver, self.steps, lambda state: self._make_evaluation(self.evaluation).measured(state))
-                try:
-                    return self._run_stages(driver, found)
-                except DamagedCheckpoint as damage:
-                    assert found
-                    driver.checkpoints.set_aside(found[0], damage)
-
-    def _run_stages(self, driver: Driver, found: tuple[Path, dict[str, Any]] | None) -> Result:
-        """Run what comes after a checkpoint."""
-        for order, make, folder in self._stages():
-            if found and order < Milestone.parse(found[0]).order:
-                if order == Optimization.order:
-                    mend(folder / "train_stats.csv", Milestone.parse(found[0]).trained)
-                continue
-            stage = make()
-            if found and order == Milestone.parse(found[0]).order:
-                try:
-                    driver.restore(found[1], stage)
-                except (LookupError, TypeError, AttributeError, RuntimeError) as error:
-                    raise DamagedCheckpoint(f"its state of {stage.name} is not whole ({error!r})") from error
-                logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found[0].name)
-            driver.run(stage, folder)
-            if isinstance(stage, Optimization) and stage.average.count:
-                logger.info("evaluating the average of the parameters after %d steps", stage.average.count)
-                stage.average.apply()
-            if isinstance(stage, BurnIn) and not stage.equilibrated:
-                logger.warning("burn-in stopped after %d sweeps without reaching equilibrium", stage.step)
-        assert isinstance(stage, Evaluation)
-        return self._conclude(stage, driver, self.directory)
+            return conclude(execute(self._parts(), driver), driver, self.molecule, self.config)
 
     def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:
         """Evaluate the trained wavefunction further, from the trained walkers, with frozen parameters.
@@ -211,26 +196,21 @@ class VMC:
             RunDirectoryError: if the run has not been trained.
         """
         prepare_process()
-        before = None if averaged else Evaluation.order
-        trained = Checkpoints(self.directory / "checkpoints", 1).load_newest(before, self.simulation.state_dict())
-        if trained is None or Milestone.parse(trained[0]).order < Optimization.order:
+        stages = [Optimization.name] + [Evaluation.name] * averaged
+        trained = Checkpoints(self.directory / "checkpoints", 1).load_newest(stages, self.simulation.state_dict())
+        if trained is None:
             raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
         folder = directory or self.directory / "evaluation" / settings.label(averaged, self.observables)
         with lock(folder), Interruption(self.wall_time) as interruption:
             driver = self._driver(folder, interruption)
-            driver.restore(trained[1], None)
-            self._adopt(*trained, averaged)
-            driver.earlier_seconds = trained[1]["wall_seconds"]
-            if driver.trained < self.steps:
-                logger.warning("training stopped after %d of %d steps: no more is made", driver.trained, self.steps)
-            driver.draw_anew(f"evaluation in {os.path.relpath(folder, self.directory)} after {driver.trained} steps")
-            stage = self._make_evaluation(settings)
-            earlier = driver.checkpoints.load_newest()
-            if earlier and Milestone.parse(earlier[0]).trained == driver.trained:
-                driver.restore(earlier[1], stage)
-                driver.earlier_seconds = earlier[1]["wall_seconds"]
-            driver.run(stage, folder)
-            return self._conclude(stage, driver, folder)
+            driver.begin(trained)
+            self._adopt(trained, averaged)
+            made = driver.made.get(Optimization.name, 0)
+            if made < self.steps:
+                logger.warning("training stopped after %d of %d steps: no more is made", made, self.steps)
+            driver.draw_anew(f"evaluation in {os.path.relpath(folder, self.directory)} after {made} steps")
+            parts = [self._evaluation(settings, folder)]
+            return conclude(execute(parts, driver), driver, self.molecule, self.config)
 
     def load_trained(self) -> "VMC":
         """Take over the newest checkpoint of the run directory without running anything.
@@ -244,29 +224,29 @@ class VMC:
         found = Checkpoints(self.directory / "checkpoints", 1).load_newest(like=self.simulation.state_dict())
         if found is None:
             raise RunDirectoryError(f"{self.directory} holds no usable checkpoint")
-        self._adopt(*found)
+        self._adopt(found)
         return self
 
-    def _adopt(self, path: Path, state: dict[str, Any], averaged: bool = True) -> None:
+    def _adopt(self, found: Checkpoint, averaged: bool = True) -> None:
         """Take over wavefunction and walkers of a checkpoint; of an optimisation, with averaged parameters."""
-        self.simulation.load_state_dict(state["simulation"])
-        if averaged and Milestone.parse(path).order == Optimization.order:
-            stage = self._make_optimization()
-            stage.load_state_dict(state["stage_state"])
+        self.simulation.load_state_dict(found.state["simulation"])
+        if averaged and found.stage == Optimization.name:
+            stage = self._optimization()
+            stage.load_state_dict(found.state["stage_state"])
             stage.average.apply()
 
-    def _stages(self) -> list[tuple[int, Callable[[], Stage], Path]]:
-        """Order, maker and folder of each stage; a stage is made when its turn comes."""
-        stages: list[tuple[int, Callable[[], Stage], Path]] = [
-            (BurnIn.order, lambda: BurnIn(self.simulation, self.burn_in), self.directory / "burn_in"),
-            (Optimization.order, self._make_optimization, self.directory),
-            (Evaluation.order, lambda: self._make_evaluation(self.evaluation), self.directory / "evaluation"),
+    def _parts(self) -> list[Part]:
+        """The plan of this run."""
+        parts = [
+            Part(BurnIn, lambda: BurnIn(self.simulation, self.burn_in), self.directory / BurnIn.name),
+            Part(Optimization, self._optimization, self.directory, self.steps),
+            self._evaluation(self.evaluation, self.directory / Evaluation.name),
         ]
         if self.pretraining.steps and not hasattr(self.ansatz, "orbitals"):
             logger.info("%s starts from orbitals of its own: no pretraining", type(self.ansatz).__name__)
         elif self.pretraining.steps:
-            stages.insert(0, (Pretraining.order, self._make_pretraining, self.directory / "pretraining"))
-        return stages
+            parts.insert(0, Part(Pretraining, self._pretraining, self.directory / Pretraining.name))
+        return parts
 
     def check_start(self) -> None:
         """Refuse what would end the run soon after its start."""
@@ -278,27 +258,14 @@ class VMC:
         checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)
         return Driver(directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed)
 
-    def _make_pretraining(self) -> Pretraining:
+    def _pretraining(self) -> Pretraining:
         return Pretraining.prepare(self.simulation, self.pretraining, self.seed)
 
-    def _make_optimization(self) -> Optimization:
+    def _optimization(self) -> Optimization:
         how = (self.clipping, self.schedule, self.averaging, self.objective)
-        measured = make_observables(self.observables, self.molecule, self.device)
-        return Optimization(self.simulation, self.optimizer, self.steps, *how, measured)
+        measured = make_operators(self.observables, self.molecule, self.device)
+        return Optimization(self.simulation, self.optimizer, self.steps, *how, measured, self.logging.every)
 
-    def _make_evaluation(self, settings: EvaluationSettings) -> Evaluation:
-        names = self.observables if self.simulation.ansatz is self.ansatz else {*SPECTRUM, *self.observables}
-        observables = make_observables(names, self.molecule, self.device)
-        return Evaluation(self.simulation, settings, observables, make_grid(names, self.molecule))
-
-    def _conclude(self, stage: Evaluation, driver: Driver, folder: Path) -> Result:
-        config = self.config
-        where = origin(self.molecule, config, config_hash(config))
-        result = make_result(stage, self.molecule, driver.trained, driver.wall_seconds, where)
-        say_unbound_electron(self.molecule, result.energy, result.standard_error)
-        result.store(folder)
-        stage.write_cubes(folder, stage.window())
-        if folder == self.directory:
-            metrics = {name: getattr(result, name) for name in ("energy", "standard_error")}
-            write_hparams(folder, typed(folder) | facts(self.molecule) | identity(config), metrics)
-        return result
+    def _evaluation(self, settings: EvaluationSettings, folder: Path) -> Part:
+        names = {*self.simulation.ensemble.spectrum, *self.observables}
+        return Part(Evaluation, lambda: Evaluation(self.simulation, settings, names), folder)

@@ -1,13 +1,19 @@
 """The burn-in stage: walkers relax to |psi|^2 before the parameters move."""
 
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from qmcnet.checks import at_least
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Row
+from qmcnet.stages.stage import Numbers, Record, Row
 from qmcnet.statistics.equilibrium import equilibrated, looks
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ class BurnInSettings:
         Raises:
             ValueError: if the bounds are negative or out of order.
         """
-        if not 0 <= self.min_sweeps <= self.max_sweeps:
-            raise ValueError(f"burn_in min_sweeps={self.min_sweeps} must be between 0 and max_sweeps={self.max_sweeps}")
+        at_least(0, min_sweeps=self.min_sweeps)
+        at_least(self.min_sweeps, max_sweeps=self.max_sweeps)
 
 
 class BurnIn:
@@ -40,7 +46,7 @@ class BurnIn:
     """
 
     name = "burn_in"
-    order = 1
+    table = "burn_in_stats.csv"
 
     def __init__(self, simulation: Simulation, settings: BurnInSettings) -> None:
         """Prepare the first sweep.
@@ -72,6 +78,55 @@ class BurnIn:
             self.equilibrated = equilibrated(torch.stack(self.series))
         return {**sampling}
 
+    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
+        """Take note of the steps since the last fetch.
+
+        Args:
+            rows: step and statistics of each.
+
+        Returns:
+            The same.
+        """
+        return Record(rows)
+
+    def tag(self, column: str) -> str:
+        """Name a column of the table in TensorBoard.
+
+        Args:
+            column: its name in the table.
+
+        Returns:
+            The tag.
+        """
+        return f"{self.name}/{column}"
+
+    def status(self, row: Numbers) -> str:
+        """Say where the walkers are.
+
+        Args:
+            row: statistics of a sweep.
+
+        Returns:
+            A few words.
+        """
+        return f"log_prob {row['log_prob']:.6g}  pmove {row['pmove']:.2f}"
+
+    def memory(self) -> None:
+        """Predict nothing: a sweep needs less than a local energy."""
+
+    def conclude(self, folder: Path) -> Mapping[str, Any]:
+        """Say whether the walkers are relaxed.
+
+        Args:
+            folder: where the statistics of the stage are.
+
+        Returns:
+            Nothing for the result.
+        """
+        if not self.equilibrated:
+            logger.warning("burn-in stopped after %d sweeps without reaching equilibrium", self.step)
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the sweeps made and what they showed."""
         series = torch.stack(self.series) if self.series else torch.empty(0)
@@ -81,9 +136,7 @@ class BurnIn:
         """Continue from a saved state.
 
         Args:
-            state: what `state_dict` returned; of version 0.1.0, which kept the mean over walkers alone, what the
-                sweeps showed is not known, and the looks start anew.
+            state: what `state_dict` returned.
         """
-        self.step, self.equilibrated = state["step"], state.get("equilibrated", False)
-        series = state.get("series", torch.empty(0)).to(self.simulation.walkers.positions.device)
-        self.series = list(series.unbind())
+        self.step, self.equilibrated = state["step"], state["equilibrated"]
+        self.series = list(state["series"].to(self.simulation.walkers.positions.device).unbind())

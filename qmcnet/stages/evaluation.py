@@ -2,29 +2,22 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from qmcnet.operators.density import DensityGrid
-from qmcnet.operators.operator import Observable
-from qmcnet.stages.measurement import local_matrices, points_and_states, state_values
+from qmcnet.checks import at_least, positive
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Row, summarize
-from qmcnet.states.density import DensityAverage, from_total
+from qmcnet.stages.stage import Numbers, Record, Row, StartsAgain, summarize
+from qmcnet.states.measurements import MEASUREMENTS, Measurement, Points, local_matrices, make_operators
 from qmcnet.states.spectrum import Spectrum, spectrum
-from qmcnet.statistics.averages import Averages, from_series
+from qmcnet.statistics.averages import Averages
 from qmcnet.statistics.eigenstates import eigenstates, without_overlap
 from qmcnet.statistics.window import Window, choose_window
 
 logger = logging.getLogger(__name__)
 
-MOST_WALKERS = 20_000
-"""Walkers whose values are kept for the overlaps of states."""
 FIRST_CHECK = 50
 GROWTH = 1.25
 """Ratio of the steps at which the error is looked at: fewer looks find fewer errors that are small by chance."""
@@ -53,11 +46,8 @@ class EvaluationSettings:
         Raises:
             ValueError: for a number out of range.
         """
-        if min(self.steps, self.min_steps, self.burn_in) < 0:
-            name, value = min(self.__dict__.items(), key=lambda item: 0 if item[0] == "target_error" else item[1])
-            raise ValueError(f"evaluation {name}={value} must not be negative")
-        if self.target_error is not None and not self.target_error > 0:
-            raise ValueError(f"evaluation target_error={self.target_error} must be positive, or null")
+        at_least(0, steps=self.steps, min_steps=self.min_steps, burn_in=self.burn_in)
+        positive(target_error=self.target_error)
 
     def say_unreachable(self) -> None:
         """Warn where the error is never looked at."""
@@ -99,29 +89,21 @@ class Evaluation:
     """Samples with frozen parameters until the error target or the step limit."""
 
     name = "evaluation"
-    order = 3
+    table = "evaluation_stats.csv"
 
-    def __init__(
-        self,
-        simulation: Simulation,
-        settings: EvaluationSettings,
-        observables: Sequence[Observable] = (),
-        grid: DensityGrid | None = None,
-    ) -> None:
+    def __init__(self, simulation: Simulation, settings: EvaluationSettings, observables: Collection[str] = ()) -> None:
         """Prepare the first sweep.
 
         Args:
             simulation: trained wavefunction and its walkers.
             settings: how long to evaluate.
-            observables: what to measure besides the energy.
-            grid: where to count electrons.
+            observables: names of what to measure besides the energy.
         """
-        self.simulation, self.settings = simulation, settings
-        self.step = -settings.burn_in
-        self.observables, self.averages = observables, Averages()
-        self.points: list[torch.Tensor] = []
-        self.steps_per_point = 50
-        self.density = None if grid is None else DensityAverage(grid)
+        self.simulation, self.settings, self.step = simulation, settings, -settings.burn_in
+        molecule, device = simulation.molecule, simulation.generator.device
+        self.operators, self.averages, self.points = make_operators(observables, molecule, device), Averages(), Points()
+        self.grids = {name: MEASUREMENTS[name](molecule) for name in sorted({*MEASUREMENTS} & {*observables})}
+        self.measurements: dict[str, Measurement] = {"points": self.points, **self.grids}
         self.error_reached = False
 
     def finished(self) -> bool:
@@ -134,29 +116,54 @@ class Evaluation:
 
     def advance(self) -> Row:
         """Sweep and record the local energies; proposal widths adapt only before recording starts."""
-        run = self.simulation
-        adapt = self.step < 0
+        run, adapt = self.simulation, self.step < 0
         run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator, adapt=adapt)
-        energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
         self.step += 1
-        if not adapt:
-            finite = self.averages.add(local_matrices(run, energy, self.observables))
-            if energy.matrix is not None and self.step % self.steps_per_point == 0:
-                self._keep_points(finite)
-            if self.density is not None:
-                self.density.add(*points_and_states(run), finite)
-            self.error_reached = self._error_reached()
+        if adapt:
+            return {}
+        states = run.states()
+        energy = run.hamiltonian(states)
+        finite = self.averages.add(local_matrices(states, energy, self.operators))
+        for measurement in self.measurements.values():
+            measurement.add(states, finite)
+        self.error_reached = self._error_reached()
         return {**summarize(energy), **sampling}
 
-    def _keep_points(self, finite: torch.Tensor) -> None:
-        """Keep the states at all walkers for their overlaps; when there are many, at half as many steps."""
-        run = self.simulation
-        if self.points and (len(self.points) + 1) * len(run.walkers.positions) > MOST_WALKERS:
-            self.points, self.steps_per_point = self.points[1::2], 2 * self.steps_per_point
-            if self.step % self.steps_per_point:
-                return
-        values = state_values(run).values.unflatten(0, (len(finite), -1))  # (B, S, S)
-        self.points.append(torch.where(finite[:, None, None], values, torch.nan).flatten(0, 1))
+    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
+        """Take note of the steps since the last fetch.
+
+        Args:
+            rows: step and statistics of each.
+
+        Returns:
+            The same.
+        """
+        return Record(rows)
+
+    def tag(self, column: str) -> str:
+        """Name a column of the table in TensorBoard.
+
+        Args:
+            column: its name in the table.
+
+        Returns:
+            The tag.
+        """
+        return f"{self.name}/{column}"
+
+    def status(self, row: Numbers) -> str:
+        """Say how the energy of a step is.
+
+        Args:
+            row: statistics of a step.
+
+        Returns:
+            A few words.
+        """
+        return f"energy {row['energy']:.6g}  pmove {row['pmove']:.2f}"
+
+    def memory(self) -> None:
+        """Predict nothing: the optimisation needs more."""
 
     def _error_reached(self) -> bool:
         target, due = self.settings.target_error, max(self.settings.min_steps, FIRST_CHECK)
@@ -166,16 +173,43 @@ class Evaluation:
             due = math.ceil(GROWTH * due)
         if due != self.step:
             return False
-        window = self.window()
+        window = choose_window(self.averages)
         return window.stationary and window.largest_error <= target
 
-    def window(self) -> Window:
-        """Find the part of the evaluation that is averaged.
+    def conclude(self, folder: Path) -> Mapping[str, Any]:
+        """Estimate the energy and all that was measured of each state, and write the electron densities.
+
+        Args:
+            folder: where cube files go.
 
         Returns:
-            Its place, and the energies of all states in it.
+            What `Result` says of energies and states, by its names.
         """
-        return choose_window(self.averages)
+        window = choose_window(self.averages)
+        measured, total = self.spectrum(window), window.total
+        lowest = window.states[0] if window.stationary else None
+        for grid in self.grids.values() if window.stationary else ():
+            means = self.averages.means(window.discarded)
+            vectors = eigenstates(without_overlap(means)["energy"][0])[1]
+            grid.write(folder, self.simulation.molecule, means["overlap"][0], vectors, window.discarded)
+        return {
+            "energy": lowest.mean if lowest else None,
+            "standard_error": lowest.standard_error if lowest else None,
+            "tau": total.tau,
+            "r_hat": total.r_hat,
+            "n_effective": total.n_effective,
+            "variance": total.variance,
+            "outlier_share": window.far_out,
+            "nonfinite": window.nonfinite,
+            "nonfinite_observables": window.lost,
+            "stationary": window.stationary,
+            "reason": window.reason,
+            "evaluation_steps": window.discarded + total.n_steps,
+            "discarded_steps": window.discarded,
+            "states": measured.states,
+            "warnings": measured.warnings,
+            "overlaps": measured.overlaps,
+        }
 
     def spectrum(self, window: Window) -> Spectrum:
         """Say what was measured of each state.
@@ -186,62 +220,32 @@ class Evaluation:
         Returns:
             Figures with error bars.
         """
-        # Points are kept at multiples of `steps_per_point`.
-        kept = self.points[window.discarded // self.steps_per_point :]
-        points = torch.cat(kept).cpu().numpy() if kept else None
-        if points is not None:
-            points = points[np.isfinite(points).all(-1)]
+        points, ensemble = self.points.after(window.discarded), self.simulation.ensemble
+        sampled = None if points is None else points.numpy()
         n_electrons = self.simulation.molecule.n_electrons
-        return spectrum(self.averages, window, self.observables, n_electrons, points)
-
-    def write_cubes(self, folder: Path, window: Window) -> None:
-        """Write the electron density of each state, where it was measured and the evaluation is stationary.
-
-        Args:
-            folder: where the cube files go.
-            window: the part of the evaluation that is averaged.
-        """
-        if self.density is not None and window.stationary:
-            means = self.averages.means(window.discarded)
-            vectors = eigenstates(without_overlap(means)["energy"][0])[1]
-            identity = means["overlap"][0] if "overlap" in means else np.eye(len(vectors))
-            left = np.linalg.inv(identity @ vectors)
-            self.density.write(folder, self.simulation.molecule, left, vectors, window.discarded)
+        return spectrum(self.averages, window, self.operators, n_electrons, ensemble.overlaps, sampled)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step and what was averaged, which has the same size however long the evaluation is."""
-        density = {} if self.density is None else self.density.state_dict()
-        points = {"points": list(self.points), "steps_per_point": self.steps_per_point}
-        return {"step": self.step, "averages": self.averages.state_dict(), "density": density} | points
-
-    def measured(self, state: dict[str, Any]) -> bool:
-        """Tell whether a saved evaluation has measured what this one is to measure.
-
-        Args:
-            state: what `state_dict` returned.
-
-        Returns:
-            Whether it can be continued.
-        """
-        bins = state["averages"]["bins"]
-        lacking = bins and not {observable.name for observable in self.observables} <= set(bins[0])
-        return not lacking and (self.density is None or bool(state["density"]))
+        measured = {name: measurement.state_dict() for name, measurement in self.measurements.items()}
+        return {"step": self.step, "averages": self.averages.state_dict(), "measurements": measured}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
 
         Args:
             state: what `state_dict` returned.
+
+        Raises:
+            StartsAgain: if it has not measured all that this one is to measure.
         """
-        self.step = state["step"]
-        device = self.simulation.walkers.positions.device
-        averages, density = state["averages"], state["density"]
-        if "series" in state:  # of version 0.1.0
-            averages, density = from_series(averages, state["series"]), density and from_total(density, self.step)
-        self.averages.load_state_dict(averages, device)
-        self.points = [values.to(device) for values in state["points"]]
-        self.steps_per_point = state.get("steps_per_point", self.steps_per_point)
-        if self.density is not None:
-            self.density.load_state_dict(density, device)
+        bins, measured = state["averages"]["bins"], state["measurements"]
+        wanted = {operator.name for operator in self.operators}
+        if (bins and not wanted <= {*bins[0]}) or not {*self.measurements} <= {*measured}:
+            raise StartsAgain("these observables were not measured before")
+        self.step, device = state["step"], self.simulation.generator.device
+        self.averages.load_state_dict(state["averages"], device)
+        for name, measurement in self.measurements.items():
+            measurement.load_state_dict(measured[name], device)
         # The target may be another one than when the state was saved.
         self.error_reached = self.step > 0 and self._error_reached()

@@ -1,24 +1,48 @@
 """The optimisation stage: variational Monte Carlo."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from qmcnet.operators import LocalEnergy, States
 from qmcnet.operators.operator import Observable
 from qmcnet.optimizers import Clipping, Schedule
 from qmcnet.optimizers.averaging import AveragingSettings, ParameterAverage
-from qmcnet.stages.measurement import snapshot
-from qmcnet.stages.objective import Natural, Objective
+from qmcnet.stages.forecast import predicted_memory
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Row, summarize
+from qmcnet.stages.stage import Numbers, Record, Row, summarize
+from qmcnet.states.ensemble import Objective
+from qmcnet.states.measurements import expectations, local_matrices
+from qmcnet.states.natural import Natural
+from qmcnet.statistics.running import ExponentialMean
+
+logger = logging.getLogger(__name__)
+
+TAGS = {name: f"energy/{name}" for name in ("ewmean", "ewvar")} | {"energy": "energy/mean"}
+TAGS |= {
+    name: f"local_energy/{name}" for name in ("variance", "minimum", "maximum", "kinetic", "potential", "nonfinite")
+}
+TAGS |= {name: f"sampling/{name}" for name in ("pmove", "width", "stuck_share", "step_length", "log_prob")}
+"""TensorBoard tags; what else a step has is the optimiser's."""
+REPORTED = {
+    "kernel_lifted": "%s up to step %d: rounding made %d kernels of the optimiser indefinite; they were damped at the "
+    "level of rounding, or gave no step on a GPU. Further ones are counted as kernel_lifted; raise optimizer.damping "
+    "if they are many",
+    "skipped": "%s up to step %d: %d updates were left out, since scores or the solution for a direction were not "
+    "finite. Further ones are counted as skipped; raise optimizer.damping, or use dtype=float64",
+}
+"""Counters whose first counts are worth a warning."""
 
 
 class Optimizer(Protocol):
     """Changes the parameters of an ansatz to lower its energy."""
 
     def update(self, positions: Tensor, local_energy: Tensor, scale: float = 1.0) -> Row:
-        """Make one change from the positions (B, N, 3) and energies (B,) of the walkers, with a scaled rate."""
+        """Make one change from the positions (B, N, 3) and energies (B, G) of the walkers, with a scaled rate."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -31,7 +55,7 @@ class Optimization:
     """Alternates sampling and parameter updates."""
 
     name = "optimization"
-    order = 2
+    table = "train_stats.csv"
 
     def __init__(
         self,
@@ -42,7 +66,8 @@ class Optimization:
         schedule: Schedule = Schedule(),
         averaging: AveragingSettings = AveragingSettings(),
         objective: Objective = Natural(),
-        observables: Sequence[Observable] = (),
+        operators: Sequence[Observable] = (),
+        every: int = 10,
     ) -> None:
         """Prepare the first step.
 
@@ -54,12 +79,16 @@ class Optimization:
             schedule: share of its learning rate at each step.
             averaging: which average of the parameters is kept.
             objective: what is minimised.
-            observables: what to measure now and then.
+            operators: what to measure now and then.
+            every: steps between such measurements.
         """
         self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
         self.clipping, self.schedule, self.objective = clipping, schedule, objective
-        self.observables = observables
-        self.average = ParameterAverage(simulation.ansatz, averaging)
+        self.operators, self.every = operators, every
+        self.average, self.running = ParameterAverage(simulation.ensemble, averaging), ExponentialMean()
+        self.penalties = objective.penalties(simulation.molecule)
+        self.observed: dict[str, Tensor] = {}  # local matrices when the observables were last measured
+        self.counted = dict.fromkeys(REPORTED, 0)
 
     def finished(self) -> bool:
         """Whether all updates have been made."""
@@ -73,24 +102,94 @@ class Optimization:
         """Sample, measure the local energy, and update the parameters once."""
         run = self.simulation
         run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
-        energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
-        clipped, outliers = self.clipping(self.objective(run, energy))
+        states = run.states()
+        energy = run.hamiltonian(states)
+        minimised = self.objective(energy, [states.local(part(states))[:, 0] for part in self.penalties])
+        self._observe(states, energy)
+        clipped, outliers = self.clipping(minimised)
         update = self.optimizer.update(run.walkers.positions, clipped, self.schedule(self.step))
         self.step += 1
         self.average.update(self.step)
         return {**summarize(energy), **sampling, **outliers, **update}
 
-    def observe(self) -> dict[str, float]:
-        """Measure the observables once.
+    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
+        """Follow the energy, warn of bad updates, and give the observables last measured.
+
+        Args:
+            rows: step and statistics of each step since the last fetch.
 
         Returns:
-            Expectation values by tag.
+            The rows with running mean and variance of the energy; lost where every update was left out.
         """
-        return snapshot(self.simulation, self.observables) if self.observables else {}
+        recorded = []
+        for step, row in rows:
+            self.running = self.running.update(row["energy"])
+            recorded.append((step, row | {"ewmean": self.running.mean, "ewvar": self.running.variance}))
+        self._report(rows)
+        lost = all(row.get("skipped") for _, row in rows)
+        return Record(recorded, expectations(self.observed, self.operators), lost)
+
+    def _report(self, rows: Sequence[tuple[int, Numbers]]) -> None:
+        """Warn when something is counted for the first time."""
+        for name, sentence in REPORTED.items():
+            count = sum(int(row.get(name, 0)) for _, row in rows)
+            if count and not self.counted[name]:
+                logger.warning(sentence, self.name, self.step, count)
+            self.counted[name] += count
+
+    def _observe(self, states: States, energy: LocalEnergy) -> None:
+        """Measure the observables every few steps, before the parameters of these states change."""
+        if not self.operators or (self.step + 1) % self.every:
+            return
+        random_numbers = self.simulation.generator.get_state()
+        self.observed = local_matrices(states, energy, self.operators)
+        self.simulation.generator.set_state(random_numbers)  # how often one looks must not change what comes
+
+    def tag(self, column: str) -> str:
+        """Name a column of the table in TensorBoard.
+
+        Args:
+            column: its name in the table.
+
+        Returns:
+            The tag.
+        """
+        return TAGS.get(column, f"energy/{column}" if column.startswith("state_") else f"opt/{column}")
+
+    def status(self, row: Numbers) -> str:
+        """Say how the energy stands.
+
+        Args:
+            row: statistics of a step.
+
+        Returns:
+            A few words.
+        """
+        bad = f"  non-finite {row['nonfinite']:.0f}" if row["nonfinite"] else ""
+        return f"E {row['ewmean']:.5f}  variance {row['variance']:.4f}  pmove {row['pmove']:.2f}{bad}"
+
+    def memory(self) -> float | None:
+        """Predict what a step needs, in GiB on top of parameters and walkers; None where shapes do not tell."""
+        return predicted_memory(self.simulation, self.optimizer)
+
+    def conclude(self, folder: Path) -> Mapping[str, Any]:
+        """Give the wavefunction its averaged parameters.
+
+        Args:
+            folder: where the statistics of the stage are.
+
+        Returns:
+            Nothing for the result.
+        """
+        if self.average.count:
+            logger.info("evaluating the average of the parameters after %d steps", self.average.count)
+            self.average.apply()
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the step, the state of the optimiser and the average of the parameters."""
-        return {"step": self.step, "optimizer": self.optimizer.state_dict(), "average": self.average.state_dict()}
+        """Return the step, the state of the optimiser, and averages of the parameters and of the energy."""
+        averages = {"average": self.average.state_dict(), "running": asdict(self.running)}
+        return {"step": self.step, "optimizer": self.optimizer.state_dict(), **averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -101,3 +200,4 @@ class Optimization:
         self.step = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
+        self.running = ExponentialMean(**state["running"])

@@ -6,29 +6,25 @@ References:
 Letters: B walkers, S states, N electrons, K determinants, n electrons of one spin, M orbitals.
 """
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qmcnet.chemistry.binding import say_unbound_orbitals
-from qmcnet.chemistry.casscf import active_space, casscf, leading_of_roots
-from qmcnet.chemistry.casscf_orbitals import CasscfOrbitals
-from qmcnet.chemistry.excitations import Determinant
-from qmcnet.chemistry.scf import default_basis, hartree_fock
-from qmcnet.chemistry.state_orbitals import EXCITATIONS, StateOrbitals, excited_determinants
+from qmcnet.checks import at_least, one_of, positive
+from qmcnet.chemistry.casscf import active_space
+from qmcnet.chemistry.determinants import Determinants
+from qmcnet.chemistry.scf import default_basis
+from qmcnet.chemistry.targets import EXCITATIONS, casscf_targets, mean_field_targets
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Row
+from qmcnet.stages.stage import Numbers, Record, Row
+from qmcnet.states.ensemble import copies
 from qmcnet.system.molecule import Molecule
 
-logger = logging.getLogger(__name__)
-
 METHODS = ("uhf", "rohf", "casscf")
-
-_SMALLEST_COEFFICIENT = 0.01  # of a determinant that is worth a share of the network
 
 
 @dataclass(frozen=True)
@@ -62,17 +58,12 @@ class PretrainingSettings:
             ValueError: for an unknown method or kind of excitations, an active space without 'casscf' or the other
                 way round, or a number out of range.
         """
-        if self.method not in METHODS:
-            raise ValueError(f"pretraining method={self.method!r} must be one of {METHODS}")
+        one_of(METHODS, method=self.method)
         active_space(self.method, self.active_electrons, self.active_orbitals)
-        if self.excitations not in EXCITATIONS:
-            raise ValueError(f"pretraining excitations={self.excitations!r} must be one of {EXCITATIONS}")
-        if self.steps < 0:
-            raise ValueError(f"pretraining steps={self.steps} must not be negative")
-        if self.sampling_steps < 1:
-            raise ValueError(f"pretraining sampling_steps={self.sampling_steps} must be at least 1")
-        if not self.learning_rate > 0:
-            raise ValueError(f"pretraining learning_rate={self.learning_rate} must be positive")
+        one_of(EXCITATIONS, excitations=self.excitations)
+        at_least(0, steps=self.steps)
+        at_least(1, sampling_steps=self.sampling_steps)
+        positive(learning_rate=self.learning_rate)
 
     def with_basis(self, molecule: Molecule) -> "PretrainingSettings":
         """Choose the basis that was left open.
@@ -92,8 +83,7 @@ def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
     Args:
         orbitals: one matrix per spin that has electrons, shape (B, S K, n, M). Of full determinants (M > n) the
             columns of the other spin are fitted to zero.
-        targets: one matrix per such spin, shape (B, S, n, n), each for K of the network's determinants: those
-            of a state, or an equal share of them.
+        targets: one matrix per such spin, shape (B, T, n, n), each for an equal share of the network's determinants.
 
     Returns:
         The error, a scalar.
@@ -116,23 +106,21 @@ class Pretraining:
     """Adam on the orbital error; half of the walkers follow the targets, half the network."""
 
     name = "pretraining"
-    order = 0
+    table = "pretraining_stats.csv"
 
-    def __init__(
-        self, simulation: Simulation, mean_field: StateOrbitals | CasscfOrbitals, settings: PretrainingSettings
-    ) -> None:
+    def __init__(self, simulation: Simulation, targets: Determinants, settings: PretrainingSettings) -> None:
         """Prepare the first update.
 
         Args:
             simulation: wavefunction and walkers.
-            mean_field: the target orbitals of as many states as the wavefunction has, or of a single state of CASSCF.
+            targets: determinants of as many states as the wavefunction has.
             settings: how to pretrain.
         """
         self.simulation, self.settings, self.step = simulation, settings, 0
-        ansatz, walkers = simulation.ansatz, simulation.walkers.positions
-        self.network: Any = getattr(ansatz, "network", ansatz)
-        self.mean_field = mean_field.to(walkers.device, walkers.dtype)
-        self.optimizer = torch.optim.Adam(ansatz.parameters(), lr=settings.learning_rate)
+        walkers = simulation.walkers.positions
+        self.network: Any = simulation.ensemble.network
+        self.targets = targets.to(walkers.device, walkers.dtype)
+        self.optimizer = torch.optim.Adam(simulation.ensemble.parameters(), lr=settings.learning_rate)
         self.sampler = replace(simulation.sampler, steps=settings.sampling_steps)
 
     @classmethod
@@ -147,13 +135,17 @@ class Pretraining:
         Returns:
             The stage.
         """
-        basis = settings.basis or default_basis(simulation.molecule)
+        molecule, n_states = simulation.molecule, simulation.ensemble.n_states
+        basis = settings.basis or default_basis(molecule)
         space = active_space(settings.method, settings.active_electrons, settings.active_orbitals)
         if space is None:
-            return cls(simulation, _hartree_fock_orbitals(simulation, settings, seed), settings)
-        if getattr(simulation.ansatz, "n_states", 1) > 1:
-            return cls(simulation, _casscf_states(simulation, basis, space), settings)
-        return cls(simulation, _casscf_orbitals(simulation, basis, space), settings)
+            targets = mean_field_targets(molecule, basis, settings.method, n_states, settings.excitations, seed)
+        else:
+            ensemble, point = simulation.ensemble, copies(simulation.walkers.positions[:1], n_states)[:, 0]
+            with torch.no_grad():
+                matrices = ensemble.network.orbitals(point, ensemble.nuclei)  # (1, S K, n, M) each
+            targets = casscf_targets(molecule, basis, space, n_states, matrices[0].shape[-3] // n_states)
+        return cls(simulation, targets, settings)
 
     def finished(self) -> bool:
         """Whether all updates have been made."""
@@ -174,21 +166,68 @@ class Pretraining:
         """
         half = len(positions) // 2
         network = self.simulation.log_prob(positions[half:])
-        return torch.cat([self.mean_field.log_prob(positions[:half]), network])
+        return torch.cat([self.targets.log_prob(positions[:half]), network])
 
     def advance(self) -> Row:
         """Sample and make one update."""
-        run: Any = self.simulation
+        run = self.simulation
         run.walkers, sampling = self.sampler.sweep(self.log_prob, run.walkers, run.generator)
-        points = run.walkers.positions.reshape(-1, run.molecule.n_electrons, 3)  # of all states together
+        points = copies(run.walkers.positions, run.ensemble.n_states).flatten(0, 1)  # of all states together
         with torch.no_grad():
-            targets = [matrix for matrix in self.mean_field(points) if matrix.shape[-1]]
-        error = orbital_error(self.network.orbitals(points), targets)
+            targets = [matrix for matrix in self.targets(points) if matrix.shape[-1]]
+        error = orbital_error(self.network.orbitals(points, run.ensemble.nuclei), targets)
         self.optimizer.zero_grad()
         error.backward()
         self.optimizer.step()
         self.step += 1
         return {"mse": error.detach(), **sampling}
+
+    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
+        """Take note of the steps since the last fetch.
+
+        Args:
+            rows: step and statistics of each.
+
+        Returns:
+            The same.
+        """
+        return Record(rows)
+
+    def tag(self, column: str) -> str:
+        """Name a column of the table in TensorBoard.
+
+        Args:
+            column: its name in the table.
+
+        Returns:
+            The tag.
+        """
+        return f"{self.name}/{column}"
+
+    def status(self, row: Numbers) -> str:
+        """Say how far the orbitals are off.
+
+        Args:
+            row: statistics of an update.
+
+        Returns:
+            A few words.
+        """
+        return f"mse {row['mse']:.6g}  pmove {row['pmove']:.2f}"
+
+    def memory(self) -> None:
+        """Predict nothing: an update needs less than one of the optimisation."""
+
+    def conclude(self, folder: Path) -> Mapping[str, Any]:
+        """Do nothing.
+
+        Args:
+            folder: where the statistics of the stage are.
+
+        Returns:
+            Nothing for the result.
+        """
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step and the state of the optimiser."""
@@ -202,41 +241,3 @@ class Pretraining:
         """
         self.step = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def _hartree_fock_orbitals(simulation: Simulation, settings: PretrainingSettings, seed: int) -> StateOrbitals:
-    mean_field = hartree_fock(simulation.molecule, settings.basis, settings.method)
-    note = "" if mean_field.converged else " (not converged)"
-    logger.info("%s/%s energy %.6f hartree%s", mean_field.method.upper(), mean_field.basis, mean_field.energy, note)
-    say_unbound_orbitals(simulation.molecule, mean_field)
-    n_states = getattr(simulation.ansatz, "n_states", 1)
-    orbitals = excited_determinants(mean_field, n_states, settings.excitations, seed)
-    if n_states > 1:
-        _log_determinants(orbitals.determinants)
-    return orbitals
-
-
-def _casscf_states(simulation: Simulation, basis: str, space: tuple[int, int]) -> StateOrbitals:
-    n_states: Any = simulation.ansatz.n_states
-    ground, determinants = leading_of_roots(simulation.molecule, basis, *space, n_states)
-    logger.info("CASSCF(%d,%d)/%s energy %.6f hartree", *space, basis, ground.energy)
-    _log_determinants(determinants)
-    return StateOrbitals(ground.basis, ground.orbitals, ground.orbitals, determinants)
-
-
-def _log_determinants(determinants: Sequence[Determinant]) -> None:
-    for state, (up, down) in enumerate(determinants):
-        logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
-
-
-def _casscf_orbitals(simulation: Simulation, basis: str, space: tuple[int, int]) -> CasscfOrbitals:
-    result = casscf(simulation.molecule, basis, *space, _SMALLEST_COEFFICIENT)
-    note = "" if result.converged else " (not converged)"
-    logger.info("CASSCF(%d,%d)/%s energy %.6f hartree%s", *space, basis, result.energy, note)
-    network: Any = simulation.ansatz
-    with torch.no_grad():
-        matrices = network.orbitals(simulation.walkers.positions[:1])  # (1, K, n, M) each
-    orbitals = CasscfOrbitals(result, matrices[0].shape[-3])
-    weight = sum(c**2 for c in orbitals.coefficients)
-    logger.info("its %d leading determinants, of %.4f of its norm, are the targets", len(orbitals.coefficients), weight)
-    return orbitals

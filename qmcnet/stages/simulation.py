@@ -1,57 +1,42 @@
-"""What every stage of a run shares: the wavefunction, the Hamiltonian and the walkers."""
+"""What every stage of a run shares: the states, the Hamiltonian and the walkers."""
 
 import logging
 import zlib
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qmcnet.compute import kernels
 from qmcnet.compute.chunks import Chunks
 from qmcnet.compute.compilation import Compiled
-from qmcnet.operators import LocalEnergy
+from qmcnet.operators import MolecularHamiltonian, States
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
+from qmcnet.states.ensemble import states_at
 from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)
 
 
-class Hamiltonian(Protocol):
-    """Gives the local energy of a wavefunction of the kind it is made for.
-
-    Attributes:
-        laplacian: back end that differentiates.
-    """
-
-    laplacian: LaplacianBackend
-
-    def local_energy(self, wavefunction: Any, positions: Tensor, /) -> LocalEnergy:
-        """Evaluate the local energy at positions (B, N, 3) in bohr."""
-
-    def to(self, device: torch.device, /) -> Self:
-        """Move to a device."""
-
-
 @dataclass
 class Simulation:
-    """Wavefunction, Hamiltonian, sampler and walkers, and the one source of randomness.
+    """S states and their walkers, how local energies are found, and the one source of randomness.
 
     Attributes:
-        molecule: the system.
-        ansatz: the wavefunction, maps positions to (sign, log_abs_psi).
+        ensemble: the states as one sampled function.
         hamiltonian: gives the local energy.
+        laplacian: back end that differentiates.
         sampler: moves the walkers.
-        walkers: the ensemble.
+        walkers: the ensemble of walkers, each with the positions of as many copies of the molecule as there are states.
         generator: source of all random numbers, on the device of the walkers.
         compile: whether the wavefunction is compiled for sampling.
     """
 
-    molecule: Molecule
-    ansatz: nn.Module
-    hamiltonian: Hamiltonian
+    ensemble: Any
+    hamiltonian: MolecularHamiltonian
+    laplacian: LaplacianBackend
     sampler: Metropolis
     walkers: Walkers
     generator: torch.Generator
@@ -59,14 +44,15 @@ class Simulation:
 
     def __post_init__(self) -> None:
         """Prepare what may be compiled."""
-        self._compiled = Compiled(lambda positions: (2 * self.ansatz(positions)[1],), "wavefunction")
+        self._compiled = Compiled(lambda positions: (2 * self.ensemble(positions)[1],), "wavefunction")
         self.chunks = Chunks("walkers moved at once")
 
     @classmethod
     def start(
         cls,
-        ansatz: nn.Module,
-        hamiltonian: Hamiltonian,
+        ensemble: Any,
+        hamiltonian: MolecularHamiltonian,
+        laplacian: LaplacianBackend,
         sampler: Metropolis,
         batch_size: int,
         seed: int,
@@ -75,8 +61,9 @@ class Simulation:
         """Move everything to a device and place the walkers on atomic shells.
 
         Args:
-            ansatz: the wavefunction, with a `molecule`; one with `n_states` takes the positions of as many copies.
+            ensemble: the states.
             hamiltonian: gives the local energy.
+            laplacian: back end that differentiates.
             sampler: moves the walkers.
             batch_size: number of walkers.
             seed: seed of the run.
@@ -85,13 +72,21 @@ class Simulation:
         Returns:
             A simulation ready for its first stage.
         """
-        molecule: Molecule = ansatz.molecule  # type: ignore[assignment]
         generator = torch.Generator(device).manual_seed(seed)
-        dtype = next(ansatz.parameters()).dtype
-        n_copies = getattr(ansatz, "n_states", 1)
-        positions = initial_positions(molecule, batch_size * n_copies, generator, dtype, device)
+        dtype = next(ensemble.parameters()).dtype
+        positions = initial_positions(ensemble.molecule, batch_size * ensemble.n_states, generator, dtype, device)
         walkers = sampler.start(positions.reshape(batch_size, -1, 3))
-        return cls(molecule, ansatz.to(device), hamiltonian.to(device), sampler, walkers, generator)
+        return cls(ensemble.to(device), hamiltonian.to(device), laplacian, sampler, walkers, generator)
+
+    @property
+    def molecule(self) -> Molecule:
+        """The system."""
+        molecule: Molecule = self.ensemble.molecule
+        return molecule
+
+    def states(self) -> States:
+        """Evaluate all states at the walkers, with their derivatives."""
+        return states_at(self.ensemble, self.walkers.positions, self.laplacian, self.generator)
 
     def log_prob(self, positions: Tensor) -> Tensor:
         """Log-probability that the walkers follow, 2 log|psi|.
@@ -107,18 +102,18 @@ class Simulation:
 
     def _log_prob(self, positions: Tensor) -> Tensor:
         with torch.inference_mode():
-            log_prob: Tensor = 2 * self.ansatz(positions)[1]
+            log_prob: Tensor = 2 * self.ensemble(positions)[1]
         return log_prob.clone()  # outside of inference mode, so that it may be used anywhere
 
     def finite(self) -> bool:
         """Whether every parameter and every position is finite."""
-        tensors = [*self.ansatz.parameters(), self.walkers.positions]
+        tensors = [*self.ensemble.parameters(), self.walkers.positions]
         return bool(torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).isfinite().all())
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes while the simulation runs."""
         return {
-            "ansatz": self.ansatz.state_dict(),
+            "ansatz": self.ensemble.state_dict(),
             "walkers": self.walkers.to_state(),
             "generator": self.generator.get_state(),
             "cpu_kernels": kernels.library(),
@@ -131,7 +126,7 @@ class Simulation:
         Args:
             state: what `state_dict` returned.
         """
-        self.ansatz.load_state_dict(state["ansatz"])
+        self.ensemble.load_state_dict(state["ansatz"])
         device = self.walkers.positions.device
         self.walkers = Walkers.from_state({name: value.to(device) for name, value in state["walkers"].items()})
         self._continue_random_numbers(state["generator"].cpu())
@@ -141,7 +136,7 @@ class Simulation:
         self._laplacian_chunks().update(chunks["laplacian"])
 
     def _laplacian_chunks(self) -> dict[str, int]:
-        recorded: dict[str, int] = getattr(self.hamiltonian.laplacian, "recorded", {})  # not every back end has any
+        recorded: dict[str, int] = getattr(self.laplacian, "recorded", {})  # not every back end has any
         return recorded
 
     def _continue_random_numbers(self, state: Tensor) -> None:

@@ -1,5 +1,11 @@
-"""The interface of a stage, and the statistics rows that stages return."""
+"""The interface of a stage, and the statistics rows that stages return.
 
+Letters: B walkers, S states.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -11,22 +17,65 @@ Row = dict[str, Tensor | float]
 """Statistics of one step by name; tensors stay on the device until a writer needs them. A matrix stands for its
 eigenvalues."""
 
+Numbers = dict[str, float]
+"""Statistics of one step on the host."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a stage makes of the steps since the last fetch.
+
+    Attributes:
+        rows: the step and its statistics, for the table of the stage and for TensorBoard.
+        scalars: further figures of the last step, for TensorBoard alone, by tag.
+        lost: whether the state is as good as lost, so that the run goes back.
+    """
+
+    rows: Sequence[tuple[int, Numbers]]
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    lost: bool = False
+
+
+class StartsAgain(Exception):
+    """Raised by a stage that cannot be continued from a saved state, which is whole; says why."""
+
 
 class Stage(Protocol):
-    """A part of a run that advances step by step and can be saved between any two."""
+    """A part of a run that advances step by step and can be saved between any two.
+
+    Attributes:
+        name: names its folder, its checkpoints and its section of the findings.
+        table: name of the file that gets a row for each step.
+        step: steps made.
+    """
 
     name: str
-    order: int
+    table: str
     step: int
 
     def finished(self) -> bool:
         """Whether no step is left to do."""
 
-    def advance(self) -> Row:
-        """Do one step and return its statistics."""
-
     def progress(self) -> tuple[int, int]:
         """Steps done and steps planned."""
+
+    def advance(self) -> Row:
+        """Do one step and return its statistics; none of a step that is not to be recorded."""
+
+    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
+        """Take note of all steps since the last fetch."""
+
+    def tag(self, column: str) -> str:
+        """Name a column of the table in TensorBoard."""
+
+    def status(self, row: Numbers) -> str:
+        """Say in a few words where the stage stands."""
+
+    def memory(self) -> float | None:
+        """GiB that a step is predicted to need on top of parameters and walkers; None where it is not known."""
+
+    def conclude(self, folder: Path) -> Mapping[str, Any]:
+        """Do what belongs to the end of the stage, and return what was found, as plain values."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as tensors and plain values."""
@@ -44,22 +93,22 @@ def summarize(energy: LocalEnergy) -> Row:
         energy: the local energy of every walker.
 
     Returns:
-        Mean, variance, extremes and parts, in hartree, and the number of non-finite walkers; of several states also
-        the mean local energy matrix as `state`, shape (S, S), whose eigenvalues a writer shows.
+        Mean, variance, extremes and terms, in hartree, and the number of non-finite walkers; the mean local energy
+        matrix as `state`, shape (S, S), whose eigenvalues a writer shows.
     """
     energy = energy.real
     total = energy.total
     finite = torch.isfinite(total)
     kept = torch.where(finite, total, torch.nan)
     mean = kept.nanmean()
-    row: Row = {} if energy.matrix is None else {"state": _mean_energy_matrix(energy, finite)}
-    return row | {
+    parts = {"kinetic": energy.kinetic, "potential": energy.potential}
+    return {
+        "state": _mean_energy_matrix(energy, finite),
         "energy": mean,
         "variance": (kept - mean).square().nanmean(),
         "minimum": torch.where(finite, total, torch.inf).amin(),
         "maximum": torch.where(finite, total, -torch.inf).amax(),
-        "kinetic": torch.where(finite, energy.kinetic, torch.nan).nanmean(),
-        "potential": torch.where(finite, energy.potential, torch.nan).nanmean(),
+        **{name: torch.where(finite, part, torch.nan).nanmean() for name, part in parts.items()},
         "nonfinite": (~finite).sum(),
     }
 
@@ -68,8 +117,5 @@ def _mean_energy_matrix(energy: LocalEnergy, finite: Tensor) -> Tensor:
     def mean(matrices: Tensor) -> Tensor:
         return torch.where(finite[:, None, None], matrices, 0).sum(0) / finite.sum()
 
-    assert energy.matrix is not None
-    if energy.overlap_matrix is None:
-        return mean(energy.matrix)
-    matrix: Tensor = torch.linalg.solve_ex(mean(energy.overlap_matrix), mean(energy.matrix))[0]
+    matrix: Tensor = torch.linalg.solve_ex(mean(energy.overlap), mean(energy.matrix))[0]
     return matrix

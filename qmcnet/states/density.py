@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qmcnet.operators import States
 from qmcnet.operators.density import DensityGrid, state_weights
 from qmcnet.statistics.time_bins import TimeBins
 from qmcnet.system.molecule import Molecule
@@ -32,34 +33,46 @@ class DensityAverage:
         """
         self.grid, self.bins = grid, TimeBins(N_BINS)
 
-    def add(self, positions: Tensor, psi: Tensor, inverse: Tensor, counted: Tensor) -> None:
+    @classmethod
+    def around(cls, molecule: Molecule) -> "DensityAverage":
+        """Count the electrons about a molecule.
+
+        Args:
+            molecule: the system.
+
+        Returns:
+            Empty sums on the usual grid.
+        """
+        return cls(DensityGrid.around(molecule))
+
+    def add(self, states: States, finite: Tensor) -> None:
         """Count the electrons of one step; walkers whose states are linearly dependent are left out.
 
         Args:
-            positions: electron positions at the points of all walkers, shape (B S, N, 3), in bohr.
-            psi: states at these points, shape (B, S, S), rows scaled freely.
-            inverse: what local matrices have on the left, shape (B, S, S).
-            counted: walkers that count in all averages, shape (B,).
+            states: at the walkers.
+            finite: walkers that count in all averages, shape (B,).
         """
-        n_states = psi.shape[-1]
-        weights = state_weights(psi, inverse)  # (B S, S^2)
-        finite = counted & weights.isfinite().all(-1).unflatten(0, (-1, n_states)).all(-1)
-        kept = finite.repeat_interleave(n_states)[:, None]
-        counts = self.grid.count(positions, torch.where(kept, weights, 0))
+        psi = states.by_walker(states.psi)  # (B, S, S)
+        identity = torch.eye(psi.shape[-1], dtype=psi.dtype, device=psi.device).expand_as(psi)
+        weights = state_weights(psi, states.local_matrix(psi, identity))  # (B S, S^2)
+        finite = finite & states.by_walker(weights).isfinite().all(-1).all(-1)
+        kept = finite[:, None].expand(psi.shape[:-1]).flatten()[:, None]
+        counts = self.grid.count(states.positions, torch.where(kept, weights, 0))
         self.bins.add({"counts": counts, "n_walkers": finite.sum()})
 
     def write(
-        self, folder: Path, molecule: Molecule, left: NDArray[Any], right: NDArray[Any], discarded: int = 0
+        self, folder: Path, molecule: Molecule, identity: NDArray[Any], right: NDArray[Any], discarded: int = 0
     ) -> None:
         """Write a cube file for each state, `density.cube` or `density_0.cube` and so on.
 
         Args:
             folder: where they go.
             molecule: the nuclei.
-            left: turns an average of local matrices, from the left, into the basis of the eigenstates, shape (S, S).
+            identity: mean local matrix of the identity, shape (S, S).
             right: eigenvectors of the energy as columns, shape (S, S).
             discarded: steps to leave out at the start.
         """
+        left = np.linalg.inv(identity @ right)  # turns averages into the basis of the eigenstates
         n_states, bins = len(right), self.bins.after(discarded)
         if discarded % self.bins.steps_per_bin:
             logger.warning(
@@ -71,7 +84,7 @@ class DensityAverage:
         for state in range(n_states):
             counts = np.einsum("j,jkxyz,k->xyz", left[state], sums, right[:, state]).real
             density = self.grid.density(torch.from_numpy(counts), n_walkers)
-            name = f"density_{state}.cube" if n_states > 1 else "density.cube"
+            name = f"density_{state}.cube" if right[1:].size else "density.cube"
             self.grid.write_cube(folder / name, molecule, density, f"{molecule.formula}, state {state}")
 
     def state_dict(self) -> dict[str, Any]:

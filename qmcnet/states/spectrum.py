@@ -4,7 +4,7 @@ Letters: S states, C components of an observable.
 """
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +19,6 @@ from qmcnet.statistics.eigenstates import (
     eigenstates,
     in_eigenstates,
     level_means,
-    overlap_of_states,
     resolved,
     swapped,
     warnings_of,
@@ -55,6 +54,7 @@ def spectrum(
     window: Window,
     observables: Sequence[Observable],
     n_electrons: int,
+    overlaps: Callable[[NDArray[Any], NDArray[Any], NDArray[Any] | None], NDArray[Any] | None],
     points: NDArray[Any] | None = None,
 ) -> Spectrum:
     """Diagonalise the averages of an evaluation.
@@ -64,7 +64,8 @@ def spectrum(
         window: the part of the evaluation to average, with the energies and their errors.
         observables: what was measured besides the energy.
         n_electrons: number of electrons of the molecule.
-        points: values of several states at points sampled, for their overlaps, (M, S), rows scaled freely.
+        overlaps: makes overlaps of the mean identity, the eigenvectors and the points.
+        points: the states at points sampled, for their overlaps, (M, S), rows scaled freely.
 
     Returns:
         Figures of every state, energies in hartree and others in units of their own; no state after a refusal.
@@ -91,16 +92,9 @@ def spectrum(
         f"{number} samples of {name} were not finite and are left out" + " with it all" * (name in window.refused)
         for name, number in window.lost.items()
     ]
-    return Spectrum(states, warnings, _overlaps(means, matrix, points))
-
-
-def _overlaps(means: Means, matrix: NDArray[Any], points: NDArray[Any] | None) -> list[list[float]] | None:
-    if "overlap" in means:
-        overlap = means["overlap"][0]
-        return np.sqrt(np.abs(overlap * overlap.T)).tolist()
-    if points is None:
-        return None
-    return overlap_of_states(points, eigenstates(matrix)[1]).tolist()
+    vectors = eigenstates(matrix)[1]
+    found = overlaps(means["overlap"][0], vectors, points)
+    return Spectrum(states, warnings, None if found is None else found.tolist())
 
 
 def figures(means: Means, kept_complex: Container[str] = (), labels: NDArray[np.int64] | None = None) -> Means:

@@ -61,6 +61,6 @@ def test_a_finished_run_loads_extends_and_evaluates(directory, tmp_path):
     config["evaluation"]["steps"] = 12
     assert build(config | {"steps": 9}, tmp_path / "run").train().trained_steps == 9
     run = load(tmp_path / "run", "cpu")
-    points = torch.randn(4, 2 * getattr(run.simulation.ansatz, "n_states", 1), 3, dtype=torch.float64)
-    assert run.simulation.ansatz(points)[1].isfinite().all()
+    points = torch.randn(4, 2 * run.n_states, 3, dtype=torch.float64)
+    assert run.simulation.ensemble(points)[1].isfinite().all()
     assert run.evaluate(EvaluationSettings(steps=10, min_steps=5, burn_in=2)).evaluation_steps == 10

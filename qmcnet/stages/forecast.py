@@ -15,9 +15,8 @@ from torch.utils._pytree import tree_leaves
 from qmcnet.compute.device import standing_for, synchronize
 from qmcnet.compute.memory import AsShapes, peak_bytes, predicted_peak
 from qmcnet.laplacian import ForwardLaplacian, forward_laplacian
-from qmcnet.operators.hamiltonian import LogPsi
-from qmcnet.optimizers.gradient import log_components
 from qmcnet.stages.simulation import Simulation
+from qmcnet.states.ensemble import copies
 
 TIMED_STEPS = 20
 
@@ -62,7 +61,7 @@ def predicted_memory(simulation: Simulation, optimizer: Any) -> float | None:
     try:
         local_energy = _local_energy_peak(simulation)
         with AsShapes():
-            ansatz, shadow = copy.deepcopy((simulation.ansatz, optimizer))
+            ansatz, shadow = copy.deepcopy((simulation.ensemble, optimizer))
         size = simulation.chunks.sizes.get(positions.device.type, len(positions))
         moves = peak_bytes(ansatz, positions[:size].to("meta"))
         update = _update_peak(shadow, optimizer, positions)
@@ -72,14 +71,13 @@ def predicted_memory(simulation: Simulation, optimizer: Any) -> float | None:
 
 
 def _local_energy_peak(simulation: Simulation) -> int:
-    backend, positions = simulation.hamiltonian.laplacian, simulation.walkers.positions
+    backend, positions, log_psi = simulation.laplacian, simulation.walkers.positions, simulation.ensemble.log_psi
     if not isinstance(backend, ForwardLaplacian):
         raise NotImplementedError("other back ends run on numbers alone")
-    network = getattr(simulation.ansatz, "network", simulation.ansatz)
-    positions = positions.reshape(-1, simulation.molecule.n_electrons, 3)
-    n_chunks = -(-len(positions) // backend.size_of_chunk(LogPsi(network), positions))
+    positions = copies(positions, simulation.ensemble.n_states).flatten(0, 1)
+    n_chunks = -(-len(positions) // backend.size_of_chunk(log_psi, positions))
     n_walkers = -(-len(positions) // n_chunks)
-    return predicted_peak(forward_laplacian, network, n_walkers, positions.shape[1], positions.dtype)
+    return predicted_peak(forward_laplacian, log_psi, n_walkers, positions.shape[1], positions.dtype)
 
 
 def _update_peak(shadow: Any, optimizer: Any, positions: Tensor) -> int:
@@ -88,7 +86,7 @@ def _update_peak(shadow: Any, optimizer: Any, positions: Tensor) -> int:
     if hasattr(shadow, "chunks"):
         shadow.chunks.sizes["meta"] = optimizer.chunks.sizes.get(kind, len(positions))
     with standing_for(positions.device):
-        n_functions = log_components(shadow.ansatz, positions[:1].to("meta")).shape[-1]
+        n_functions = shadow.ansatz.factors(positions[:1].to("meta")).shape[-1]
         energies = torch.empty(len(positions), n_functions, dtype=torch.float64, device="meta")
         return peak_bytes(shadow.update, positions.to("meta"), energies)
 
@@ -123,10 +121,13 @@ class Stopwatch:
         return (time.perf_counter() - self.start) / self.steps if self.steps > 0 else float("nan")
 
 
-def forecast(seconds_per_step: float, steps_left: int, device: torch.device, predicted: float | None = None) -> str:
+def forecast(
+    stage: str, seconds_per_step: float, steps_left: int, device: torch.device, predicted: float | None = None
+) -> str:
     """Say what lies ahead.
 
     Args:
+        stage: what the steps are of.
         seconds_per_step: measured duration of a step.
         steps_left: steps still to do.
         device: where the run computes.
@@ -139,4 +140,4 @@ def forecast(seconds_per_step: float, steps_left: int, device: torch.device, pre
     amount = f"{left / 3600:.2f} h" if left > 5400 else f"{left / 60:.1f} min" if left > 90 else f"{left:.0f} s"
     memory = f"{peak_memory(device):.2f} GiB on {device}"
     share = "" if predicted is None else f" ({predicted:.2g} GiB of it predicted for a step)"
-    return f"forecast: {seconds_per_step:.3g} s/step, {amount} for {steps_left} steps, {memory}{share}"
+    return f"forecast: {seconds_per_step:.3g} s/step, {amount} for {steps_left} steps of {stage}, {memory}{share}"

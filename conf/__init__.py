@@ -1,1 +1,0 @@
-"""Hydra configuration, installed as `qmcnet.conf`."""

@@ -1,0 +1,135 @@
+"""Slater determinants that a network is fitted to before it is optimised, one or several for each state.
+
+Letters: S states, K determinants.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from qmcnet.checks import one_of
+from qmcnet.chemistry.binding import say_unbound_orbitals
+from qmcnet.chemistry.casscf import casscf, leading_of_roots
+from qmcnet.chemistry.cis import cis_roots
+from qmcnet.chemistry.determinants import Determinants
+from qmcnet.chemistry.excitations import (
+    Determinant,
+    leading_determinants,
+    occupied_orbitals,
+    ordered_excitations,
+    random_excitations,
+)
+from qmcnet.chemistry.scf import HartreeFockResult, hartree_fock
+from qmcnet.system.molecule import Molecule
+
+logger = logging.getLogger(__name__)
+EXCITATIONS = ("ordered", "random", "cis")
+
+_EXTRA_ROOTS = 4  # roots that may lead with a determinant that another one has taken
+_SMALLEST_COEFFICIENT = 0.01  # of a determinant that is worth a share of the network
+
+
+def mean_field_targets(
+    molecule: Molecule, basis: str, method: str, n_states: int, excitations: str, seed: int
+) -> Determinants:
+    """Solve Hartree-Fock and choose a determinant for each state.
+
+    Args:
+        molecule: the system.
+        basis: name of a Gaussian basis set.
+        method: 'uhf' or 'rohf'.
+        n_states: number of states S.
+        excitations: 'ordered', 'random' or 'cis'.
+        seed: of random excitations.
+
+    Returns:
+        The determinants.
+    """
+    mean_field = hartree_fock(molecule, basis, method)
+    logger.info("%s/%s energy %.6f hartree%s", method.upper(), basis, mean_field.energy, _note(mean_field.converged))
+    say_unbound_orbitals(molecule, mean_field)
+    targets = excited_determinants(mean_field, n_states, excitations, seed)
+    _log_excited(targets.determinants)
+    return targets
+
+
+def casscf_targets(
+    molecule: Molecule, basis: str, space: tuple[int, int], n_states: int, n_determinants: int
+) -> Determinants:
+    """Solve CASSCF and choose the determinants that lead its lowest roots.
+
+    Args:
+        molecule: the system.
+        basis: name of a Gaussian basis set.
+        space: electrons and orbitals of the active space.
+        n_states: number of states S.
+        n_determinants: determinants of the network for each state.
+
+    Returns:
+        The leading determinants of a ground state, as many as give each an equal share of the network; with excited
+        states the leading determinant of each root.
+    """
+    excited = n_states - 1
+    if excited:
+        ground, leading = leading_of_roots(molecule, basis, *space, n_states)
+        targets = Determinants(ground.basis, ground.orbitals, ground.orbitals, [[one] for one in leading])
+    else:
+        ground = casscf(molecule, basis, *space, _SMALLEST_COEFFICIENT)
+        known = len(ground.coefficients)
+        kept = max(k for k in range(1, min(n_determinants, known) + 1) if not n_determinants % k)
+        spins = [tuple(map(tuple, spin[:kept].tolist())) for spin in (ground.up, ground.down)]
+        leading = list(zip(*spins, strict=True))
+        targets = Determinants(
+            ground.basis, ground.orbitals, ground.orbitals, [leading], ground.coefficients[None, :kept]
+        )
+    logger.info("CASSCF(%d,%d)/%s energy %.6f hartree%s", *space, basis, ground.energy, _note(ground.converged))
+    if not excited:
+        weight = float(targets.coefficients.square().sum())
+        logger.info("its %d leading determinants, of %.4f of its norm, are the targets", len(leading), weight)
+    _log_excited(targets.determinants)
+    return targets
+
+
+def _note(converged: bool) -> str:
+    return "" if converged else " (not converged)"
+
+
+def _log_excited(determinants: Sequence[Sequence[Determinant]]) -> None:
+    """Say where excited states start, and then from where the ground state does."""
+    for state, ((up, down), *_) in enumerate(determinants if determinants[1:] else ()):
+        logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
+
+
+def excited_determinants(mean_field: HartreeFockResult, n_states: int, kind: str, seed: int) -> Determinants:
+    """Choose a Slater determinant for each state; the first is that of the mean field, and no two are equal.
+
+    Args:
+        mean_field: its orbitals, occupied and virtual.
+        n_states: number of states S.
+        kind: 'ordered' (lowest sums of orbital energies), 'random' (drawn from the lowest single and double
+            excitations) or 'cis' (leading determinants of configuration interaction with single excitations).
+        seed: of the random excitations.
+
+    Returns:
+        The orbitals of all states, float64 on the CPU.
+
+    Raises:
+        ValueError: `kind` is unknown, or the basis has too few orbitals for the states.
+    """
+    one_of(EXCITATIONS, excitations=kind)
+    solution = mean_field.solution.to_uhf()
+    ground = occupied_orbitals(solution.mo_occ)
+    if kind == "cis":
+        excited = leading_determinants(cis_roots(solution, n_states - 1 + _EXTRA_ROOTS), ground, n_states - 1)
+    elif kind == "random":
+        excited = random_excitations(solution.mo_energy, ground, n_states - 1, seed)
+    else:
+        excited = ordered_excitations(solution.mo_energy, ground, n_states - 1)
+    if len(excited) < n_states - 1:
+        raise ValueError(
+            f"basis={mean_field.basis!r} gives {1 + len(excited)} determinants of excitations={kind!r} for "
+            f"states={n_states}: choose a larger basis or fewer states"
+        )
+    up, down = (torch.tensor(coefficients) for coefficients in solution.mo_coeff)
+    return Determinants(mean_field.orbitals.basis, up, down, [[one] for one in (ground, *excited)])

@@ -1,0 +1,72 @@
+"""How a run ends: its result, kept in its directory, or the one that was kept there before."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from qmcnet.report.binding import say_unbound_electron
+from qmcnet.report.hparams import write_hparams
+from qmcnet.report.origin import origin
+from qmcnet.report.reference import lookup
+from qmcnet.report.result import Result
+from qmcnet.report.summary import facts
+from qmcnet.run.directory import is_run, typed
+from qmcnet.run.driver import Driver
+from qmcnet.run.identity import config_hash, identity
+from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
+from qmcnet.stages.optimization import Optimization
+from qmcnet.system.molecule import Molecule
+
+
+def finished(
+    directory: Path, evaluation: EvaluationSettings, observables: Collection[str], steps: int
+) -> Result | None:
+    """Read the result of a run that has nothing left to do.
+
+    Args:
+        directory: run directory, which holds this run.
+        evaluation: how long to evaluate.
+        observables: what is to be measured.
+        steps: optimisation steps to make.
+
+    Returns:
+        The result; None if there is none, or not one of so many steps and observables.
+    """
+    result = Result.found(directory / "result.json")
+    if result is None:
+        return None
+    enough = evaluation.met_by(result.evaluation_steps, result.largest_error)
+    measured = set(observables) <= set(result.metadata["observables"])
+    return result if enough and measured and result.trained_steps >= steps else None
+
+
+def conclude(
+    findings: Mapping[str, Mapping[str, Any]], driver: Driver, molecule: Molecule, config: Mapping[str, Any]
+) -> Result:
+    """Write the result of a run.
+
+    Args:
+        findings: what each stage found, by its name.
+        driver: of the run.
+        molecule: the system.
+        config: the configuration of the run.
+
+    Returns:
+        The result; sections of stages besides the evaluation are in its metadata.
+    """
+    reference, folder = lookup(molecule), driver.directory
+    sections = {name: dict(found) for name, found in findings.items() if found and name != Evaluation.name}
+    result = Result(
+        **findings[Evaluation.name],
+        trained_steps=driver.made.get(Optimization.name, 0),
+        reference=asdict(reference) if reference else None,
+        wall_seconds=driver.wall_seconds,
+        metadata=origin(molecule, config, config_hash(config)) | sections,
+    )
+    say_unbound_electron(molecule, result.energy, result.standard_error)
+    result.store(folder)
+    if is_run(folder):
+        metrics = {name: getattr(result, name) for name in ("energy", "standard_error")}
+        write_hparams(folder, typed(folder) | facts(molecule) | identity(config), metrics)
+    return result
