@@ -110,7 +110,7 @@ def test_states_of_an_atom_and_a_molecule_are_optimised_for_a_step(system, tmp_p
 def test_the_paper_settings_take_several_states(preset, tmp_path):
     run = built(tmp_path, "C2", "states=8", f"preset={preset}", sizes=["batch_size=2", "device=cpu"])
     assert type(run.ansatz).__name__ == {"paper": "FermiNet", "paper_excited": "Psiformer"}[preset]
-    assert run.ansatz.settings["n_states"] == run.simulation.ansatz.n_states == 8
+    assert run.ansatz.settings["n_states"] == run.simulation.ensemble.n_states == 8
     assert run.ansatz.settings["n_determinants"] == 16
     assert (run.steps, run.pretraining.steps) == {"paper": (200000, 1000), "paper_excited": (100000, 10000)}[preset]
     small = [*TINY, "ansatz.n_heads=2", "ansatz.head_size=8", "ansatz.perceptron_size=16"]

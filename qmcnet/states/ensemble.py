@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.operators import LocalEnergy, Operator, States
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.system.molecule import Molecule
@@ -110,14 +111,14 @@ def states_at(ensemble: Ensemble, positions: Tensor, laplacian: LaplacianBackend
     Args:
         ensemble: the states.
         positions: electron positions of the walkers, shape (B, S N, 3), in bohr.
-        laplacian: back end that differentiates.
-        generator: source of randomness for operators that draw.
+        laplacian: back end that differentiates; the forward Laplacian by default.
+        generator: source of randomness for operators that draw; a fresh one by default.
 
     Returns:
         The states at M = B S points.
     """
     points = copies(positions, ensemble.n_states).flatten(0, 1)  # (M, N, 3)
-    log_psi = laplacian(ensemble.log_psi, points)
+    log_psi = (laplacian or ForwardLaplacian())(ensemble.log_psi, points)
     assert log_psi.extra is not None
     dtype = torch.promote_types(log_psi.value.dtype, torch.float64)
     log_abs = log_psi.value.real.double()
@@ -132,7 +133,7 @@ def states_at(ensemble: Ensemble, positions: Tensor, laplacian: LaplacianBackend
         at=partial(_elsewhere, ensemble, points.dtype, dtype, shift),
         local_matrix=ensemble.local_matrix,
         overlap=ensemble.identity(psi.unflatten(0, (len(positions), -1))),
-        generator=generator,
+        generator=generator or torch.Generator(points.device),
     )
 
 

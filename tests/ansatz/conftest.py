@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
+from qmcnet.chemistry.state_orbitals import excited_determinants
 
 from qmcnet import ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.chemistry.scf import hartree_fock
-from qmcnet.chemistry.state_orbitals import excited_determinants
 from qmcnet.stages.pretraining import Pretraining, PretrainingSettings
 from qmcnet.stages.simulation import Simulation
 

@@ -2,11 +2,11 @@ from copy import deepcopy
 
 import pytest
 import torch
+from qmcnet.chemistry.casscf_orbitals import CasscfOrbitals
 
 from qmcnet import Molecule
 from qmcnet.ansatz.slater_jastrow import SlaterJastrow
 from qmcnet.chemistry.casscf import casscf
-from qmcnet.chemistry.casscf_orbitals import CasscfOrbitals
 
 BERYLLIUM, CARBON = Molecule.atom("Be"), Molecule.atom("C")
 LITHIUM_HYDRIDE = Molecule.diatomic("Li", "H", 3.015, "bohr")

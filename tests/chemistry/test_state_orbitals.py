@@ -1,9 +1,9 @@
 import pytest
 import torch
 from pyscf import tdscf
+from qmcnet.chemistry.state_orbitals import EXCITATIONS, StateOrbitals, _cis_roots, excited_determinants
 
 from qmcnet.chemistry.scf import hartree_fock
-from qmcnet.chemistry.state_orbitals import EXCITATIONS, StateOrbitals, _cis_roots, excited_determinants
 from qmcnet.system.molecule import Molecule
 
 BERYLLIUM, LITHIUM, HELIUM = Molecule.atom("Be"), Molecule.atom("Li"), Molecule.atom("He")

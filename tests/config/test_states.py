@@ -3,12 +3,12 @@
 import pytest
 from composing import composed
 from omegaconf import OmegaConf
+from qmcnet.stages.objective import Penalty
+from qmcnet.states.product import ProductStates
 
 from qmcnet.config.build import build
 from qmcnet.config.schema import ConfigError
-from qmcnet.stages.objective import Penalty
 from qmcnet.states.natural import NaturalStates
-from qmcnet.states.product import ProductStates
 
 TINY = [
     "ansatz.n_layers=1",
@@ -29,7 +29,7 @@ def built(directory, *overrides):
 def test_states_reach_the_network_and_the_objective_what_is_sampled(objective, kind, tmp_path):
     run = built(tmp_path, "states=3", f"objective={objective}")
     assert run.ansatz.settings["n_states"] == 3
-    assert type(run.simulation.ansatz) is kind
+    assert type(run.simulation.ensemble) is kind
     assert run.simulation.walkers.positions.shape == (8, 3 * 2, 3)
     again = build(OmegaConf.create(run.config), tmp_path)
     assert again.config == run.config

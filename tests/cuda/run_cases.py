@@ -110,7 +110,7 @@ def count_launches(choice):
         simulation = VMC(ansatz, folder, batch_size=choice["walkers"], device="cuda").simulation
         for _ in range(2):  # the first one learns about the function
             before = watch.launches
-            simulation.hamiltonian.local_energy(simulation.ansatz, simulation.walkers.positions)
+            simulation.hamiltonian(simulation.states())
     return {"launches": watch.launches - before}
 
 

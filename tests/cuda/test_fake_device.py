@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from pairwise import pairwise
-
 from qmcnet.operators.registry import DENSITY, OBSERVABLES
 
 CONF = Path(__file__).parents[2] / "conf"

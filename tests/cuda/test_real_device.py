@@ -120,7 +120,7 @@ def test_energies_and_an_update_are_those_of_the_cpu(make, device):
     for where in ("cpu", device):
         run = make(on=where)
         positions = torch.randn(16, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(where)
-        energy = run.simulation.hamiltonian.local_energy(run.simulation.ansatz, positions).total
+        energy = run.simulation.hamiltonian.local_energy(run.simulation.ensemble, positions).total
         run.optimizer.update(positions, energy)
         found.append((energy.cpu(), parameters_to_vector(run.ansatz.parameters()).detach().cpu()))
     torch.testing.assert_close(*(energy for energy, _ in found), rtol=1e-9, atol=1e-9)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+from qmcnet.stages.objective import Penalty
 
 from qmcnet import VMC, EvaluationSettings, FermiNet, Kfac, Metropolis, Molecule, PretrainingSettings, Spring
 from qmcnet.ansatz import SlaterJastrow
@@ -18,7 +19,6 @@ from qmcnet.optimizers.averaging import AveragingSettings
 from qmcnet.run.interruption import Interrupted, Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.stages.burn_in import BurnInSettings
-from qmcnet.stages.objective import Penalty
 
 STAGES = ("pretraining", "burn_in", "optimization", "evaluation")
 SIZES = {"n_layers": 1, "hidden_one": 4, "hidden_two": 2, "n_determinants": 1, "dtype": torch.float64, "seed": 3}

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from qmcnet.operators.states_hamiltonian import ScaledStates
 
 from qmcnet.ansatz import FermiNet, Psiformer
 from qmcnet.compute.memory import predicted_peak
@@ -7,7 +8,6 @@ from qmcnet.laplacian import ForwardLaplacian, LapTuple, laplacian, rule
 from qmcnet.laplacian.laptuple import RULES
 from qmcnet.laplacian.pointwise import pointwise
 from qmcnet.operators.hamiltonian import LogPsi
-from qmcnet.operators.states_hamiltonian import ScaledStates
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from energies import local_energy
 
 from qmcnet.ansatz import FermiNet, LapNet
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
-from qmcnet.operators import LocalEnergy, MolecularHamiltonian, StatesHamiltonian
+from qmcnet.operators import LocalEnergy
 from qmcnet.operators.hamiltonian import LogPsi
 from qmcnet.operators.kinetic import kinetic_energy
 from qmcnet.states.natural import NaturalStates
@@ -55,7 +56,7 @@ EIGENSTATES = {
 @pytest.mark.parametrize("orbital", EIGENSTATES)
 def test_the_second_shell_of_hydrogen_has_no_variance(backend, orbital):
     psi, positions = determinant(EIGENSTATES[orbital]), points(1)
-    local = MolecularHamiltonian(HYDROGEN, backend).local_energy(psi, positions)
+    local = local_energy(psi, positions, backend)
     assert_constant(local.total, -1 / 8)
     assert local.kinetic.real.std() > 0.1
     phase, log_abs = psi(positions)
@@ -100,7 +101,7 @@ def test_a_wave_packet_in_closed_form(backend):
 def test_a_complex_factor_changes_no_energy(backend):
     real = determinant(lambda x, y, z: torch.exp(-1.3 * distance(x, y, z)))
     turned = determinant(lambda x, y, z: torch.exp(-1.3 * distance(x, y, z)) * (0.6 - 0.8j))
-    expected, local = (MolecularHamiltonian(HYDROGEN, backend).local_energy(psi, points(1)) for psi in (real, turned))
+    expected, local = (local_energy(psi, points(1), backend) for psi in (real, turned))
     assert expected.total.dtype == DOUBLE
     torch.testing.assert_close(local.total, expected.total.to(COMPLEX), rtol=1e-11, atol=1e-11)
 
@@ -109,7 +110,7 @@ def test_a_complex_factor_changes_no_energy(backend):
 def test_back_ends_give_equal_energies_to_networks(jastrow):
     sizes = {"n_layers": 1, "n_heads": 2, "head_size": 4, "n_determinants": 2}
     psi = LapNet(LIH, **sizes, jastrow=jastrow, complex=True, dtype=DOUBLE)
-    forward, reference = (MolecularHamiltonian(LIH, b).local_energy(psi, points(4, 3)) for b in BACKENDS.values())
+    forward, reference = (local_energy(psi, points(4, 3), b) for b in BACKENDS.values())
     assert forward.total.dtype == COMPLEX
     assert forward.total.imag.abs().min() > 1e-3
     torch.testing.assert_close(forward.total, reference.total, rtol=1e-9, atol=1e-9)
@@ -123,8 +124,8 @@ def test_energies_of_single_precision_networks_are_in_double_precision(backend):
     )
     double.load_state_dict(single.state_dict())
     positions = points(4).float()
-    local = MolecularHamiltonian(LIH, backend).local_energy(single, positions)
-    expected = MolecularHamiltonian(LIH, backend).local_energy(double, positions.double())
+    local = local_energy(single, positions, backend)
+    expected = local_energy(double, positions.double(), backend)
     assert local.kinetic.dtype == local.total.dtype == COMPLEX
     error = (local.kinetic - expected.kinetic).abs() / (1 + expected.kinetic.abs())
     assert 0 < error.median() < 1e-4
@@ -144,7 +145,7 @@ def test_the_trace_of_complex_states_is_the_energy_of_their_determinant(backend,
     sizes = {"n_layers": 1, "hidden_one": 6, "hidden_two": 4, "n_determinants": 2}
     network = FermiNet(Molecule.atom("He"), **sizes, n_states=2, complex=True, dtype=DOUBLE).requires_grad_(False)
     total, positions = NaturalStates(network), points(4, 5)
-    local = StatesHamiltonian(network.molecule, backend).local_energy(total, positions)
+    local = local_energy(total, positions, backend)
     expected = kinetic_energy(second_derivatives(LogPsi(total), positions))
     torch.testing.assert_close(local.kinetic, expected, rtol=1e-8, atol=1e-8)
     assert local.total.imag.abs().min() > 1e-3

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 import torch
-
 from qmcnet.operators.registry import OBSERVABLES
+
 from qmcnet.system.molecule import Molecule
 
 MOLECULE = Molecule.diatomic("Li", "H", 3.0, "bohr")

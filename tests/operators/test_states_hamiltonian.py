@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from energies import local_energy
+from qmcnet.operators.states_hamiltonian import trace
 from torch import nn
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.operators import MolecularHamiltonian, StatesHamiltonian
 from qmcnet.operators.kinetic import kinetic_energy
-from qmcnet.operators.states_hamiltonian import trace
 from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
@@ -170,7 +171,7 @@ def test_rows_are_scaled_freely(power):
 @each_pair
 def test_the_trace_is_the_local_energy_of_one_wavefunction_of_all_copies(ansatz, backend, second_derivatives):
     total, positions = NaturalStates(network(ansatz)), draw(LIH, S, 2)
-    local = StatesHamiltonian(LIH, backend).local_energy(total, positions)
+    local = local_energy(total, positions, backend)
     expected = kinetic_energy(second_derivatives(lambda r: total(r)[1], positions))
     close(local.kinetic, expected, 1e-8)
     close(local.total, trace(local.matrix))
@@ -179,7 +180,7 @@ def test_the_trace_is_the_local_energy_of_one_wavefunction_of_all_copies(ansatz,
 
 def test_terms_are_sums_over_the_copies():
     total, positions = NaturalStates(network(FermiNet)), draw(LIH, S)
-    local = StatesHamiltonian(LIH, ForwardLaplacian()).local_energy(total, positions)
+    local = local_energy(total, positions, ForwardLaplacian())
     single = MolecularHamiltonian(LIH, ForwardLaplacian())
     copies = [
         single.local_energy(network(FermiNet, n_states=1), points) for points in positions.split(LIH.n_electrons, 1)
@@ -192,8 +193,8 @@ def test_terms_are_sums_over_the_copies():
 @each_pair
 def test_a_single_state_equals_its_ground_state_hamiltonian(ansatz, backend, one_state):
     bare, positions = network(ansatz, n_states=1), draw(LIH, 1, 3)
-    local = StatesHamiltonian(LIH, backend).local_energy(NaturalStates(one_state(bare)), positions)
-    expected = MolecularHamiltonian(LIH, backend).local_energy(bare, positions)
+    local = local_energy(NaturalStates(one_state(bare)), positions, backend)
+    expected = local_energy(bare, positions, backend)
     for name in ("kinetic", "electron_nucleus", "electron_electron", "total"):
         torch.testing.assert_close(getattr(local, name), getattr(expected, name), rtol=1e-12, atol=1e-10)
     torch.testing.assert_close(local.matrix[:, 0, 0], expected.total, rtol=1e-12, atol=1e-10)
@@ -227,7 +228,7 @@ def test_matrices_of_a_network_in_single_precision_are_in_double(backend):
 @each_backend
 def test_energies_carry_no_graph(backend):
     total = NaturalStates(network(FermiNet, HYDROGEN)).requires_grad_(True)
-    local = StatesHamiltonian(HYDROGEN, backend).local_energy(total, draw(HYDROGEN, S))
+    local = local_energy(total, draw(HYDROGEN, S), backend)
     assert not local.total.requires_grad
     assert not local.matrix.requires_grad
 

@@ -54,7 +54,7 @@ def poison_energy(monkeypatch):
 
 @torch.no_grad()
 def spoil_parameters(simulation):
-    simulation.ansatz.head.orbitals.linear[0].weight[0, 0] = math.nan
+    simulation.ensemble.head.orbitals.linear[0].weight[0, 0] = math.nan
 
 
 def finite(state):

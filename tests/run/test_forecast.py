@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from qmcnet.run.forecast import TIMED_STEPS, Stopwatch, forecast, peak_memory, predicted_memory
 from torch.utils._pytree import tree_leaves
 
 from qmcnet.ansatz import FermiNet
@@ -12,7 +13,6 @@ from qmcnet.compute.memory import LiveBytes
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.optimizers import FirstOrder, Kfac, Spring
 from qmcnet.run import forecast as module
-from qmcnet.run.forecast import TIMED_STEPS, Stopwatch, forecast, peak_memory, predicted_memory
 from qmcnet.run.vmc import VMC
 from qmcnet.system.molecule import Molecule
 

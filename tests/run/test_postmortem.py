@@ -44,7 +44,7 @@ def test_it_names_the_walker_the_term_and_the_closest_electrons(simulation):
 
 def test_it_names_the_bad_parameters(simulation):
     with torch.no_grad():
-        simulation.ansatz.layers[0].own.bias[2] = math.inf
+        simulation.ensemble.layers[0].own.bias[2] = math.inf
     report = diagnose(simulation)
     assert report["bad_parameters"] == ["layers.0.own.bias"]
 

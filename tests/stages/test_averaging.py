@@ -110,7 +110,7 @@ def parameters_by_step(monkeypatch):
 
     def record(self):
         row = advance(self)
-        seen.append(vector(self.simulation.ansatz))
+        seen.append(vector(self.simulation.ensemble))
         return row
 
     monkeypatch.setattr(Optimization, "advance", record)

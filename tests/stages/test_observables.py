@@ -8,15 +8,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from qmcnet.operators.registry import make_observables
+from qmcnet.stages.measurement import snapshot
+from qmcnet.stages.objective import Penalty
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qmcnet import EvaluationSettings, PretrainingSettings
-from qmcnet.operators.registry import make_observables
 from qmcnet.report.result import Result
 from qmcnet.run.interruption import Interrupted
 from qmcnet.stages.evaluation import Evaluation
-from qmcnet.stages.measurement import snapshot
-from qmcnet.stages.objective import Penalty
 
 pytestmark = pytest.mark.usefixtures("any_series_is_an_estimate")
 ALL = ["density", "dipole", "natural_orbitals", "pair", "radial", "spin"]

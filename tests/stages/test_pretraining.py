@@ -3,12 +3,12 @@ import math
 
 import pytest
 import torch
-
-from qmcnet import FermiNet, ForwardLaplacian, LapNet, Metropolis, MolecularHamiltonian, Molecule, Psiformer
-from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.chemistry.state_orbitals import excited_determinants
 from qmcnet.stages.ensemble import ensemble
 from qmcnet.stages.objective import Penalty
+
+from qmcnet import FermiNet, ForwardLaplacian, LapNet, Metropolis, MolecularHamiltonian, Molecule, Psiformer
+from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.stages.pretraining import Pretraining, PretrainingSettings, orbital_error
 from qmcnet.stages.simulation import Simulation
 
@@ -106,7 +106,7 @@ def test_half_of_the_walkers_follow_hartree_fock_and_half_the_network(batch_size
     mixed = stage.log_prob(positions)
     assert mixed.shape == (batch_size,)
     torch.testing.assert_close(mixed[:4], stage.mean_field.log_prob(positions)[:4], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ansatz(positions)[1][4:], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ensemble(positions)[1][4:], rtol=1e-12, atol=1e-12)
     assert not torch.allclose(mixed[4:], stage.mean_field.log_prob(positions)[4:])
 
 
@@ -123,7 +123,7 @@ def test_the_error_of_several_states_falls(molecule, full):
 
 def test_the_error_of_several_states_is_that_of_each_at_the_points_of_all():
     stage = pretraining(LITHIUM, n_states=3, batch_size=4, learning_rate=1e-12, steps=1)
-    network = stage.simulation.ansatz.network
+    network = stage.simulation.ensemble.network
     error = stage.advance()["mse"].item()
     points = stage.simulation.walkers.positions.view(4, 3, 3, 3)  # (B, S, N, 3)
     squares = [[], []]
@@ -146,17 +146,17 @@ def test_half_of_the_walkers_of_several_states_follow_independent_copies():
         for matrices in stage.mean_field(points):
             expected += 2 * torch.linalg.slogdet(matrices[:, copy]).logabsdet
     torch.testing.assert_close(mixed[:3], expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(mixed[3:], 2 * stage.simulation.ansatz(positions)[1][3:], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mixed[3:], 2 * stage.simulation.ensemble(positions)[1][3:], rtol=1e-12, atol=1e-12)
 
 
 def test_hartree_fock_is_not_changed():
     stage = pretraining(LITHIUM, steps=3)
     before = {name: value.clone() for name, value in stage.mean_field.state_dict().items()}
-    parameters = [parameter.detach().clone() for parameter in stage.simulation.ansatz.parameters()]
+    parameters = [parameter.detach().clone() for parameter in stage.simulation.ensemble.parameters()]
     while not stage.finished():
         stage.advance()
     assert all(torch.equal(value, before[name]) for name, value in stage.mean_field.state_dict().items())
-    changed = zip(parameters, stage.simulation.ansatz.parameters(), strict=True)
+    changed = zip(parameters, stage.simulation.ensemble.parameters(), strict=True)
     assert any(not torch.equal(old, new) for old, new in changed)
 
 
@@ -188,7 +188,7 @@ def test_half_of_the_walkers_follow_the_sum_of_casscf_determinants():
     mixed, (up, down) = stage.log_prob(positions), stage.mean_field(positions)
     expected = (up.det() * down.det()).sum(-1).square().log()
     torch.testing.assert_close(mixed[:4], expected[:4], rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ansatz(positions)[1][4:], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ensemble(positions)[1][4:], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("n_network", "n_targets"), [(1, 1), (6, 3), (12, 4)])

@@ -65,7 +65,7 @@ def test_compiled_sampling_follows_the_same_probability(tmp_path, make_run, monk
     assert run.laplacian.compile
     simulation = run.simulation
     positions = simulation.walkers.positions
-    expected = 2 * simulation.ansatz(positions)[1].detach()
+    expected = 2 * simulation.ensemble(positions)[1].detach()
     torch.testing.assert_close(simulation.log_prob(positions), expected, rtol=1e-10, atol=1e-10)
     assert run.config["compile"]
     assert run.config["laplacian"]["compile"]

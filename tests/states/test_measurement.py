@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from qmcnet.stages.ensemble import ensemble
+from qmcnet.stages.measurement import local_matrices, state_values
 
 from qmcnet import FermiNet, ForwardLaplacian, Molecule
 from qmcnet.operators.operator import Observable
-from qmcnet.stages.ensemble import ensemble
-from qmcnet.stages.measurement import local_matrices, state_values
 
 DOUBLE = torch.float64
 LITHIUM = Molecule.atom("Li")
@@ -48,7 +48,7 @@ class Twisted:
 
 
 def measured(run, observables=()):
-    energy = run.hamiltonian.local_energy(run.ansatz, run.walkers.positions)
+    energy = run.hamiltonian(run.states())
     return energy, local_matrices(run, energy, observables)
 
 

@@ -5,6 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from qmcnet.stages.ensemble import ensemble
+from qmcnet.stages.objective import Natural, Penalty, excess_spin
+from qmcnet.states.product import ProductStates
 from torch import nn
 
 from qmcnet import (
@@ -13,10 +16,7 @@ from qmcnet import (
     Molecule,
 )
 from qmcnet.operators import LocalEnergy, StatesHamiltonian
-from qmcnet.stages.ensemble import ensemble
-from qmcnet.stages.objective import Natural, Penalty, excess_spin
 from qmcnet.states.natural import NaturalStates
-from qmcnet.states.product import ProductStates
 
 DOUBLE = torch.float64
 HYDROGEN, HELIUM, LITHIUM = (Molecule.atom(symbol) for symbol in ("H", "He", "Li"))
@@ -43,7 +43,7 @@ def hydrogenic(positions):
 def test_exact_eigenstates_are_a_stationary_point():
     product = ProductStates(Given(hydrogenic, HYDROGEN, 3))
     positions = torch.randn(50, 3, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(3))
-    energy = StatesHamiltonian(HYDROGEN, ForwardLaplacian()).local_energy(product, positions)
+    energy = local_energy(product, positions, ForwardLaplacian())
     local = Penalty(0.0, [1.0, 0.5, 0.25])(None, energy)
     expected = torch.tensor([-0.5, -0.125 * 0.5, -0.125 * 0.25], dtype=DOUBLE).expand(50, 3)
     torch.testing.assert_close(local, expected, rtol=0, atol=1e-10)
@@ -79,7 +79,7 @@ def test_a_triplet_among_two_states_costs_two_at_every_walker():
 
 
 def local_energy(run):
-    return StatesHamiltonian(run.molecule, ForwardLaplacian()).local_energy(run.ansatz, run.walkers.positions)
+    return local_energy(run.ansatz, run.walkers.positions, ForwardLaplacian())
 
 
 def test_the_spin_of_each_state_of_a_product_is_its_own():

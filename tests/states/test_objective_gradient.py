@@ -5,6 +5,8 @@ from functools import partial
 
 import pytest
 import torch
+from qmcnet.stages.objective import Penalty, overlap_terms
+from qmcnet.states.product import ProductStates
 from torch import nn
 
 from qmcnet import (
@@ -18,8 +20,6 @@ from qmcnet.operators import StatesHamiltonian
 from qmcnet.optimizers import Clipping
 from qmcnet.optimizers.gradient import log_components
 from qmcnet.optimizers.scores import per_walker_scores
-from qmcnet.stages.objective import Penalty, overlap_terms
-from qmcnet.states.product import ProductStates
 
 DOUBLE = torch.float64
 HYDROGEN = Molecule.atom("H")

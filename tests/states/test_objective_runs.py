@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
-from qmcnet import EvaluationSettings, FermiNet, ForwardLaplacian, Metropolis, Molecule, Spring
 from qmcnet.stages.ensemble import ensemble
 from qmcnet.stages.objective import Natural, Penalty
+
+from qmcnet import EvaluationSettings, FermiNet, ForwardLaplacian, Metropolis, Molecule, Spring
 from qmcnet.stages.optimization import Optimization
 from qmcnet.stages.simulation import Simulation
 

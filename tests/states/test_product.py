@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from energies import local_energy
+from qmcnet.operators.states_hamiltonian import trace
+from qmcnet.states.product import ProductStates
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
-from qmcnet.operators import MolecularHamiltonian, StatesHamiltonian
-from qmcnet.operators.states_hamiltonian import trace
+from qmcnet.operators import MolecularHamiltonian
 from qmcnet.optimizers.gradient import log_components
 from qmcnet.optimizers.scores import per_walker_scores
-from qmcnet.states.product import ProductStates
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
@@ -90,7 +91,7 @@ def test_local_matrices_are_divided_by_the_diagonal():
 )
 def test_local_energies_are_those_of_each_state_at_its_own_point(network, positions, backend):
     product = ProductStates(network)
-    energy = StatesHamiltonian(LITHIUM, backend).local_energy(product, positions)
+    energy = local_energy(product, positions, backend)
     single = MolecularHamiltonian(LITHIUM, backend)
     for j in range(S):
         own = single.local_energy(
@@ -120,7 +121,7 @@ def test_states_beyond_the_range_of_numbers_are_no_trouble(network, positions, s
             return sign, log_abs_psi + shift
 
     first, second = (
-        StatesHamiltonian(LITHIUM, ForwardLaplacian()).local_energy(ProductStates(one), positions)
+        local_energy(ProductStates(one), positions, ForwardLaplacian())
         for one in (network, Shifted())
     )
     torch.testing.assert_close(first.matrix, second.matrix, rtol=1e-6, atol=1e-6)

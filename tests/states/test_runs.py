@@ -4,6 +4,8 @@ from functools import partial
 
 import pytest
 import torch
+from qmcnet.operators.states_hamiltonian import trace
+from qmcnet.stages.ensemble import ensemble
 from torch import nn
 
 from qmcnet import (
@@ -22,11 +24,9 @@ from qmcnet import (
     Spring,
 )
 from qmcnet.operators import StatesHamiltonian
-from qmcnet.operators.states_hamiltonian import trace
 from qmcnet.optimizers.scores import per_walker_scores
 from qmcnet.report.result import Result
 from qmcnet.run.interruption import Interrupted
-from qmcnet.stages.ensemble import ensemble
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.optimization import Optimization
 from qmcnet.stages.simulation import Simulation
