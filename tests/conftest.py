@@ -177,11 +177,10 @@ class Mixed(nn.Module):
     def __init__(self, network, matrix):
         super().__init__()
         self.network, self.molecule = network, network.molecule
-        self.settings = {"n_states": matrix.shape[-1]}
         self.register_buffer("matrix", matrix)
 
-    def forward(self, positions):
-        values, shift = scaled_exp(*self.network(positions))
+    def forward(self, positions, nuclei):
+        values, shift = scaled_exp(*self.network(positions, nuclei))
         sign, log_abs_psi = torch.linalg.slogdet((values @ self.matrix)[..., None, None])
         return sign, log_abs_psi + shift[..., None]
 

@@ -65,7 +65,7 @@ def newest():
     def load(directory):
         found = Checkpoints(directory / "checkpoints", 1).load_newest()
         assert found is not None
-        return found[1]
+        return found.state
 
     return load
 

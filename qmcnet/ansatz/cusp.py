@@ -8,9 +8,11 @@ References:
 import torch
 from torch import Tensor, nn
 
+from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.system.molecule import Molecule
 
 
+@JASTROWS.member("cusp")
 class ElectronCusp(nn.Module):
     """Electron-electron cusp: J = -sum_{i<j} c a^2 / (a + r_ij), with dJ/dr = c at r_ij = 0.
 

@@ -4,16 +4,21 @@ Letters: B walkers, n electrons of one spin, A nuclei, K determinants, M orbital
 determinants k stand at index k M + m.
 """
 
-from collections.abc import Callable
 from itertools import chain, cycle, islice
 
 import torch
 from torch import Tensor, nn
 
+from qmcnet.compute.registry import Registry
 from qmcnet.system.elements import atomic_number, shells
 from qmcnet.system.molecule import Molecule
 
+ENVELOPES = Registry("qmcnet.ansatz")
+"""Makers of envelopes, from the molecule, the orbitals M of a determinant and the number of determinants K; called with
+vectors (B, n, A, 3) and distances (B, n, A) to the nuclei they return (B, n, K M)."""
 
+
+@ENVELOPES.member("isotropic")
 class IsotropicEnvelope(nn.Module):
     """Sum of spherical exponentials: sum_A pi_Am exp(-sigma_Am |r - R_A|)."""
 
@@ -43,6 +48,7 @@ class IsotropicEnvelope(nn.Module):
         return (torch.exp(d_en[..., None] * -self.exponent) * self.weight).sum(-2)  # (B, n, K M)
 
 
+@ENVELOPES.member("diagonal")
 class DiagonalEnvelope(nn.Module):
     """Sum of exponentials with one exponent an axis: sum_A pi_Am exp(-|sigma_Am * (r - R_A)|)."""
 
@@ -73,6 +79,7 @@ class DiagonalEnvelope(nn.Module):
         return (torch.exp(-scaled) * self.weight).sum(-2)
 
 
+@ENVELOPES.member("full")
 class FullEnvelope(nn.Module):
     """Sum of anisotropic exponentials: sum_A pi_Am exp(-|S_Am (r - R_A)|) with a matrix S_Am (3, 3)."""
 
@@ -103,6 +110,7 @@ class FullEnvelope(nn.Module):
         return (torch.exp(-torch.linalg.vector_norm(scaled, dim=-2)) * self.weight).sum(-2)
 
 
+@ENVELOPES.member("bottleneck")
 class BottleneckEnvelope(nn.Module):
     """Mixtures of few isotropic envelopes: sum_k w_km sum_A pi_Ak exp(-sigma_Ak |r - R_A|).
 
@@ -139,6 +147,7 @@ class BottleneckEnvelope(nn.Module):
         return mixed
 
 
+@ENVELOPES.member("null")
 class NullEnvelope(nn.Module):
     """One everywhere, for electrons that something else keeps together."""
 
@@ -165,6 +174,7 @@ class NullEnvelope(nn.Module):
         return torch.ones((), dtype=r_en.dtype, device=r_en.device)
 
 
+@ENVELOPES.member("sto")
 def slater_envelope(molecule: Molecule, n_orbitals: int, n_determinants: int = 1) -> IsotropicEnvelope:
     """Start isotropic envelopes at the atomic shells of Slater's rules.
 
@@ -212,14 +222,3 @@ def occupied_shells(molecule: Molecule, n_orbitals: int) -> list[tuple[float, st
             places += [(shell.zeta, symbol)] * -(-electrons // 2)
     places.sort(reverse=True)
     return list(islice(chain(places, cycle(reversed(places))), n_orbitals))
-
-
-ENVELOPES: dict[str, Callable[[Molecule, int, int], nn.Module]] = {
-    "isotropic": IsotropicEnvelope,
-    "diagonal": DiagonalEnvelope,
-    "full": FullEnvelope,
-    "bottleneck": BottleneckEnvelope,
-    "sto": slater_envelope,
-    "null": NullEnvelope,
-}
-"""Makers of envelopes, from the molecule, the orbitals M of a determinant and the number of determinants K."""

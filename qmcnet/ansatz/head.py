@@ -73,7 +73,7 @@ class DeterminantHead(nn.Module):
                 f"{n_features} features of an electron make no {most} independent orbitals, which {molecule.formula} "
                 "needs of one spin: its wavefunction would vanish; choose a wider network, such as a larger hidden_one"
             )
-        one_of(sorted(JASTROWS), jastrow=jastrow)
+        one_of(JASTROWS, jastrow=jastrow)
         self.settings: HeadOptions = {
             "n_determinants": n_determinants,
             "full_determinants": full_determinants,

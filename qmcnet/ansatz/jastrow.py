@@ -1,16 +1,17 @@
 """Jastrow factors by name."""
 
-from collections.abc import Callable
-
-from torch import nn
-
-from qmcnet.ansatz.cusp import ElectronCusp
-from qmcnet.ansatz.neural_jastrow import NeuralJastrow
+from qmcnet.compute.registry import Registry
 from qmcnet.system.molecule import Molecule
 
-JASTROWS: dict[str, Callable[[Molecule], nn.Module | None]] = {
-    "none": lambda molecule: None,
-    "cusp": ElectronCusp,
-    "neural": NeuralJastrow,
-}
-"""Makers of Jastrow factors, called with distances (B, N, A) to nuclei and (B, N, N) between electrons."""
+JASTROWS = Registry("qmcnet.ansatz")
+"""Makers of Jastrow factors, from the molecule; called with distances (B, N, A) to nuclei and (B, N, N) between
+electrons they return J, (B,)."""
+
+
+@JASTROWS.member("none")
+def no_jastrow(molecule: Molecule) -> None:
+    """Make none.
+
+    Args:
+        molecule: the system.
+    """

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.cusp import ElectronCusp
+from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.system.molecule import Molecule
 
@@ -15,6 +16,7 @@ LENGTHS = (0.5, 1.0, 2.0, 4.0)
 """Distances that the features tell apart, in bohr."""
 
 
+@JASTROWS.member("neural")
 class NeuralJastrow(nn.Module):
     """J = J_cusp + sum_{i<j} sum_f w_f a_f(r_i) b_f(r_ij) a_f(r_j).
 

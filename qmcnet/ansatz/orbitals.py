@@ -43,7 +43,7 @@ class Orbitals(nn.Module):
             ValueError: for an unknown envelope.
         """
         super().__init__()
-        one_of(sorted(ENVELOPES), envelope=envelope)
+        one_of(ENVELOPES, envelope=envelope)
         self.spins = spin_slices(molecule.n_up, molecule.n_down)
         counts = [molecule.n_electrons if full else spin.stop - spin.start for spin in self.spins]
         sizes = [(2 if complex else 1) * n_determinants * count for count in counts]

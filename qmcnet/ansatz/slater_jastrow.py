@@ -74,7 +74,7 @@ class SlaterJastrow(nn.Module):
         """
         super().__init__()
         check_molecule(molecule)
-        one_of(sorted(JASTROWS), jastrow=jastrow)
+        one_of(JASTROWS, jastrow=jastrow)
         space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}
         basis = basis or default_basis(molecule)
         slater = slater_part(molecule, basis, method, ci_threshold, **space)

@@ -50,7 +50,7 @@ def mean_field_targets(
     logger.info("%s/%s energy %.6f hartree%s", method.upper(), basis, mean_field.energy, _note(mean_field.converged))
     say_unbound_orbitals(molecule, mean_field)
     targets = excited_determinants(mean_field, n_states, excitations, seed)
-    _log_excited(targets.determinants)
+    _log_leading(targets.determinants)
     return targets
 
 
@@ -87,7 +87,7 @@ def casscf_targets(
     if not excited:
         weight = float(targets.coefficients.square().sum())
         logger.info("its %d leading determinants, of %.4f of its norm, are the targets", len(leading), weight)
-    _log_excited(targets.determinants)
+    _log_leading(targets.determinants)
     return targets
 
 
@@ -95,9 +95,9 @@ def _note(converged: bool) -> str:
     return "" if converged else " (not converged)"
 
 
-def _log_excited(determinants: Sequence[Sequence[Determinant]]) -> None:
-    """Say where excited states start, and then from where the ground state does."""
-    for state, ((up, down), *_) in enumerate(determinants if determinants[1:] else ()):
+def _log_leading(determinants: Sequence[Sequence[Determinant]]) -> None:
+    """Say which determinant each state starts from, or which leads it."""
+    for state, ((up, down), *_) in enumerate(determinants):
         logger.info("state %d starts from orbitals %s up, %s down", state, list(up), list(down))
 
 

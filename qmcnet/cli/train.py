@@ -32,6 +32,7 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Result:
     """
 
     def on_claim() -> None:
+        """Begin the log and keep what Hydra composed, in a directory that is this run's."""
         log.open(directory / "train.log")
         write_hydra_files(cfg, directory / ".hydra")
 

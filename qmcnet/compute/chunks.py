@@ -138,6 +138,7 @@ class Chunks:
         """
 
         def apply(size: int) -> Tensor:
+            """Do the work in chunks of a size."""
             n_chunks = -(-len(positions) // size)
             if n_chunks == 1:
                 return function(positions)

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qmcnet.checks import one_of
+
 SMALLEST_PRODUCT = 2**20
 SMALLEST_TANH = 2**12
 """Multiplications and elements below which the fixed cost of a oneDNN call, about 15 microseconds, is not won back."""
@@ -80,8 +82,7 @@ def library() -> str:
         ValueError: if the variable is none of onednn, mkl and auto, or there is no oneDNN.
     """
     asked = os.environ.get("QMCNET_CPU_KERNELS", "auto")
-    if asked not in (*LIBRARIES, "auto"):
-        raise ValueError(f"QMCNET_CPU_KERNELS={asked!r} must be one of {', '.join(LIBRARIES)}, auto")
+    one_of((*LIBRARIES, "auto"), QMCNET_CPU_KERNELS=asked)
     if asked == "onednn" and not HAS_ONEDNN:
         raise ValueError("QMCNET_CPU_KERNELS='onednn': this build of torch has no oneDNN; use mkl or auto")
     found = asked if asked != "auto" else _recorded or choose_library()

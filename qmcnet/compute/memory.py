@@ -77,6 +77,7 @@ class LiveBytes(TorchDispatchMode):
         counted = size if allocated else 0
 
         def forget(_: weakref.ref[Any]) -> None:
+            """Count the tensor no more."""
             self.live -= counted
             del self._known[key]
 

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qmcnet.checks import at_least
+from qmcnet.checks import at_least, one_of
 from qmcnet.config.names import PARTIAL, TARGET, constructor, is_group
 from qmcnet.config.naming import config_directory, folder, systems
 from qmcnet.config.nearest import ask, nearest
@@ -53,8 +53,7 @@ def build(cfg: DictConfig | Mapping[str, Any], directory: str | Path) -> VMC:
 
 
 def _build(cfg: Mapping[str, Any], directory: str | Path) -> VMC:
-    if cfg["dtype"] not in DTYPES:
-        raise ConfigError(f"dtype={cfg['dtype']!r} must be one of {sorted(DTYPES)}")
+    one_of(DTYPES, dtype=cfg["dtype"])
     trust, states = cfg.get("trust", False), cfg.get("states")
     if not isinstance(trust, bool):
         raise ConfigError(f"trust={trust!r} must be true or false")
@@ -74,9 +73,8 @@ def _build(cfg: Mapping[str, Any], directory: str | Path) -> VMC:
     with locating("sampler", outside=SCALARS):  # whose blocks only the molecule can judge
         run = VMC(ansatz, directory, **made, **{name: cfg[name] for name in scalars})
     if states not in (None, run.n_states):
-        single = f"{type(ansatz).__name__} has a single state; leave out states"
-        other = f"ansatz.n_states={run.n_states} says otherwise; leave that out"
-        raise ConfigError(f"states={states}: {other if run.n_states - 1 else single}")
+        name = type(ansatz).__name__
+        raise ConfigError(f"states={states}: {name} has {run.n_states} here; leave out states, or ansatz.n_states")
     return run
 
 
@@ -116,6 +114,7 @@ def located(group: str, make: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def call(*given: Any) -> Any:
+        """Call with the arguments of the call."""
         with locating(group):
             return make(*given)
 
@@ -179,6 +178,7 @@ def maker(name: str, group: Any, trust: bool) -> Callable[[], Any]:
     check_arguments(target, arguments, f"{name}.")
 
     def make() -> Any:
+        """Make the object, or its partial call."""
         call = partial(target, **arguments | {key: inner() for key, inner in makers.items()})
         return call if group.get(PARTIAL) else call()
 

@@ -79,6 +79,7 @@ def _entry(function: Function, index: int, positions: Tensor) -> Tensor:
 
 def _reverse_forward(function: Callable[[Tensor], Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
     def gradient_of(x: Tensor) -> Tensor:
+        """Differentiate once, in reverse."""
         gradient: Tensor = torch.func.grad(lambda y: function(y).sum())(x)
         return gradient
 
@@ -189,6 +190,7 @@ class ForwardLaplacian:
         """
 
         def apply(size: int) -> Derivatives:
+            """Differentiate in chunks of a size."""
             if self.compile:
                 return padded(self._compiled, size, function, positions)
             return chunked(forward_laplacian, size, function, positions)
@@ -262,6 +264,7 @@ class TorchFuncLaplacian:
         """
 
         def apply(size: int) -> Derivatives:
+            """Differentiate in chunks of a size."""
             return chunked(torch_func_laplacian, size, function, positions)
 
         kind = positions.device.type

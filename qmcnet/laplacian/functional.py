@@ -41,11 +41,13 @@ def laplacian(function: Callable[[Tensor], Tensor], chunk_size: int | None = Non
     backend = ForwardLaplacian(chunk_size)
 
     def scalar(positions: Tensor) -> Tensor:
+        """Evaluate the function and refuse what is no number of each walker."""
         result = function(positions)
         _check_result(result, positions)
         return result
 
     def derivatives(positions: Tensor) -> Result:
+        """Differentiate the function at positions."""
         if positions.ndim != 3 or positions.shape[-1] != 3 or not positions.is_floating_point():
             raise ValueError(
                 f"positions of shape {tuple(positions.shape)} and dtype {positions.dtype} must be real floating-point "

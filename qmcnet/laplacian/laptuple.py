@@ -41,6 +41,7 @@ def rule(*functions: Callable[..., Any], view: bool = False) -> Callable[[Callab
     """
 
     def register(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        """Keep the rule of each function."""
         VIEWS.update(functions if view else ())
         RULES.update(dict.fromkeys(functions, implementation))
         return implementation

@@ -140,6 +140,7 @@ FUNCTIONS: dict[Callable[[Tensor], Triple], tuple[Callable[..., Any], ...]] = {
 def _register(derivatives: Callable[[Tensor], Triple], functions: tuple[Callable[..., Any], ...]) -> None:
     @rule(*functions)
     def apply(x: LapTuple) -> LapTuple:
+        """Apply the function to every number."""
         return pointwise(x, *derivatives(x.value))
 
 

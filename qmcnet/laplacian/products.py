@@ -204,6 +204,7 @@ def _add_overlap(
     spans = {i: slice(start - first_i, stop - first_i), j: slice(start - first_j, stop - first_j)}
 
     def meeting(tensor: Tensor, letters: str) -> Tensor:
+        """Give the letters of the axes that meet."""
         index: list[Any] = [spans.get(letter, slice(None)) for letter in letters]
         return tensor[..., *index]
 

@@ -281,6 +281,7 @@ def _masked(x: Any, mask: Tensor, like: LapTuple) -> Any:
 def _register_constant(function: Callable[..., Tensor]) -> None:
     @rule(function)
     def apply(x: LapTuple, *args: Any, **kwargs: Any) -> Tensor:
+        """Rearrange value, jacobian and Laplacian alike."""
         return function(x.value, *args, **kwargs)
 
 

@@ -5,10 +5,14 @@ Letters: B walkers, S states, M = B S points, N electrons, A nuclei, C component
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+from qmcnet.compute.registry import Registry
+
+Kind = TypeVar("Kind", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,11 @@ class Observable(Operator, Protocol):
     components: tuple[str, ...]
 
 
-Kind = TypeVar("Kind")
-OBSERVABLES: dict[str, Callable[..., Observable]] = {}
+OBSERVABLES = Registry("qmcnet.operators")
 """What makes each observable of a molecule, by name; settings of its own have defaults."""
 
 
-def observable(kind: type[Kind]) -> type[Kind]:
+def observable(kind: Kind) -> Kind:
     """Make a class of observables known by its name, to configurations and to tests; a decorator.
 
     Args:
@@ -128,5 +131,4 @@ def observable(kind: type[Kind]) -> type[Kind]:
     Returns:
         The class.
     """
-    OBSERVABLES[kind.name] = kind  # type: ignore[attr-defined,assignment]
-    return kind
+    return OBSERVABLES.member(kind.name)(kind)  # type: ignore[attr-defined]

@@ -127,6 +127,7 @@ class Seen:
         parts = [tensor.new_zeros(self.shape) if signal is None else signal for signal in signals]
 
         def repeated(value: Any) -> Any:
+            """Put the functions of a walker in a row."""
             return interleaved([value.detach()] * len(parts)) if isinstance(value, Tensor) else value
 
         keywords = {name: repeated(value) for name, value in self.keywords.items()}
@@ -147,12 +148,14 @@ def recorded_calls(ansatz: nn.Module) -> Generator[list[Seen], None, None]:
     begun: dict[nn.Module, list[Seen]] = defaultdict(list)
 
     def before(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        """Note what a module is called with."""
         call = Seen(module, arguments, keywords)
         call.versions = call.current_versions()
         begun[module].append(call)
         calls.append(call)
 
     def after(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> Any:
+        """Note what it returns, and hand back a copy."""
         call = begun[module].pop()
         if not isinstance(output, Tensor):
             return output

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from qmcnet.checks import one_of, positive
+from qmcnet.checks import at_least, one_of, positive
 
 
 def inverse(step: float, steps: float) -> float:
@@ -83,8 +83,7 @@ class Schedule:
         """
         one_of(DECAYS, decay=self.decay)
         positive(decay_steps=self.decay_steps)
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps={self.warmup_steps} must not be negative")
+        at_least(0, warmup_steps=self.warmup_steps)
 
     def __call__(self, step: int) -> float:
         """Evaluate the schedule.

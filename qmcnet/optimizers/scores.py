@@ -36,14 +36,17 @@ def module_scores(module: nn.Module, names: Iterable[str], call: Call) -> dict[s
     parameters = {name: module.get_parameter(name).detach() for name in names}
 
     def row(value: Any) -> Any:
+        """Make a tensor of one walker a batch of one."""
         return value[None] if isinstance(value, Tensor) else value
 
     def axis(value: Any) -> int | None:
+        """Tell vmap where the walkers are."""
         return 0 if isinstance(value, Tensor) else None
 
     def contracted(
         values: dict[str, Tensor], arguments: tuple[Any, ...], keywords: dict[str, Any], signal: Tensor
     ) -> Tensor:
+        """Contract the output of one walker with its signal."""
         one_walker = (tuple(map(row, arguments)), {name: row(value) for name, value in keywords.items()})
         output: Tensor = functional_call(module, values, *one_walker)
         return (output[0] * signal.conj()).real.sum()
@@ -160,6 +163,7 @@ def chunk_layers(
     others: dict[int, Tensor] = {}
 
     def add(module: nn.Module, names: dict[str, nn.Parameter], call: Call) -> None:
+        """Add the scores of a call."""
         for name, scores in module_scores(module, names, call).items():
             start = starts[names[name]]
             others[start] = others[start] + scores if start in others else scores

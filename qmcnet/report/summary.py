@@ -23,14 +23,13 @@ def summary(ansatz: nn.Module, n_states: int, batch_size: int, device: torch.dev
         A few lines.
     """
     n_parameters = sum(parameter.numel() for parameter in ansatz.parameters())
-    states = f" of {n_states} states" if n_states - 1 else ""
     on_gpu = device.type == "cuda"
     where = (
         torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads, products by {library()}"
     )
     return "\n".join(
         [
-            f"ansatz           {type(ansatz).__name__}{states}, {n_parameters} parameters",
+            f"ansatz           {type(ansatz).__name__}, states: {n_states}, parameters: {n_parameters}",
             f"walkers          {batch_size}",
             f"device           {device} ({where}), {next(ansatz.parameters()).dtype}, torch {torch.__version__}, "
             f"matmul precision {torch.get_float32_matmul_precision()}",

@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from qmcnet.compute.streams import stream
 from qmcnet.report.progress import StageProgress
@@ -53,6 +55,7 @@ class Driver:
         )
         self.earlier_seconds, self.start = 0.0, time.monotonic()
         self.made, self.attempts = dict[str, int](), 0
+        self.findings: dict[str, Mapping[str, Any]] = {}  # of the stages that are done
 
     @property
     def wall_seconds(self) -> float:
@@ -92,7 +95,7 @@ class Driver:
             stage.load_state_dict(found.state["stage_state"])
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise DamagedCheckpoint(f"its state of {stage.name} is not whole ({error!r})") from error
-        self.made = found.made
+        self.made, self.findings = found.made, found.state.get("findings", {})
         # Roll-backs are counted for ever, so that none repeats the random numbers of another.
         self.attempts = max(self.attempts, found.state.get("attempts", 0))
 
@@ -109,6 +112,7 @@ class Driver:
         state = {
             "simulation": self.simulation.state_dict(),
             "stage_state": stage.state_dict(),
+            "findings": self.findings,
             "attempts": self.attempts,
             "wall_seconds": self.wall_seconds,
         }
@@ -156,6 +160,7 @@ class _Session:
         self.save()
 
     def step(self) -> None:
+        """Make a step and note its row; say the forecast once."""
         row = self.stage.advance()
         if row:
             self.rows.append((self.stage.step, row))
@@ -213,14 +218,17 @@ class _Session:
         return earlier[-1]
 
     def save_is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
         return time.monotonic() - self.saved_at >= self.driver.saving.seconds
 
     def save(self) -> None:
+        """Write a checkpoint, which a run goes back to."""
         self.good = self.driver.save(self.stage)
         self.saved_at = time.monotonic()
         if self.stage.step >= self.failed_at:
             self.retries = 0
 
     def close(self) -> None:
+        """Close the files."""
         self.progress.close()
         self.writer.close()

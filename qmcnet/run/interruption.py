@@ -5,6 +5,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from qmcnet.checks import positive
+
 EXIT_STATUS = 75
 """EX_TEMPFAIL: stopped with a good checkpoint; the same command continues."""
 
@@ -25,19 +27,6 @@ SIGNALS = [
 """From whoever stops a process: an operator, Ctrl-C, a terminal that closes, a queue that announces its time limit."""
 
 
-def check_wall_time(seconds: float | None) -> None:
-    """Refuse a time budget that no run fits.
-
-    Args:
-        seconds: the budget; None for no limit.
-
-    Raises:
-        ValueError: if it is not positive.
-    """
-    if seconds is not None and not seconds > 0:
-        raise ValueError(f"wall_time={seconds} must be a positive number of seconds, or null")
-
-
 class Interruption:
     """Watches for signals and the end of a time budget while in a `with` block."""
 
@@ -50,7 +39,7 @@ class Interruption:
         Raises:
             ValueError: if the budget is not positive.
         """
-        check_wall_time(wall_time)
+        positive(wall_time=wall_time)
         self.wall_time, self.start = wall_time, time.monotonic()
         self.reason: str | None = None
         self._received: tuple[int, FrameType | None] | None = None

@@ -45,7 +45,7 @@ def execute(parts: Sequence[Part], driver: Driver) -> dict[str, Mapping[str, Any
         driver: of the run.
 
     Returns:
-        What each stage that was driven or restored found, by its name.
+        What each stage found, by its name.
     """
     while True:
         found = newest(parts, driver)
@@ -97,7 +97,6 @@ def _set_aside(parts: Sequence[Part], found: Checkpoint, name: str, driver: Driv
 
 
 def _walk(parts: Sequence[Part], driver: Driver, found: Checkpoint | None) -> dict[str, Mapping[str, Any]]:
-    findings: dict[str, Mapping[str, Any]] = {}
     names = [part.name for part in parts]
     place = names.index(found.stage) if found else 0
     for part in parts[:place]:
@@ -109,5 +108,5 @@ def _walk(parts: Sequence[Part], driver: Driver, found: Checkpoint | None) -> di
             driver.restore(found, stage)
             logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found.path.name)
         driver.run(stage, part.folder)
-        findings[part.name] = stage.conclude(part.folder)
-    return findings
+        driver.findings |= {part.name: stage.conclude(part.folder)}
+    return driver.findings

@@ -1,38 +1,22 @@
 """What is looked at before a run starts, so that a slip is answered at once and leaves nothing."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from qmcnet.checks import at_least, between
+from qmcnet.checks import at_least, between, positive
 from qmcnet.chemistry.scf import check_basis
 from qmcnet.compute.compilation import check_compiler
-from qmcnet.optimizers import Clipping, Schedule
-from qmcnet.optimizers.averaging import AveragingSettings
 from qmcnet.run.directory import check_own, is_run
-from qmcnet.run.interruption import check_wall_time
-from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
-from qmcnet.stages.burn_in import BurnInSettings
-from qmcnet.stages.evaluation import EvaluationSettings
-from qmcnet.stages.pretraining import PretrainingSettings
 from qmcnet.system.molecule import Molecule
 
 MOST_WALKERS = 10**6
 """More cannot be meant: a step of so many takes minutes on any device, and published runs have thousands."""
-
-KINDS = {
-    "clipping": Clipping,
-    "schedule": Schedule,
-    "averaging": AveragingSettings,
-    "pretraining": PretrainingSettings,
-    "burn_in": BurnInSettings,
-    "evaluation": EvaluationSettings,
-    "logging": LoggingSettings,
-    "checkpoints": CheckpointSettings,
-}
-"""Settings that are frozen, so that no class of the user's own stands for them."""
 
 
 def check_scalars(
@@ -56,22 +40,24 @@ def check_scalars(
             raise ValueError(f"{name}={value!r} must be a whole number")
     between(2, MOST_WALKERS + 1, batch_size=batch_size)
     at_least(0, steps=steps, seed=seed)
-    check_wall_time(wall_time)
+    positive(wall_time=wall_time)
     if overwrite and resume:
         raise ValueError("overwrite=true moves an earlier run aside only with resume=false")
 
 
-def check_parts(arguments: Mapping[str, object]) -> None:
-    """Refuse parts of a run that are of another class.
+def check_parts(run: Callable[..., Any], arguments: Mapping[str, object]) -> None:
+    """Refuse settings of a run that are of another class than their defaults.
 
     Args:
-        arguments: those of a run by name; others than settings are passed over.
+        run: class of runs; where it asks for an interface, a class of the user's own may stand.
+        arguments: those of a run by name.
 
     Raises:
         ValueError: naming the argument.
     """
-    for name, kind in KINDS.items():
-        if not isinstance(arguments[name], kind):
+    for name, given in inspect.signature(run).parameters.items():
+        kind = type(given.default)
+        if given.annotation is kind and is_dataclass(kind) and not isinstance(arguments[name], kind):
             raise ValueError(f"{name}={arguments[name]!r} must be of the class {kind.__name__}")
 
 

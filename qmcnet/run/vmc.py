@@ -106,7 +106,7 @@ class VMC:
         Raises:
             ValueError: for a setting out of range.
         """
-        check_parts(locals())
+        check_parts(type(self), locals())
         check_scalars(steps, batch_size, seed, wall_time, resume, overwrite)
         averaging.check_start(steps)
         evaluation.say_unreachable()

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from qmcnet.checks import at_least
 from qmcnet.system.elements import SYMBOLS, Shell, atomic_number, ground_state_spin, shells
 from qmcnet.system.molecule import Molecule
 
@@ -44,8 +45,7 @@ def initial_positions(
     Raises:
         ValueError: `n_walkers` is not positive.
     """
-    if n_walkers < 1:
-        raise ValueError(f"n_walkers={n_walkers} must be at least 1")
+    at_least(1, n_walkers=n_walkers)
     nuclei = range(len(molecule.symbols))
     arrangements = [arrange(molecule, nuclei), arrange(molecule, nuclei[::-1])]
     if molecule.spin == 0:

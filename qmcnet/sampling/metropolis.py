@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qmcnet.checks import at_least, between, positive
 from qmcnet.protocols import LogProbability
 from qmcnet.sampling.proposals import all_electron, check_blocks, one_block
 from qmcnet.sampling.walkers import Walkers
@@ -43,13 +44,10 @@ class Metropolis:
         Raises:
             ValueError: a setting is outside its range.
         """
-        for name, value in (("steps", self.steps), ("n_blocks", self.n_blocks)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        if not _NARROWEST <= self.width <= _WIDEST:
-            raise ValueError(f"width={self.width} must be in {_NARROWEST}..{_WIDEST} bohr")
-        if not 0 < self.target_low < self.target_high < 1:
-            raise ValueError(f"target_low={self.target_low}, target_high={self.target_high}: choose 0 < low < high < 1")
+        at_least(1, steps=self.steps, n_blocks=self.n_blocks)
+        between(_NARROWEST, _WIDEST, width=self.width)
+        positive(target_low=self.target_low)
+        between(self.target_low, 1, target_high=self.target_high)
 
     def start(self, positions: Tensor) -> Walkers:
         """Make walkers at given positions, with the initial width.

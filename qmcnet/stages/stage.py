@@ -115,6 +115,7 @@ def summarize(energy: LocalEnergy) -> Row:
 
 def _mean_energy_matrix(energy: LocalEnergy, finite: Tensor) -> Tensor:
     def mean(matrices: Tensor) -> Tensor:
+        """Average over the walkers that count."""
         return torch.where(finite[:, None, None], matrices, 0).sum(0) / finite.sum()
 
     matrix: Tensor = torch.linalg.solve_ex(mean(energy.overlap), mean(energy.matrix))[0]

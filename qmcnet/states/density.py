@@ -14,6 +14,7 @@ from torch import Tensor
 
 from qmcnet.operators import States
 from qmcnet.operators.density import DensityGrid, state_weights
+from qmcnet.states.ensemble import labels
 from qmcnet.statistics.time_bins import TimeBins
 from qmcnet.system.molecule import Molecule
 
@@ -81,11 +82,11 @@ class DensityAverage:
         total = torch.stack([part["counts"] for part in bins]).sum(0).cpu().numpy()
         n_walkers = sum(int(part["n_walkers"]) for part in bins)
         sums = total.reshape(n_states, n_states, *self.grid.shape)
-        for state in range(n_states):
+        for state, label in enumerate(labels(n_states)):
             counts = np.einsum("j,jkxyz,k->xyz", left[state], sums, right[:, state]).real
             density = self.grid.density(torch.from_numpy(counts), n_walkers)
-            name = f"density_{state}.cube" if right[1:].size else "density.cube"
-            self.grid.write_cube(folder / name, molecule, density, f"{molecule.formula}, state {state}")
+            title = f"{molecule.formula}, state {state}"
+            self.grid.write_cube(folder / f"density{label}.cube", molecule, density, title)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed evaluation needs."""

@@ -157,6 +157,18 @@ def copies(positions: Tensor, n_states: int) -> Tensor:
     return positions.unflatten(-2, (n_states, -1))
 
 
+def labels(n_states: int) -> list[str]:
+    """Tell the states apart at the end of a name.
+
+    Args:
+        n_states: number of states S.
+
+    Returns:
+        '_0', '_1' and so on; nothing where there is one state.
+    """
+    return [f"_{state}" for state in range(n_states)] if n_states - 1 else [""]
+
+
 def spectrum_of(n_states: int) -> tuple[str, ...]:
     """Say which observables excitations are described by.
 

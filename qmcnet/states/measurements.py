@@ -3,8 +3,6 @@
 Letters: B walkers, S states, C components.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import qmcnet.operators as room
 from qmcnet.checks import one_of
 from qmcnet.compute.transfer import to_host
 from qmcnet.operators import LocalEnergy, States
 from qmcnet.operators.operator import OBSERVABLES, Observable
 from qmcnet.states.density import DensityAverage
+from qmcnet.states.ensemble import labels
 from qmcnet.states.spectrum import MOST_COMPONENTS
 from qmcnet.statistics.averages import Averages
 from qmcnet.statistics.eigenstates import in_eigenstates
@@ -45,9 +43,7 @@ MEASUREMENTS: Mapping[str, Callable[[Molecule], DensityAverage]] = {"density": D
 
 
 def observables() -> list[str]:
-    """Names of all that can be measured; the files of the room of operators are the list."""
-    for found in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{room.__name__}.{found.name}")
+    """Names of all that can be measured."""
     return sorted({*OBSERVABLES, *MEASUREMENTS})
 
 
@@ -170,6 +166,6 @@ def expectations(local: Mapping[str, Tensor], operators: Sequence[Observable]) -
         if len(operator.components) <= MOST_COMPONENTS:
             for component, matrix in zip(operator.components, basis[operator.name], strict=True):
                 values = np.diagonal(matrix).real
-                labels = [f"_{state}" for state in range(len(values))] if values[1:].size else [""]
-                found |= {f"{operator.name}/{component}{end}": float(x) for end, x in zip(labels, values, strict=True)}
+                named = zip(labels(len(values)), values, strict=True)
+                found |= {f"{operator.name}/{component}{end}": float(value) for end, value in named}
     return found

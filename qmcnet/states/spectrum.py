@@ -135,6 +135,7 @@ SCALARS = ("energy", "excitation", "kinetic", "potential", "virial_ratio", "osci
 
 def _state(values: Means, errors: Means, observables: Sequence[Observable], n_electrons: int, index: int) -> State:
     def figure(name: str, *place: int) -> Figure:
+        """Give a value with its error."""
         return {"value": float(values[name][place]), "error": _known(errors[name][place])}
 
     state: State = {name: figure(name, index) if name in values else UNKNOWN for name in SCALARS[:-1]}

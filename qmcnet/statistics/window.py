@@ -122,6 +122,7 @@ def _gaps(averages: Averages, discarded: int) -> tuple[NDArray[np.float64], NDAr
     """Return the energies of the states and the errors of the gaps between neighbours."""
 
     def energies(means: Means) -> Means:
+        """Give the energies of all states."""
         found = eigenstates(without_overlap(means)["energy"][0])[0]
         return {"energy": found, "gap": np.diff(found)}
 

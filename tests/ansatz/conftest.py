@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-from qmcnet.chemistry.state_orbitals import excited_determinants
 
-from qmcnet import ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule
+from qmcnet import ForwardLaplacian, Metropolis, MolecularHamiltonian, Molecule, NaturalStates
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.chemistry.targets import excited_determinants
 from qmcnet.stages.pretraining import Pretraining, PretrainingSettings
 from qmcnet.stages.simulation import Simulation
 
@@ -68,7 +68,7 @@ def plain_head():
     """Evaluate psi of one walker from the features of its electrons, one electron and one determinant at a time."""
 
     def evaluate(network, h, r):
-        n_up, nuclei, orbitals, total = network.molecule.n_up, network.nuclei, network.head.orbitals, 0
+        n_up, nuclei, orbitals, total = network.molecule.n_up, network.molecule.nuclei, network.head.orbitals, 0
         spins = [spin for spin in (range(n_up), range(n_up, len(r))) if len(spin)]
         for k in range(orbitals.n_determinants):
             blocks = []
@@ -99,7 +99,7 @@ def plain_embedding():
         weight, bias, h = network.embedding.linear.weight, network.embedding.linear.bias, []
         for i, position in enumerate(r):
             numbers = []
-            for nucleus in network.nuclei:
+            for nucleus in network.molecule.nuclei:
                 vector = position - nucleus
                 distance = math.sqrt(sum(x * x for x in vector.tolist()))
                 numbers += [x * math.log(1 + distance) / distance for x in vector.tolist()]
@@ -143,11 +143,11 @@ def pretraining_errors():
     def errors(ansatz, full, steps=40):
         molecule = Molecule.atom("Li")
         network = ansatz(molecule, **SMALL[ansatz], full_determinants=full, dtype=DOUBLE)
-        hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
-        simulation = Simulation.start(network, hamiltonian, Metropolis(steps=10), 16, 0, torch.device("cpu"))
+        parts = NaturalStates(network), MolecularHamiltonian(molecule), ForwardLaplacian(), Metropolis(steps=10)
+        simulation = Simulation.start(*parts, 16, 0, torch.device("cpu"))
         settings = PretrainingSettings(basis="sto-3g", learning_rate=1e-2, steps=steps)
         targets = excited_determinants(hartree_fock(molecule, "sto-3g", "uhf"), 1, "ordered", 0)
         stage = Pretraining(simulation, targets, settings)
-        return [stage.advance()["mse"].item() for _ in range(steps)]
+        return [float(stage.advance()["mse"]) for _ in range(steps)]
 
     return errors

@@ -18,7 +18,7 @@ def backflow():
 
 
 def shifts(module, positions):
-    return module(*features(positions, MOLECULE.nuclei))
+    return module(*features(positions, MOLECULE.nuclei, MOLECULE))
 
 
 def test_shifts_are_sums_over_pairs_and_nuclei():
@@ -91,6 +91,6 @@ def test_the_shift_of_a_pair_is_linear_in_a_short_distance(spin):
     module.electrons.copy_(backflow().electrons)
     direction = torch.tensor([[[0.36, 0.48, 0.8], [-0.36, -0.48, -0.8]]], dtype=DOUBLE)
     centre = torch.tensor([0.0, 0.7, 0.4], dtype=DOUBLE)
-    near, next_ = (module(*features(centre + r * direction, helium.nuclei)).diff(dim=1) for r in (1e-3, 2e-3))
+    near, next_ = (module(*features(centre + r * direction, helium.nuclei, helium)).diff(dim=1) for r in (1e-3, 2e-3))
     torch.testing.assert_close(next_, 2 * near, rtol=0, atol=1e-7)
     assert near.abs().min() > 1e-5

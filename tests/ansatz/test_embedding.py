@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
+from qmcnet.ansatz.embedding import Embedding, draw_weights
 from qmcnet.ansatz.features import features
 from qmcnet.system.molecule import Molecule
 
@@ -15,7 +15,7 @@ def inputs_of_the_linear_map(molecule, positions):
     width = 4 * len(molecule.symbols) + 1
     embedding = Embedding(molecule, width, bias=False).double().requires_grad_(False)
     embedding.linear.weight.copy_(torch.eye(width))
-    return embedding(features(positions, molecule.nuclei))
+    return embedding(features(positions, molecule.nuclei, molecule))
 
 
 @pytest.mark.parametrize("distance", [1e-6, 0.1, 1.0, 50.0])
@@ -43,12 +43,12 @@ def test_the_last_input_is_the_spin(molecule, spins, walkers):
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_embedding_is_that_of_a_loop(bias, plain_embedding, walkers, randomized):
     network = nn.Module()
-    network.molecule, network.nuclei = LIH, LIH.nuclei
+    network.molecule = LIH
     network.embedding = randomized(Embedding(LIH, 7, bias).double().requires_grad_(False))
     positions = walkers(LIH, 3)
     expected = torch.stack([torch.stack(plain_embedding(network, r)) for r in positions])
     assert expected.shape == (3, 4, 7)
-    torch.testing.assert_close(network.embedding(features(positions, LIH.nuclei)), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(network.embedding(features(positions, LIH.nuclei, LIH)), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_weights_have_variance_of_one_over_fan_in_and_biases_of_one():
@@ -60,9 +60,3 @@ def test_weights_have_variance_of_one_over_fan_in_and_biases_of_one():
     assert network["map"].bias.std().item() == pytest.approx(1, rel=0.05)
     assert network["plain"].weight.std().item() == pytest.approx(1 / 3, rel=0.2)
     assert (network["norm"].weight == 1).all() and (network["norm"].bias == 0).all()
-
-
-def test_sizes_are_checked():
-    check_sizes(one=1, other=7)
-    with pytest.raises(ValueError, match="other=0 must be at least 1"):
-        check_sizes(one=1, other=0)

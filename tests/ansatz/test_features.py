@@ -6,8 +6,10 @@ import torch
 from qmcnet.ansatz.features import features, spin_slices
 from qmcnet.laplacian import track
 from qmcnet.laplacian.supports import Kind
+from qmcnet.system.molecule import Molecule
 
-NUCLEI = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.5, 1.2]], dtype=torch.float64)
+MOLECULE = Molecule.from_atoms([["He", 0, 0, 0], ["H", 0, 0.5, 1.2]], "bohr", spin=1)
+NUCLEI = MOLECULE.nuclei
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def positions():
 
 
 def test_electron_nucleus_features(positions):
-    result = features(positions, NUCLEI)
+    result = features(positions, NUCLEI, MOLECULE)
     for i, a in itertools.product(range(3), range(2)):
         vector = positions[:, i] - NUCLEI[a]
         assert torch.equal(result.r_en[:, i, a], vector)
@@ -24,7 +26,7 @@ def test_electron_nucleus_features(positions):
 
 
 def test_electron_electron_features(positions):
-    result = features(positions, NUCLEI)
+    result = features(positions, NUCLEI, MOLECULE)
     for i, j in itertools.product(range(3), range(3)):
         vector = positions[:, i] - positions[:, j]
         assert torch.equal(result.r_ee[:, i, j], vector)
@@ -34,7 +36,7 @@ def test_electron_electron_features(positions):
 
 def test_distances_have_finite_gradients(positions):
     positions.requires_grad_()
-    features(positions, NUCLEI).d_ee.sum().backward()
+    features(positions, NUCLEI, MOLECULE).d_ee.sum().backward()
     assert torch.isfinite(positions.grad).all()
     expected = torch.zeros_like(positions)
     for i, j in itertools.permutations(range(3), 2):
@@ -44,9 +46,9 @@ def test_distances_have_finite_gradients(positions):
 
 
 def test_tracked_features_are_sparse(positions):
-    result = features(track(positions), NUCLEI)
+    result = features(track(positions), NUCLEI, MOLECULE)
     assert [item.support.kind for item in result] == [Kind.ELECTRON, Kind.ELECTRON, Kind.PAIR, Kind.PAIR]
-    for tracked, plain in zip(result, features(positions, NUCLEI), strict=True):
+    for tracked, plain in zip(result, features(positions, NUCLEI, MOLECULE), strict=True):
         torch.testing.assert_close(tracked.value, plain)
 
 

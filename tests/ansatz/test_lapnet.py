@@ -40,7 +40,7 @@ def test_the_network_is_that_of_its_formulas(
                     single = updated(linear, single)
         expected.append(plain_head(psi, mixed, r))
     assert len(psi.single) == len(psi.layers) - 1
-    sign, log_abs = psi(positions)
+    sign, log_abs = (part[:, 0] for part in psi(positions, molecule.nuclei))
     torch.testing.assert_close(sign * log_abs.exp(), torch.stack(expected), rtol=1e-9, atol=0)
 
 
@@ -58,11 +58,11 @@ def streams(psi, evaluate):
 
 def test_queries_and_keys_depend_on_their_own_electron_alone(small, walkers):
     psi, positions = small(LapNet, LIH), walkers(LIH)
-    before = streams(psi, lambda: psi(positions))
+    before = streams(psi, lambda: psi(positions, LIH.nuclei))
     for j in range(4):
         moved, others = positions.clone(), [i for i in range(4) if i != j]
         moved[:, j] += 0.3
-        after = streams(psi, lambda moved=moved: psi(moved))
+        after = streams(psi, lambda moved=moved: psi(moved, LIH.nuclei))
         for layer, ((old, old_mixed), (new, new_mixed)) in enumerate(zip(before, after, strict=True)):
             assert torch.equal(old[:, others], new[:, others])
             assert (old[:, j] != new[:, j]).any(-1).all()
@@ -71,7 +71,7 @@ def test_queries_and_keys_depend_on_their_own_electron_alone(small, walkers):
 
 
 def kinds(psi, positions):
-    seen = streams(psi, lambda: forward_laplacian(lambda r: psi(r)[1], positions))
+    seen = streams(psi, lambda: forward_laplacian(lambda r: psi(r, LIH.nuclei)[1], positions))
     return [(looking.support.kind, mixed.support.kind) for looking, mixed in seen], seen
 
 

@@ -3,13 +3,15 @@ import torch
 
 from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals, basis_functions
 from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.chemistry.targets import excited_determinants
 from qmcnet.laplacian import torch_func_laplacian, track
 from qmcnet.laplacian.supports import Kind
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
-MEAN_FIELD = hartree_fock(LIH, "cc-pvtz", "rohf").orbitals
+MEAN_FIELD = hartree_fock(LIH, "cc-pvtz", "rohf")
+ORBITALS = MEAN_FIELD.orbitals
 MIX = torch.randn(3, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
 
 
@@ -31,8 +33,8 @@ def positions(n_walkers=3, n_electrons=4):
     ids=["positions", "functions of them", "backflow"],
 )
 def test_derivatives_are_those_of_automatic_differentiation(shift, kind):
-    basis, r = MEAN_FIELD.basis, positions()
-    result = basis_functions(basis, shift(track(r)))
+    basis, r = ORBITALS.basis, positions()
+    result = basis_functions(basis, shift(track(r)), LIH.nuclei)
     assert result.support.kind is kind
     torch.testing.assert_close(result.value, basis(shift(r)), rtol=1e-12, atol=1e-12)
     dense = result.dense()
@@ -46,14 +48,14 @@ def test_derivatives_are_those_of_automatic_differentiation(shift, kind):
 
 @pytest.mark.parametrize("trainable", [True, False])
 def test_orbitals_are_those_of_the_mean_field(trainable):
-    orbitals = MolecularOrbitals(MEAN_FIELD.basis, MEAN_FIELD.up, trainable)
-    up, down = MEAN_FIELD(positions())
-    torch.testing.assert_close(orbitals(positions())[:, :2], up)
-    torch.testing.assert_close(orbitals(positions())[:, 2:], down)
+    orbitals = MolecularOrbitals(ORBITALS.basis, ORBITALS.up, trainable)
+    ((up,), (down,)) = (matrix.unbind(1) for matrix in excited_determinants(MEAN_FIELD, 1, "ordered", 0)(positions()))
+    torch.testing.assert_close(orbitals(positions(), LIH.nuclei)[:, :2], up)
+    torch.testing.assert_close(orbitals(positions(), LIH.nuclei)[:, 2:], down)
     assert len(list(orbitals.parameters())) == trainable
-    assert torch.equal(orbitals.state_dict()["combination.weight"], MEAN_FIELD.up.T)
+    assert torch.equal(orbitals.state_dict()["combination.weight"], ORBITALS.up.T)
 
 
 def test_further_batch_axes_work():
-    orbitals, r = MolecularOrbitals(MEAN_FIELD.basis, MEAN_FIELD.up, True), positions(6)
-    torch.testing.assert_close(orbitals(r.unflatten(0, (2, 3))), orbitals(r).unflatten(0, (2, 3)))
+    orbitals, r = MolecularOrbitals(ORBITALS.basis, ORBITALS.up, True), positions(6)
+    torch.testing.assert_close(orbitals(r.unflatten(0, (2, 3)), LIH.nuclei), orbitals(r, LIH.nuclei).unflatten(0, (2, 3)))

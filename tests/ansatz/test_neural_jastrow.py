@@ -9,6 +9,7 @@ from qmcnet.ansatz.features import features
 from qmcnet.ansatz.neural_jastrow import LENGTHS, NeuralJastrow
 from qmcnet.laplacian import forward_laplacian
 from qmcnet.optimizers.scores import per_walker_scores
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
@@ -23,10 +24,10 @@ class Wavefunction(torch.nn.Module):
 
     def __init__(self, factor, molecule):
         super().__init__()
-        self.factor, self.nuclei = factor, molecule.nuclei
+        self.factor, self.molecule = factor, molecule
 
-    def forward(self, positions):
-        inputs = features(positions, self.nuclei)
+    def forward(self, positions, nuclei=None):
+        inputs = features(positions, self.molecule.nuclei, self.molecule)
         log_abs = self.factor(inputs.d_en, inputs.d_ee)
         return torch.ones_like(log_abs), log_abs
 
@@ -39,7 +40,7 @@ def factor(randomized):
 
 def parts(psi, positions):
     """Return J and its part beside the cusp."""
-    inputs = features(positions, psi.nuclei)
+    inputs = features(positions, psi.molecule.nuclei, psi.molecule)
     total = psi.factor(inputs.d_en, inputs.d_ee)
     return total, total - psi.factor.cusp(inputs.d_en, inputs.d_ee)
 
@@ -136,7 +137,7 @@ def test_derivatives_are_those_of_the_reference(molecule, factor, walkers, secon
     psi, positions = factor(molecule).requires_grad_(False), walkers(molecule, 5)
 
     def log_abs(r):
-        inputs = features(r, molecule.nuclei)
+        inputs = features(r, molecule.nuclei, molecule)
         return psi.factor(inputs.d_en, inputs.d_ee)
 
     result, reference = forward_laplacian(log_abs, positions), second_derivatives(log_abs, positions)
@@ -152,7 +153,7 @@ def test_scores_are_autograd_walker_by_walker(factor, walkers):
         rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
     expected = torch.stack(rows)
     assert (expected.abs().amax(0) > 1e-9).all()
-    torch.testing.assert_close(per_walker_scores(psi, positions, 3), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(per_walker_scores(NaturalStates(psi), positions, 3), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
@@ -161,8 +162,8 @@ def test_a_fresh_network_is_nearly_the_one_with_the_cusp_alone(ansatz, small, wa
     for name, weight in cusp.state_dict().items():
         other = neural.state_dict()[name.replace("jastrow.range", "jastrow.cusp.range")]
         assert torch.equal(weight, other), name
-    sign, log_abs = cusp(walkers(LIH))
-    neural_sign, neural_log = neural(walkers(LIH))
+    sign, log_abs = cusp(walkers(LIH), LIH.nuclei)
+    neural_sign, neural_log = neural(walkers(LIH), LIH.nuclei)
     assert torch.equal(sign, neural_sign)
     assert 0 < (neural_log - log_abs).abs().max() < 0.03
 

@@ -1,20 +1,24 @@
 import pytest
 import torch
+from energies import Formula
 
 from qmcnet.chemistry.scf import hartree_fock
-from qmcnet.laplacian import scaled_exp
-from qmcnet.operators.operator import StateValues
+from qmcnet.chemistry.targets import excited_determinants
+from qmcnet.protocols import Derivatives
 from qmcnet.sampling import Metropolis, initial_positions
+from qmcnet.states.ensemble import states_at
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 
-class Determinants:
+class Determinants(Formula):
     """States that are sums of Slater determinants; a term is (coefficient, orbitals of up, of down electrons)."""
 
-    def __init__(self, orbitals, states):
+    def __init__(self, orbitals, states, molecule):
+        super().__init__(self.evaluate, molecule)
         self.orbitals, self.states = orbitals, states
 
-    def __call__(self, positions):
+    def evaluate(self, positions):
         values = self.orbitals(positions)  # (..., N, orbitals)
         n_up = len(self.states[0][0][1])
         up, down = values[..., :n_up, :], values[..., n_up:, :]
@@ -31,15 +35,21 @@ def determinants():
     return Determinants
 
 
+def undifferentiated(function, positions):
+    """A back end for operators that ask for no derivatives; those that do get no number."""
+    value, extra = function(positions)
+    nan = torch.full_like(value, torch.nan)
+    return Derivatives(value, nan[..., None, None].expand(*nan.shape, *positions.shape[1:]), nan, extra)
+
+
 @pytest.fixture(scope="session")
 def states():
-    """Values of the states of a network at points."""
+    """The states of a network at points (M, N, 3), of which S make a walker."""
 
     def evaluate(network, positions, seed=0):
-        sign, log_abs_psi = (part.reshape(len(positions), -1) for part in network(positions))
-        values, shift = scaled_exp(sign, log_abs_psi)
-        values = values.to(torch.promote_types(values.dtype, torch.float64))
-        return StateValues(network, positions, values, shift, torch.Generator().manual_seed(seed))
+        ensemble = NaturalStates(network)
+        walkers = positions.reshape(-1, ensemble.n_states * positions.shape[1], 3)
+        return states_at(ensemble, walkers, undifferentiated, torch.Generator().manual_seed(seed))
 
     return evaluate
 
@@ -50,9 +60,7 @@ def local_matrices(states):
 
     def evaluate(observable, network, walkers, seed=0):
         found = states(network, walkers.flatten(0, 1), seed)
-        shape = walkers.shape[:2]
-        psi, operated = found.values.unflatten(0, shape), observable(found).unflatten(0, shape)
-        return torch.linalg.solve(psi[:, None], operated.movedim(2, 1))
+        return found.local(observable(found))
 
     return evaluate
 
@@ -79,14 +87,15 @@ def sampled():
 def lithium_hydride(sampled):
     """A Hartree-Fock determinant: molecule, orbitals of its electrons, wavefunction, walkers sampled from it."""
     molecule = Molecule.diatomic("Li", "H", 3.015, "bohr")
-    orbitals = hartree_fock(molecule, "sto-3g", "rohf").orbitals
+    mean_field = hartree_fock(molecule, "sto-3g", "rohf")
+    orbitals, log_prob = mean_field.orbitals, excited_determinants(mean_field, 1, "ordered", 0).log_prob
 
     def occupied(positions):
         return orbitals.basis(positions) @ orbitals.up
 
-    network = Determinants(occupied, [[(1.0, (0, 1), (0, 1))]])
+    network = Determinants(occupied, [[(1.0, (0, 1), (0, 1))]], molecule)
     start = initial_positions(molecule, 4000, torch.Generator().manual_seed(2), torch.float64, "cpu")
-    return molecule, orbitals, network, sampled(orbitals.log_prob, start, 20, between=2, burn_in=30)
+    return molecule, orbitals, network, sampled(log_prob, start, 20, between=2, burn_in=30)
 
 
 @pytest.fixture(scope="session")

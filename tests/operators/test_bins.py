@@ -12,7 +12,16 @@ def test_distances_are_counted_between_the_edges_of_their_bin():
     assert torch.equal(bins.density(distances), expected)
 
 
-@pytest.mark.parametrize(("n_bins", "largest"), [(0, 1.0), (-1, 1.0), (5, 0.0), (5, -2.0), (5, float("nan"))])
-def test_bins_that_hold_nothing_are_refused(n_bins, largest):
-    with pytest.raises(ValueError, match=rf"n_bins={n_bins}, largest={largest}"):
+@pytest.mark.parametrize(
+    ("n_bins", "largest", "message"),
+    [
+        (0, 1.0, "n_bins=0 must be at least 1"),
+        (-1, 1.0, "n_bins=-1 must be at least 1"),
+        (5, 0.0, "largest=0.0 must be positive"),
+        (5, -2.0, "largest=-2.0 must be positive"),
+        (5, float("nan"), "largest=nan must be positive"),
+    ],
+)
+def test_bins_that_hold_nothing_are_refused(n_bins, largest, message):
+    with pytest.raises(ValueError, match=message):
         Bins(n_bins, largest)

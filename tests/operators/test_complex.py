@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from energies import local_energy
+from energies import Formula, local_energy
 
 from qmcnet.ansatz import FermiNet, LapNet
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.operators import LocalEnergy
-from qmcnet.operators.hamiltonian import LogPsi
-from qmcnet.operators.kinetic import kinetic_energy
 from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
@@ -23,7 +21,7 @@ def points(n_electrons, n_walkers=10):
     return torch.randn(n_walkers, n_electrons, 3, dtype=DOUBLE, generator=generator)
 
 
-def determinant(*orbitals):
+def determinant(*orbitals, molecule=HYDROGEN):
     """Slater determinant of functions of the coordinates x, y, z."""
 
     def psi(positions):
@@ -31,7 +29,7 @@ def determinant(*orbitals):
         columns = [orbital(x, y, z) for orbital in orbitals]
         return torch.linalg.slogdet(torch.stack(columns, -1))
 
-    return psi
+    return Formula(psi, molecule)
 
 
 def distance(x, y, z):
@@ -77,7 +75,7 @@ def test_fermions_in_a_trap_have_no_variance(backend, omega, sign):
         lambda x, y, z: torch.complex(x * z, sign * y * z) * gaussian(x, y, z),
     ]
     positions = points(4)
-    energies = kinetic_energy(backend(LogPsi(determinant(*orbitals)), positions))
+    energies = local_energy(determinant(*orbitals, molecule=LIH), positions, backend).kinetic
     assert_constant(energies + 0.5 * omega**2 * positions.square().sum((-2, -1)), (1.5 + 2.5 + 2.5 + 3.5) * omega)
 
 
@@ -92,7 +90,7 @@ def test_a_wave_packet_in_closed_form(backend):
 
     positions = points(1)
     r = positions[:, 0]
-    energies = kinetic_energy(backend(LogPsi(determinant(packet)), positions))
+    energies = local_energy(determinant(packet), positions, backend).kinetic
     real = 3 * a - 2 * a**2 * r.square().sum(-1) + 0.5 * k.square().sum()
     torch.testing.assert_close(energies, torch.complex(real, 2 * a * r @ k), rtol=1e-11, atol=1e-11)
 
@@ -132,12 +130,13 @@ def test_energies_of_single_precision_networks_are_in_double_precision(backend):
 
 
 def test_people_see_real_parts():
-    kinetic = torch.tensor([1 + 2j, 3 - 1j], dtype=COMPLEX)
-    terms = torch.ones(2, dtype=DOUBLE)
-    energy = LocalEnergy(kinetic, -terms, terms, 0.5)
+    kinetic = torch.tensor([1 + 2j, 3 - 1j], dtype=COMPLEX)[:, None, None]
+    one = torch.ones_like(kinetic)
+    energy = LocalEnergy({"kinetic": kinetic, "attraction": -one, "repulsion": 1.5 * one}, one)
     assert energy.total.tolist() == [1.5 + 2j, 3.5 - 1j]
     assert energy.real.total.tolist() == [1.5, 3.5]
     assert energy.real.potential.tolist() == energy.potential.tolist() == [0.5, 0.5]
+    assert {energy.real.total.dtype, energy.real.matrix.dtype, energy.real.overlap.dtype} == {DOUBLE}
 
 
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
@@ -146,7 +145,13 @@ def test_the_trace_of_complex_states_is_the_energy_of_their_determinant(backend,
     network = FermiNet(Molecule.atom("He"), **sizes, n_states=2, complex=True, dtype=DOUBLE).requires_grad_(False)
     total, positions = NaturalStates(network), points(4, 5)
     local = local_energy(total, positions, backend)
-    expected = kinetic_energy(second_derivatives(LogPsi(total), positions))
+
+    def log_psi(r):
+        sign, log_abs = total(r)
+        return log_abs + 1j * sign.angle()
+
+    found = second_derivatives(log_psi, positions)
+    expected = -0.5 * (found.laplacian + found.gradient.square().sum((-2, -1)))
     torch.testing.assert_close(local.kinetic, expected, rtol=1e-8, atol=1e-8)
     assert local.total.imag.abs().min() > 1e-3
     trace = local.matrix.diagonal(dim1=-2, dim2=-1).sum(-1)

@@ -101,7 +101,10 @@ def test_a_cube_file_is_read_by_others(tmp_path):
     np.testing.assert_allclose(other.boxorig, grid.origin, atol=1e-6)
 
 
-@pytest.mark.parametrize(("spacing", "margin"), [(0.0, 1.0), (-0.1, 1.0), (0.2, 0.0), (0.2, float("nan"))])
-def test_a_grid_without_extent_is_refused(spacing, margin):
-    with pytest.raises(ValueError, match=f"spacing={spacing}, margin={margin}"):
+@pytest.mark.parametrize(
+    ("spacing", "margin", "named"),
+    [(0.0, 1.0, "spacing=0.0"), (-0.1, 1.0, "spacing=-0.1"), (0.2, 0.0, "margin=0.0"), (0.2, float("nan"), "margin=nan")],
+)
+def test_a_grid_without_extent_is_refused(spacing, margin, named):
+    with pytest.raises(ValueError, match=f"{named} must be positive"):
         DensityGrid.around(Molecule.atom("H"), spacing, margin)

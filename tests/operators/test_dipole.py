@@ -1,5 +1,6 @@
 import pytest
 import torch
+from energies import Formula
 from pyscf import gto, scf
 
 from qmcnet.operators.dipole import Dipole
@@ -12,7 +13,7 @@ STRENGTH = 0.41619672  # of 1s-2p, summed over the three 2p states: 2^13 / 3^9
 def test_the_dipole_of_a_determinant_is_that_of_pyscf(lithium_hydride, states, assert_mean):
     molecule, orbitals, network, snapshots = lithium_hydride
     found = states(network, snapshots.flatten(0, 1))
-    local = (Dipole(molecule)(found) / found.values[:, None])[..., 0].unflatten(0, snapshots.shape[:2])
+    local = found.local(Dipole(molecule)(found))[..., 0, 0].unflatten(0, snapshots.shape[:2])
     atoms = list(zip(molecule.symbols, molecule.coordinates, strict=True))
     mean_field = scf.RHF(gto.M(atom=atoms, basis="sto-3g", unit="bohr", verbose=0))
     density = 2 * orbitals.up @ orbitals.up.T
@@ -32,28 +33,27 @@ def test_moving_the_system_adds_its_charge_times_the_distance(charge, states):
     def flat(positions):
         return torch.ones(len(positions)).double(), torch.zeros(len(positions)).double()
 
-    before = Dipole(here)(states(flat, positions))
-    after = Dipole(there)(states(flat, positions + shift))
+    before = Dipole(here)(states(Formula(flat, here), positions))
+    after = Dipole(there)(states(Formula(flat, there), positions + shift))
     torch.testing.assert_close(after, before + charge * shift[:, None], rtol=0, atol=1e-12)
 
 
-class Hydrogen:
+def hydrogen(mixing):
     """The states 1s, 2px, 2py and 2pz, mixed."""
 
-    def __init__(self, mixing):
-        self.mixing = mixing
-
-    def __call__(self, positions):
+    def evaluate(positions):
         r = positions[..., 0, :]
         distance = r.norm(dim=-1, keepdim=True)
         s, p = torch.exp(-distance) / torch.pi**0.5, r * torch.exp(-distance / 2) / (32 * torch.pi) ** 0.5
-        psi = torch.cat([s, p], -1) @ self.mixing
+        psi = torch.cat([s, p], -1) @ mixing
         return psi.sign(), psi.abs().log()
+
+    return Formula(evaluate, Molecule.atom("H"))
 
 
 def test_hydrogen_absorbs_from_1s_to_2p(sampled, local_matrices):
     mixing = torch.randn(4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    network = Hydrogen(mixing)
+    network = hydrogen(mixing)
 
     def log_prob(positions):  # of four points with one electron each
         sign, log_abs = network(positions[..., None, :])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from energies import Formula
 
 from qmcnet.operators.pair import Pair
 from qmcnet.operators.radial import Radial
@@ -19,16 +20,16 @@ def draw_1s(n_points, n_electrons, zeta):
     return radius * torch.nn.functional.normalize(direction, dim=-1)
 
 
-def product(zeta):
-    def network(positions):
+def product(zeta, molecule):
+    def evaluate(positions):
         return torch.ones(len(positions)).double(), -zeta * positions.norm(dim=-1).sum(-1)
 
-    return network
+    return Formula(evaluate, molecule)
 
 
 def local_values(observable, network, positions, states):
     found = states(network, positions)
-    return (observable(found) / found.values[:, None])[..., 0]
+    return found.local(observable(found))[..., 0, 0]
 
 
 def bin_means(function, bins, n=200):
@@ -63,7 +64,7 @@ def test_the_radial_density_of_1s_electrons(symbol, zeta, states):
     molecule = Molecule.atom(symbol)
     radial = Radial(molecule, n_bins=40, largest=8.0)
     positions = draw_1s(40_000, molecule.n_electrons, zeta)
-    local = local_values(radial, product(zeta), positions, states)
+    local = local_values(radial, product(zeta, molecule), positions, states)
     assert_close(local, molecule.n_electrons * bin_means(radial_1s(zeta), radial.bins))
     assert local.mean(0).sum() * 0.2 == pytest.approx(molecule.n_electrons, abs=2e-4)
 
@@ -72,7 +73,7 @@ def test_distances_are_measured_from_each_nucleus(states):
     molecule = Molecule.diatomic("Li", "H", 3.0, "bohr")
     radial = Radial(molecule, n_bins=40, largest=8.0)
     positions = draw_1s(10_000, 4, 1.0)
-    local = local_values(radial, product(1.0), positions, states)
+    local = local_values(radial, product(1.0, molecule), positions, states)
     assert radial.components[:2] == ("Li1 0.1", "Li1 0.3")
     assert radial.components[39:41] == ("Li1 7.9", "H2 0.1")
     first, second = local.unflatten(-1, (2, 40)).unbind(1)
@@ -83,8 +84,9 @@ def test_distances_are_measured_from_each_nucleus(states):
 
 def test_the_distance_of_two_1s_electrons(states):
     zeta = 27 / 16
-    pair = Pair(Molecule.atom("He"), n_bins=40, largest=8.0)
-    local = local_values(pair, product(zeta), draw_1s(40_000, 2, zeta), states)
+    molecule = Molecule.atom("He")
+    pair = Pair(molecule, n_bins=40, largest=8.0)
+    local = local_values(pair, product(zeta, molecule), draw_1s(40_000, 2, zeta), states)
     equal, opposite = local.chunk(2, -1)
     assert not equal.any()
     assert_close(opposite, bin_means(pair_1s(zeta), pair.bins))
@@ -92,9 +94,10 @@ def test_the_distance_of_two_1s_electrons(states):
 
 
 def test_pairs_of_equal_and_of_opposite_spin_are_told_apart(states):
-    pair = Pair(Molecule.atom("B"), n_bins=10, largest=30.0)  # three up, two down
+    molecule = Molecule.atom("B")  # three up, two down
+    pair = Pair(molecule, n_bins=10, largest=30.0)
     positions = draw_1s(50, 5, 0.5)
-    local = local_values(pair, product(0.5), positions, states)
+    local = local_values(pair, product(0.5, molecule), positions, states)
     equal, opposite = torch.zeros(2, 50, 10, dtype=torch.float64)
     for m, walker in enumerate(positions):
         for i in range(5):

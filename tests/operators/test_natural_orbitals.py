@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.chemistry.targets import excited_determinants
 from qmcnet.operators.natural_orbitals import NaturalOrbitals, natural_occupations
 from qmcnet.sampling import initial_positions
 from qmcnet.system.molecule import Molecule
@@ -18,7 +19,7 @@ def density_matrices(observable, network, snapshots, states):
     total, n = 0.0, observable.coefficients.shape[1]
     for seed, positions in enumerate(snapshots):
         found = states(network, positions, seed)
-        total = total + (observable(found) / found.values[:, None])[..., 0]
+        total = total + found.local(observable(found))[..., 0, 0]
     return (total / len(snapshots)).unflatten(-1, (2, n, n))
 
 
@@ -111,15 +112,16 @@ def test_few_groups_have_occupations_and_maybe_errors(n_groups, known):
 
 def test_an_open_shell_has_different_matrices_for_the_spins(determinants, states, sampled, assert_mean):
     molecule = Molecule.atom("Li")
-    orbitals = hartree_fock(molecule, "sto-3g", "rohf").orbitals
+    mean_field = hartree_fock(molecule, "sto-3g", "rohf")
+    orbitals, log_prob = mean_field.orbitals, excited_determinants(mean_field, 1, "ordered", 0).log_prob
 
     def occupied(positions):
         return orbitals.basis(positions) @ orbitals.up
 
-    network = determinants(occupied, [[(1.0, (0, 1), (0,))]])
+    network = determinants(occupied, [[(1.0, (0, 1), (0,))]], molecule)
     start = initial_positions(molecule, 3000, torch.Generator().manual_seed(0), torch.float64, "cpu")
     observable = NaturalOrbitals(molecule, "sto-3g")
-    matrices = density_matrices(observable, network, sampled(orbitals.log_prob, start, 6), states)
+    matrices = density_matrices(observable, network, sampled(log_prob, start, 6), states)
     up, down = in_basis(observable, orbitals.up), in_basis(observable, orbitals.down)
     expected = torch.stack([up @ up.T, down @ down.T])
     assert_mean(matrices[None].flatten(2), expected.flatten(), largest_error=0.05)
@@ -137,7 +139,7 @@ def test_two_determinants_share_two_electrons_among_two_orbitals(determinants, s
     def pair(positions):
         return observable.orbitals(positions) @ both
 
-    network = determinants(pair, [[(c_first, (0,), (0,)), (-c_second, (1,), (1,))]])
+    network = determinants(pair, [[(c_first, (0,), (0,)), (-c_second, (1,), (1,))]], molecule)
     start = initial_positions(molecule, 8000, torch.Generator().manual_seed(0), torch.float64, "cpu")
     snapshots = sampled(lambda positions: 2 * network(positions)[1], start, 6)
     matrices = density_matrices(observable, network, snapshots, states)

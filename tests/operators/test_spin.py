@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from energies import Formula
 
 from qmcnet.ansatz import FermiNet
 from qmcnet.operators.spin import Spin
@@ -40,14 +41,15 @@ PURE = {
 @pytest.mark.parametrize(("terms", "expected"), PURE.values(), ids=PURE)
 def test_pure_states_are_eigenfunctions_at_every_point(terms, expected, determinants, states):
     n_up, n_down = len(terms[0][1]), len(terms[0][2])
-    found = states(determinants(shapes, [terms]), draw(20, n_up + n_down))
-    result = Spin(system(n_up, n_down))(found)
+    molecule = system(n_up, n_down)
+    found = states(determinants(shapes, [terms], molecule), draw(20, n_up + n_down))
+    result = Spin(molecule)(found)
     assert result.shape == (20, 1, 1)
-    torch.testing.assert_close(result[:, 0], expected * found.values, rtol=0, atol=1e-10)
+    torch.testing.assert_close(result[:, 0], expected * found.psi, rtol=0, atol=1e-10)
 
 
 def test_two_open_shells_mix_singlet_and_triplet(determinants, local_matrices):
-    network = determinants(shapes, [[(1, (0,), (1,))], [(1, (1,), (0,))]])
+    network = determinants(shapes, [[(1, (0,), (1,))], [(1, (1,), (0,))]], system(1, 1))
     expected = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
     found = local_matrices(Spin(system(1, 1)), network, draw(20, 2, 2))
     torch.testing.assert_close(found, expected.expand(20, 1, 2, 2), rtol=0, atol=1e-9)
@@ -59,7 +61,7 @@ THREE = [[(1, (0, 1), (2,))], [(1, (0, 2), (1,))], [(1, (1, 2), (0,))]]
 
 
 def test_three_open_shells_give_two_doublets_and_a_quartet(determinants, local_matrices):
-    found = local_matrices(Spin(system(2, 1)), determinants(shapes, THREE), draw(20, 3, 3))
+    found = local_matrices(Spin(system(2, 1)), determinants(shapes, THREE, system(2, 1)), draw(20, 3, 3))
     torch.testing.assert_close(found, FLIPS.expand(20, 1, 3, 3), rtol=0, atol=1e-8)
     assert np.linalg.eigvalsh(FLIPS) == pytest.approx([3 / 4, 3 / 4, 15 / 4])
 
@@ -69,11 +71,11 @@ def test_mixing_the_states_is_a_change_of_basis(dtype, determinants, local_matri
     mixing = torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=dtype)
 
     def mixed(positions):
-        sign, log_abs = determinants(shapes, THREE)(positions)
+        sign, log_abs = determinants(shapes, THREE, system(2, 1))(positions)
         psi = (sign * log_abs.exp()).to(dtype) @ mixing
         return torch.sgn(psi), psi.abs().log()
 
-    found = local_matrices(Spin(system(2, 1)), mixed, draw(20, 3, 3))
+    found = local_matrices(Spin(system(2, 1)), Formula(mixed, system(2, 1)), draw(20, 3, 3))
     expected = torch.linalg.solve(mixing, FLIPS.to(dtype) @ mixing)
     torch.testing.assert_close(found, expected.expand(20, 1, 3, 3), rtol=0, atol=1e-8)
 
@@ -90,11 +92,11 @@ def test_an_unrestricted_determinant_is_contaminated_by_the_overlaps_of_its_orbi
         return torch.stack([first, second, (1 - mixture**2) ** 0.5 * first + mixture * second], -1)
 
     positions = torch.nn.functional.pad(x[..., None], (0, 2))
-    network = determinants(orbitals, [[(1, (0,), (2,))]])
-    psi = (network(positions)[0] * network(positions)[1].exp())[:, None]
-    found = states(network, positions)
-    operated = Spin(system(1, 1))(found)[:, 0] * found.shift.exp()[:, None]
-    mean = (weight[:, None] * psi * operated).sum() / (weight[:, None] * psi**2).sum()
+    network = determinants(orbitals, [[(1, (0,), (2,))]], system(1, 1))
+    sign, log_abs = network(positions)
+    psi, found = sign * log_abs.exp(), states(network, positions)
+    operated = psi * found.local(Spin(system(1, 1))(found))[:, 0, 0, 0]
+    mean = (weight * psi * operated).sum() / (weight * psi**2).sum()
     assert mean == pytest.approx(1 - (1 - mixture**2), abs=1e-10)
 
 
@@ -110,13 +112,13 @@ def test_states_of_a_network_are_exchanged_one_pair_at_a_time(dtype, states):
     with torch.no_grad():
         for m, walker in enumerate(positions):
             for state in range(2):
-                sign, log_abs = (part[0, state] for part in network(walker[None]))
+                sign, log_abs = (part[0, state] for part in network(walker[None], molecule.nuclei))
                 local = s_z * (s_z + 1) + 2
                 for up in range(3):
                     for down in (3, 4):
                         swapped = walker.clone()
                         swapped[up], swapped[down] = walker[down], walker[up]
-                        other = [part[0, state] for part in network(swapped[None])]
+                        other = [part[0, state] for part in network(swapped[None], molecule.nuclei)]
                         local = local - sign * other[0] * torch.exp(other[1] - log_abs)
-                ratio = result[m, 0, state] / found.values[m, state]
+                ratio = result[m, 0, state] / found.psi[m, state]
                 torch.testing.assert_close(ratio, local.double(), rtol=2e-4 if dtype == torch.float32 else 1e-9, atol=0)

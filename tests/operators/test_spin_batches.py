@@ -12,11 +12,11 @@ class Counting(torch.nn.Module):
 
     def __init__(self, network):
         super().__init__()
-        self.network, self.calls, self.most = network, 0, 0
+        self.network, self.molecule, self.calls, self.most = network, network.molecule, 0, 0
 
-    def forward(self, positions):
-        self.calls, self.most = self.calls + 1, max(self.most, len(positions))
-        return self.network(positions)
+    def forward(self, positions, nuclei):
+        self.calls, self.most = self.calls + 1, max(self.most, positions[..., 0, 0].numel())
+        return self.network(positions, nuclei)
 
 
 @pytest.fixture(scope="module")
@@ -26,24 +26,29 @@ def network():
 
 
 @pytest.fixture
-def points(network, states):
-    positions = torch.randn(7, 5, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return states(Counting(network), positions)
+def counting(network):
+    return Counting(network)
 
 
-def test_all_exchanges_are_one_evaluation_where_memory_allows(network, points):
-    points.network.calls = 0
+@pytest.fixture
+def points(counting, states):
+    positions = torch.randn(8, 5, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return states(counting, positions)
+
+
+def test_all_exchanges_are_one_evaluation_where_memory_allows(network, counting, points):
+    counting.calls = counting.most = 0
     Spin(network.molecule)(points)
-    assert (points.network.calls, points.network.most) == (1, 7 * 3 * 2)
+    assert (counting.calls, counting.most) == (1, 8 * 3 * 2)
 
 
-@pytest.mark.parametrize(("most_pairs", "calls"), [(1, 6), (7 * 25, 6), (7 * 25 * 4, 2), (7 * 25 * 5 + 1, 2)])
-def test_batches_are_bounded_and_do_not_change_the_result(most_pairs, calls, network, points, monkeypatch):
+@pytest.mark.parametrize(("most_pairs", "calls"), [(1, 6), (8 * 25, 6), (8 * 25 * 4, 2), (8 * 25 * 5 + 1, 2)])
+def test_batches_are_bounded_and_do_not_change_the_result(most_pairs, calls, network, counting, points, monkeypatch):
     expected = Spin(network.molecule)(points)
     monkeypatch.setattr(spin, "MOST_PAIRS", most_pairs)
-    points.network.calls = 0
+    counting.calls = 0
     found = Spin(network.molecule)(points)
-    assert points.network.calls == calls
+    assert counting.calls == calls
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -59,4 +64,4 @@ def test_without_electrons_of_one_spin_there_is_nothing_to_exchange(symbol, spin
     positions = torch.randn(3, molecule.n_electrons, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = states(network.requires_grad_(False), positions)
     s = spin_ / 2
-    torch.testing.assert_close(Spin(molecule)(found)[:, 0], s * (s + 1) * found.values)
+    torch.testing.assert_close(Spin(molecule)(found)[:, 0], s * (s + 1) * found.psi)

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from energies import local_energy
-from qmcnet.operators.states_hamiltonian import trace
-from torch import nn
+from energies import Formula, local_energy, states_of
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
-from qmcnet.operators import MolecularHamiltonian, StatesHamiltonian
-from qmcnet.operators.kinetic import kinetic_energy
+from qmcnet.operators import MolecularHamiltonian
+from qmcnet.operators.hamiltonian import trace
+from qmcnet.operators.kinetic import Kinetic
 from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
@@ -32,16 +31,15 @@ each_pair = pytest.mark.parametrize(
 )
 
 
-class OneElectron(nn.Module):
+class OneElectron(Formula):
     """Eigenstates of one electron, from a function of its position."""
 
     def __init__(self, function, energies):
-        super().__init__()
-        self.function, self.energies = function, torch.tensor(energies, dtype=DOUBLE)
-        self.molecule, self.settings = HYDROGEN, {"n_states": len(energies)}
+        super().__init__(self.evaluate, HYDROGEN)
+        self.orbitals, self.energies = function, torch.tensor(energies, dtype=DOUBLE)
 
-    def forward(self, positions):
-        return torch.linalg.slogdet(self.function(positions.squeeze(-2))[..., None, None])
+    def evaluate(self, positions):
+        return torch.linalg.slogdet(self.orbitals(positions.squeeze(-2))[..., None, None])
 
 
 def hydrogenic(r):
@@ -57,22 +55,27 @@ def trapped(r):
     return torch.cat([torch.ones_like(square), r, both, 2 * square - 3], -1) * torch.exp(-square / 2)
 
 
-def harmonic(points):
-    return 0.5 * points.square().sum((-2, -1)), torch.zeros(len(points), dtype=DOUBLE)
+class Harmonic:
+    """The potential r^2 / 2."""
+
+    name = "harmonic"
+
+    def __call__(self, states):
+        return states.times(0.5 * states.positions.square().sum((-2, -1))[:, None])
 
 
 SOLVED = {
-    "hydrogen": (hydrogenic, [-0.5] + [-0.125] * 4, None),
-    "trap": (trapped, [1.5] + [2.5] * 3 + [3.5] * 2, harmonic),
+    "hydrogen": (hydrogenic, [-0.5] + [-0.125] * 4),
+    "trap": (trapped, [1.5] + [2.5] * 3 + [3.5] * 2),
 }
 
 
-def solved(name, backend, monkeypatch):
-    function, energies, potential = SOLVED[name]
-    hamiltonian = StatesHamiltonian(HYDROGEN, backend)
-    if potential is not None:
-        monkeypatch.setattr(hamiltonian, "potential", potential)
-    return hamiltonian, OneElectron(function, energies)
+def solved(name):
+    """A Hamiltonian and its eigenstates."""
+    hamiltonian = MolecularHamiltonian(HYDROGEN)
+    if name == "trap":
+        hamiltonian.terms = (Kinetic(), Harmonic())
+    return hamiltonian, OneElectron(*SOLVED[name])
 
 
 def draw(molecule, n_states, n_walkers=6, seed=0):
@@ -95,9 +98,9 @@ def close(value, expected, tolerance=1e-9):
 
 @each_backend
 @pytest.mark.parametrize("name", SOLVED)
-def test_eigenstates_have_their_energies_on_the_diagonal_at_every_walker(name, backend, monkeypatch):
-    hamiltonian, states = solved(name, backend, monkeypatch)
-    local = hamiltonian.local_energy(NaturalStates(states), draw(HYDROGEN, len(states.energies), 20))
+def test_eigenstates_have_their_energies_on_the_diagonal_at_every_walker(name, backend):
+    hamiltonian, states = solved(name)
+    local = hamiltonian(states_of(states, draw(HYDROGEN, len(states.energies), 20), backend))
     close(local.matrix, torch.diag(states.energies).expand_as(local.matrix))
     close(local.total, states.energies.sum().expand(20))
     assert local.kinetic.std() > 0.1
@@ -105,10 +108,10 @@ def test_eigenstates_have_their_energies_on_the_diagonal_at_every_walker(name, b
 
 @each_backend
 @pytest.mark.parametrize("name", SOLVED)
-def test_mixed_eigenstates_keep_the_energies_as_eigenvalues(name, backend, monkeypatch, mixed, mixing):
-    hamiltonian, states = solved(name, backend, monkeypatch)
+def test_mixed_eigenstates_keep_the_energies_as_eigenvalues(name, backend, mixed, mixing):
+    hamiltonian, states = solved(name)
     matrix = mixing(len(states.energies))
-    local = hamiltonian.local_energy(NaturalStates(mixed(states, matrix)), draw(HYDROGEN, len(matrix), 20))
+    local = hamiltonian(states_of(mixed(states, matrix), draw(HYDROGEN, len(matrix), 20), backend))
     expected = torch.linalg.solve(matrix, torch.diag(states.energies) @ matrix)
     close(local.matrix, expected.expand_as(local.matrix), 1e-8)
     assert (expected - torch.diag(states.energies)).abs().max() > 0.1
@@ -117,28 +120,26 @@ def test_mixed_eigenstates_keep_the_energies_as_eigenvalues(name, backend, monke
 
 @each_backend
 @pytest.mark.parametrize("name", SOLVED)
-def test_the_kinetic_matrix_is_what_the_potential_leaves(name, backend, monkeypatch):
-    hamiltonian, states = solved(name, backend, monkeypatch)
+def test_the_kinetic_matrix_is_what_the_potential_leaves(name, backend):
+    hamiltonian, states = solved(name)
     n_states = len(states.energies)
     positions = draw(HYDROGEN, n_states)
-    local = hamiltonian.local_energy(NaturalStates(states), positions)
-    psi = states.function(positions)  # (B, S, S): one electron at each point
+    local = hamiltonian(states_of(states, positions, backend))
+    psi = states.orbitals(positions)  # (B, S, S): one electron at each point
     distance = positions.norm(dim=-1)
     potential = -1 / distance if name == "hydrogen" else distance.square() / 2
     expected = torch.diag(states.energies) - torch.linalg.inv(psi) @ (potential[..., None] * psi)
-    close(local.kinetic_matrix, expected)
-    close(local.electron_nucleus, potential.sum(-1))
+    close(local.terms["kinetic"], expected)
+    close(local.potential, potential.sum(-1))
     close(local.kinetic, states.energies.sum() - potential.sum(-1))
 
 
 @each_ansatz
 def test_mixing_transforms_the_matrix_and_keeps_trace_and_eigenvalues(ansatz, mixed, mixing):
     states, positions, matrix = network(ansatz), draw(LIH, S), mixing(S)
-    hamiltonian = StatesHamiltonian(LIH, ForwardLaplacian())
-    plain = hamiltonian.local_energy(NaturalStates(states), positions)
-    local = hamiltonian.local_energy(NaturalStates(mixed(states, matrix)), positions)
-    for name in ("matrix", "kinetic_matrix"):
-        close(getattr(local, name), torch.linalg.solve(matrix, getattr(plain, name) @ matrix), 1e-8)
+    plain, local = local_energy(states, positions), local_energy(mixed(states, matrix), positions)
+    for name, term in plain.terms.items():
+        close(local.terms[name], torch.linalg.solve(matrix, term @ matrix), 1e-8)
     assert (local.matrix - plain.matrix).abs().amax((1, 2)).min() > 1e-2
     close(local.total, plain.total, 1e-8)
     eigenvalues = [torch.linalg.eigvals(energy.matrix) for energy in (local, plain)]
@@ -151,9 +152,8 @@ def test_mixing_transforms_the_matrix_and_keeps_trace_and_eigenvalues(ansatz, mi
 def test_the_norms_of_the_states_scale_elements_and_nothing_else(backend, power, mixed):
     states, positions = network(FermiNet, HYDROGEN), draw(HYDROGEN, S)
     norms = torch.tensor([10.0**power, 1.0, 10.0**-power], dtype=DOUBLE)
-    hamiltonian = StatesHamiltonian(HYDROGEN, backend)
-    plain = hamiltonian.local_energy(NaturalStates(states), positions)
-    local = hamiltonian.local_energy(NaturalStates(mixed(states, torch.diag(norms))), positions)
+    plain = local_energy(states, positions, backend)
+    local = local_energy(mixed(states, torch.diag(norms)), positions, backend)
     close(local.matrix * norms[:, None] / norms, plain.matrix, 1e-8)
     close(local.total, plain.total, 1e-8)
 
@@ -168,47 +168,48 @@ def test_rows_are_scaled_freely(power):
     close(trace(expected), torch.einsum("bii->b", expected))
 
 
+def kinetic_energy(log_abs, positions, second_derivatives):
+    """Evaluate that of one function of all positions, from its logarithm."""
+    found = second_derivatives(log_abs, positions)
+    return -0.5 * (found.laplacian + found.gradient.square().sum((-2, -1)))
+
+
 @each_pair
 def test_the_trace_is_the_local_energy_of_one_wavefunction_of_all_copies(ansatz, backend, second_derivatives):
     total, positions = NaturalStates(network(ansatz)), draw(LIH, S, 2)
     local = local_energy(total, positions, backend)
-    expected = kinetic_energy(second_derivatives(lambda r: total(r)[1], positions))
-    close(local.kinetic, expected, 1e-8)
+    close(local.kinetic, kinetic_energy(lambda r: total(r)[1], positions, second_derivatives), 1e-8)
     close(local.total, trace(local.matrix))
-    close(local.kinetic, trace(local.kinetic_matrix))
+    close(local.kinetic, trace(local.terms["kinetic"]))
 
 
-def test_terms_are_sums_over_the_copies():
-    total, positions = NaturalStates(network(FermiNet)), draw(LIH, S)
-    local = local_energy(total, positions, ForwardLaplacian())
-    single = MolecularHamiltonian(LIH, ForwardLaplacian())
-    copies = [
-        single.local_energy(network(FermiNet, n_states=1), points) for points in positions.split(LIH.n_electrons, 1)
-    ]
-    for name in ("electron_nucleus", "electron_electron"):
-        close(getattr(local, name), sum(getattr(copy, name) for copy in copies), 1e-12)
-    assert local.nucleus_nucleus == pytest.approx(S * 3 / 3.015, rel=1e-14)
+def test_multiplicative_terms_are_sums_over_the_copies():
+    positions = draw(LIH, S)
+    local = local_energy(network(FermiNet), positions)
+    copies = [local_energy(network(FermiNet, n_states=1), points) for points in positions.split(LIH.n_electrons, 1)]
+    for name in ("electron_nucleus", "electron_electron", "nucleus_nucleus"):
+        close(trace(local.terms[name]), sum(trace(copy.terms[name]) for copy in copies), 1e-12)
+    repulsion = 3 / 3.015 * torch.eye(S, dtype=DOUBLE)
+    close(local.terms["nucleus_nucleus"], repulsion.expand(len(positions), S, S), 1e-12)
 
 
 @each_pair
-def test_a_single_state_equals_its_ground_state_hamiltonian(ansatz, backend, one_state):
-    bare, positions = network(ansatz, n_states=1), draw(LIH, 1, 3)
-    local = local_energy(NaturalStates(one_state(bare)), positions, backend)
-    expected = local_energy(bare, positions, backend)
-    for name in ("kinetic", "electron_nucleus", "electron_electron", "total"):
-        torch.testing.assert_close(getattr(local, name), getattr(expected, name), rtol=1e-12, atol=1e-10)
-    torch.testing.assert_close(local.matrix[:, 0, 0], expected.total, rtol=1e-12, atol=1e-10)
-    assert expected.matrix is None
-    assert local.nucleus_nucleus == expected.nucleus_nucleus
+def test_the_matrix_of_a_single_state_is_its_local_energy(ansatz, backend, second_derivatives):
+    psi, positions = network(ansatz, n_states=1), draw(LIH, 1, 3)
+    local = local_energy(psi, positions, backend)
+    expected = kinetic_energy(lambda r: psi(r, LIH.nuclei)[1][:, 0], positions, second_derivatives)
+    close(local.kinetic, expected)
+    assert local.matrix.shape == local.overlap.shape == (3, 1, 1)
+    close(local.matrix[:, 0, 0], local.total, 1e-12)
+    close(local.overlap, torch.ones(3, 1, 1, dtype=DOUBLE), 1e-12)
 
 
 @each_backend
 def test_points_that_coincide_are_reported_for_that_walker_alone(backend):
     total, positions = NaturalStates(network(FermiNet, HYDROGEN)), draw(HYDROGEN, S, 3)
-    hamiltonian = StatesHamiltonian(HYDROGEN, backend)
-    expected = hamiltonian.local_energy(total, positions)
+    expected = local_energy(total, positions, backend)
     positions[1, 0] = positions[1, 2]
-    local = hamiltonian.local_energy(total, positions)
+    local = local_energy(total, positions, backend)
     assert torch.isfinite(local.total).tolist() == [True, False, True]
     close(local.matrix[[0, 2]], expected.matrix[[0, 2]])
 
@@ -216,12 +217,9 @@ def test_points_that_coincide_are_reported_for_that_walker_alone(backend):
 @each_backend
 def test_matrices_of_a_network_in_single_precision_are_in_double(backend):
     positions = draw(HYDROGEN, S)
-    hamiltonian = StatesHamiltonian(HYDROGEN, backend)
-    single = hamiltonian.local_energy(
-        NaturalStates(network(FermiNet, HYDROGEN, dtype=torch.float32)), positions.float()
-    )
-    double = hamiltonian.local_energy(NaturalStates(network(FermiNet, HYDROGEN)), positions)
-    assert {single.matrix.dtype, single.kinetic_matrix.dtype, single.total.dtype} == {DOUBLE}
+    single = local_energy(network(FermiNet, HYDROGEN, dtype=torch.float32), positions.float(), backend)
+    double = local_energy(network(FermiNet, HYDROGEN), positions, backend)
+    assert {term.dtype for term in (single.matrix, single.total, *single.terms.values())} == {DOUBLE}
     torch.testing.assert_close(single.matrix, double.matrix, rtol=1e-2, atol=1e-2)
 
 
@@ -240,8 +238,8 @@ def test_the_back_end_sees_one_function_for_as_long_as_the_network_lives():
         seen.append(function)
         return ForwardLaplacian()(function, positions)
 
-    hamiltonian, totals = StatesHamiltonian(HYDROGEN, backend), [NaturalStates(network(FermiNet, HYDROGEN))] * 2
+    totals = [NaturalStates(network(FermiNet, HYDROGEN))] * 2
     for total in [*totals, NaturalStates(network(FermiNet, HYDROGEN))]:
-        hamiltonian.local_energy(total, draw(HYDROGEN, S))
+        local_energy(total, draw(HYDROGEN, S), backend)
     assert seen[0] is seen[1]
     assert seen[1] is not seen[2]

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from qmcnet import FermiNet
+from energies import Toy
+from qmcnet import FermiNet, NaturalStates
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +35,11 @@ def walkers():
 
 @pytest.fixture(scope="session")
 def batches(walkers):
-    """Positions and energies that change from step to step."""
+    """Positions (B, N, 3) and energies (B, 1) that change from step to step."""
 
     def draw(count, size=9, n_electrons=2):
         for seed in range(count):
-            yield walkers(size, n_electrons, seed), walkers(size, 1, 100 + seed).sum((1, 2))
+            yield walkers(size, n_electrons, seed), walkers(size, 1, 100 + seed).sum(2)
 
     return draw
 
@@ -77,12 +78,12 @@ def network():
         with torch.no_grad():
             for parameter in ansatz.parameters():
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
-        return ansatz
+        return NaturalStates(ansatz)
 
     return build
 
 
-class Perceptron(nn.Module):
+class Perceptron(Toy):
     """Few parameters: 17 for two electrons."""
 
     def __init__(self):
@@ -103,7 +104,7 @@ def perceptron():
     return build
 
 
-class LinearModel(nn.Module):
+class LinearModel(Toy):
     """log|psi| = w f(r) + b with features that are not centred and correlated."""
 
     def __init__(self, n_features, bias):

@@ -13,11 +13,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from qmcnet import FermiNet, FirstOrder, ForwardLaplacian, Molecule, Spring
-from qmcnet.operators.hamiltonian import LogPsi
-from qmcnet.operators.kinetic import kinetic_energy
+from energies import Toy
+from qmcnet import FermiNet, FirstOrder, ForwardLaplacian, LocalEnergy, Molecule, Natural, NaturalStates, Spring
 from qmcnet.optimizers import Kfac
-from qmcnet.optimizers.gradient import centred, energy_components, log_components, without_lost_walkers
+from qmcnet.optimizers.gradient import centred, without_lost_walkers
 from qmcnet.optimizers.least_squares import normal_equations
 from qmcnet.optimizers.scores import per_walker_scores, score_operator
 
@@ -25,7 +24,7 @@ DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.0, "bohr")
 
 
-class Wave(nn.Module):
+class Wave(Toy):
     """exp(a.f + i c.f) of one electron, with a norm but for the constant."""
 
     def __init__(self, modulus, phase):
@@ -42,7 +41,7 @@ class Wave(nn.Module):
         return torch.complex(torch.cos(phase), torch.sin(phase)), self.modulus(features)[:, 0]
 
 
-class Superposition(nn.Module):
+class Superposition(Toy):
     """psi = sum_k w_k exp(i k.r) exp(-r^2) of which a module returns the complex terms."""
 
     def __init__(self):
@@ -104,8 +103,14 @@ def exact_energy(modulus, phase):
 
 def local_energy(wave, positions):
     with torch.no_grad():
-        kinetic = kinetic_energy(ForwardLaplacian()(TrackedWave(wave), positions))
+        log_psi = ForwardLaplacian()(TrackedWave(wave), positions)
+    kinetic = -0.5 * (log_psi.laplacian + log_psi.gradient.square().sum((-2, -1)))
     return kinetic + positions.square().sum((-2, -1)) / 2
+
+
+def real_parts(energies):
+    """What optimisers see of complex energies, (B, 2)."""
+    return torch.view_as_real(energies)
 
 
 def test_local_energies_average_to_the_exact_energy(wave):
@@ -145,7 +150,7 @@ def quantum_geometric_tensor(wavefunction, positions):
 def test_first_order_optimisers_follow_the_exact_gradient(wave, chunk_size, vector):
     positions, before, gradient = cubature(wave), vector(wave), gradient_of_the_energy(wave)
     optimizer = FirstOrder(wave, method=torch.optim.SGD, learning_rate=1.0, chunk_size=chunk_size)
-    stats = optimizer.update(positions, local_energy(wave, positions))
+    stats = optimizer.update(positions, real_parts(local_energy(wave, positions)))
     torch.testing.assert_close(vector(wave) - before, -gradient, rtol=1e-10, atol=1e-10)
     assert stats["grad_norm"].item() == pytest.approx(gradient.norm().item())
     assert gradient.abs().min() > 1e-2
@@ -155,7 +160,7 @@ def test_first_order_optimisers_follow_the_exact_gradient(wave, chunk_size, vect
 def test_spring_divides_the_exact_gradient_by_the_real_part_of_the_geometric_tensor(wave, chunk_size, vector):
     positions, before, gradient = cubature(wave), vector(wave), gradient_of_the_energy(wave)
     _, tensor = quantum_geometric_tensor(wave, positions)
-    energies = local_energy(wave, positions)
+    energies = real_parts(local_energy(wave, positions))
     optimizer = Spring(wave, learning_rate=1, momentum=0, damping=1e-2, norm_constraint=1e9, chunk_size=chunk_size)
     stats = optimizer.update(positions, energies)
     expected = torch.linalg.solve(tensor.real + 1e-2 * torch.eye(8, dtype=DOUBLE), gradient / 2)
@@ -167,14 +172,15 @@ def test_kfac_divides_the_exact_gradient_by_the_blocks_of_the_geometric_tensor(w
     """Layers that are called once have exact blocks, and here no block has parameters of both functions."""
     positions, before, gradient = cubature(wave), vector(wave), gradient_of_the_energy(wave)
     _, tensor = quantum_geometric_tensor(wave, positions)
-    Kfac(wave, learning_rate=1, damping=1e-14, norm_constraint=1e9).update(positions, local_energy(wave, positions))
+    energies = real_parts(local_energy(wave, positions))
+    Kfac(wave, learning_rate=1, damping=1e-14, norm_constraint=1e9).update(positions, energies)
     blocks = [torch.linalg.solve(tensor.real[i : i + 4, i : i + 4], gradient[i : i + 4] / 2) for i in (0, 4)]
     torch.testing.assert_close(vector(wave) - before, -torch.cat(blocks), rtol=1e-5, atol=1e-5)
 
 
 def network(molecule=LIH, **options):
     sizes = {"n_layers": 1, "hidden_one": 4, "hidden_two": 3, "n_determinants": 2, "jastrow": "cusp"}
-    ansatz = FermiNet(molecule, **sizes, **options, complex=True, dtype=DOUBLE)
+    ansatz = NaturalStates(FermiNet(molecule, **sizes, **options, complex=True, dtype=DOUBLE))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in ansatz.parameters():
@@ -208,11 +214,12 @@ def test_spring_solves_with_the_geometric_tensor_in_either_space(few, walkers, v
     n_walkers = 6 if few else sum(parameter.numel() for parameter in ansatz.parameters()) + 10
     positions = walkers(n_walkers, 2)
     complex_scores, tensor = quantum_geometric_tensor(ansatz, positions)
-    energies = torch.complex(*walkers(2 * n_walkers, 1, seed=9).sum((1, 2)).view(2, -1))
+    energies = torch.complex(*walkers(2 * n_walkers, 1, seed=9).view(2, -1, 3).sum(-1))
     force = (complex_scores.conj() * (energies - energies.mean())[:, None]).mean(0).real
     expected = torch.linalg.solve(tensor.real + 0.1 * torch.eye(len(tensor), dtype=DOUBLE), force)
     before = vector(ansatz)
-    stats = Spring(ansatz, learning_rate=1, momentum=0, damping=0.1, norm_constraint=1e9).update(positions, energies)
+    optimizer = Spring(ansatz, learning_rate=1, momentum=0, damping=0.1, norm_constraint=1e9)
+    stats = optimizer.update(positions, real_parts(energies))
     torch.testing.assert_close(vector(ansatz) - before, -expected, rtol=1e-8, atol=1e-8)
     assert stats["grad_norm"].item() == pytest.approx(2 * force.norm().item())
 
@@ -247,10 +254,10 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("bad", [complex(math.nan, 0.0), complex(0.0, math.inf)])
+@pytest.mark.parametrize("bad", [(math.nan, 0.0), (0.0, math.inf)])
 def test_a_walker_lost_in_either_part_does_not_count(optimizer, bad, walkers, vector):
-    positions, energies = walkers(8, 4), torch.complex(*walkers(16, 1, seed=9).sum((1, 2)).view(2, -1))
-    energies[3], positions[3] = bad, math.nan
+    positions, energies = walkers(8, 4), walkers(16, 1, seed=9).sum(2).view(2, 8).mT.clone()
+    energies[3], positions[3] = torch.tensor(bad), math.nan
     kept = torch.arange(8) != 3
     results = []
     for part in (slice(None), kept):
@@ -277,20 +284,25 @@ def test_the_phase_is_optimised_to_the_ground_state_of_the_trap(optimizer, wave)
     tool = build(wave)
     for step in range(steps):
         positions = cubature(wave)
-        tool.update(positions, local_energy(wave, positions), 1 / (1 + step / 20))
+        tool.update(positions, real_parts(local_energy(wave, positions)), 1 / (1 + step / 20))
     assert exact_energy(wave.modulus.weight[0], wave.phase.weight[0]).item() == pytest.approx(1.5, abs=1e-3)
     assert wave.phase.weight.abs().max() < 0.05
 
 
-def test_components_of_real_and_complex_wavefunctions(walkers):
-    positions, energies = walkers(3, 4), torch.tensor([1 + 2j, 3 - 4j, 5j], dtype=torch.complex128)
+def test_factors_of_real_and_complex_wavefunctions(walkers):
+    positions = walkers(3, 4)
     sign, log_abs = network()(positions)
-    components = log_components(network(), positions)
-    assert torch.equal(components, torch.stack([log_abs, sign.angle()], -1))
-    assert energy_components(energies).tolist() == [[1, 2], [3, -4], [0, 5]]
-    assert energy_components(energies.real).tolist() == [[1], [3], [0]]
-    real = FermiNet(LIH, n_layers=1, hidden_one=4, hidden_two=3, n_determinants=2, dtype=DOUBLE)
-    assert torch.equal(log_components(real, positions), real(positions)[1][:, None])
+    assert torch.equal(network().factors(positions), torch.stack([log_abs, sign.angle()], -1))
+    real = NaturalStates(FermiNet(LIH, n_layers=1, hidden_one=4, hidden_two=3, n_determinants=2, dtype=DOUBLE))
+    assert torch.equal(real.factors(positions), real(positions)[1][:, None])
+
+
+def test_energies_of_real_and_complex_wavefunctions():
+    matrices = torch.tensor([1 + 2j, 3 - 4j, 5j], dtype=torch.complex128).view(3, 1, 1)
+    zero, one = torch.zeros_like(matrices), torch.ones_like(matrices)
+    energy = LocalEnergy({"kinetic": matrices, "rest": zero}, one)
+    assert Natural()(energy, ()).tolist() == [[1, 2], [3, -4], [0, 5]]
+    assert Natural()(energy.real, ()).tolist() == [[1], [3], [0]]
 
 
 def test_each_function_is_centred_for_itself():
@@ -302,11 +314,11 @@ def test_each_function_is_centred_for_itself():
 def test_log_psi_is_differentiable_in_both_parts(walkers):
     """The gradient of the real part of exp(log psi) with respect to the parameters agrees with a difference."""
     ansatz, positions = network(), walkers(4, 4)
-    value = LogPsi(ansatz)(positions).exp().real.sum()
+    value = ansatz.log_psi(positions)[0].exp().real.sum()
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(value, list(ansatz.parameters()))])
     direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
     start, values = parameters_to_vector(ansatz.parameters()).detach(), []
     for step in (1e-5, -1e-5):
         nn.utils.vector_to_parameters(start + step * direction, ansatz.parameters())
-        values.append(LogPsi(ansatz)(positions).exp().real.sum().item())
+        values.append(ansatz.log_psi(positions)[0].exp().real.sum().item())
     assert (gradient @ direction).item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)

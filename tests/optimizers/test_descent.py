@@ -5,9 +5,9 @@ import torch
 from pytorch_optimizer import Lamb
 from torch import nn
 
+from energies import Toy
 from qmcnet import FirstOrder, ForwardLaplacian, Metropolis, Spring
-from qmcnet.operators.coulomb import electron_electron
-from qmcnet.operators.kinetic import kinetic_energy
+from qmcnet.operators.coulomb import inverse_distances
 from qmcnet.optimizers import Clipping, Kfac, Schedule
 
 
@@ -32,11 +32,11 @@ class Run:
 
     def optimize(self, optimizer, steps, schedule):
         for step in range(steps):
-            energies, _ = Clipping()(self.sweep(1))
+            energies, _ = Clipping()(self.sweep(1)[:, None])
             optimizer.update(self.state.positions, energies, schedule(step))
 
 
-class Hooke(nn.Module):
+class Hooke(Toy):
     """Two electrons in a harmonic trap: (1 + b r12) exp(w (r1^2 + r2^2, r12^2))."""
 
     def __init__(self):
@@ -67,8 +67,9 @@ def hooke_energy(ansatz):
 
     def local_energy(positions):
         with torch.no_grad():
-            kinetic = kinetic_energy(laplacian(lambda r: ansatz(r)[1], positions))
-        return kinetic + positions.square().sum((-2, -1)) / 8 + electron_electron(positions)
+            log_psi = laplacian(lambda r: ansatz(r)[1], positions)
+        kinetic = -0.5 * (log_psi.laplacian + log_psi.gradient.square().sum((-2, -1)))
+        return kinetic + positions.square().sum((-2, -1)) / 8 + inverse_distances(positions)[:, 0]
 
     return local_energy
 

@@ -8,10 +8,11 @@ from pytorch_optimizer import Lamb
 from scipy.stats import gamma
 from torch import nn
 
+from energies import Toy
 from qmcnet import FirstOrder, Molecule
 
 
-class Slater(nn.Module):
+class Slater(Toy):
     """exp(-zeta r) for one electron: E(zeta) = zeta^2 / 2 - zeta in the field of a proton."""
 
     def __init__(self, zeta):
@@ -24,7 +25,7 @@ class Slater(nn.Module):
 
     def local_energy(self, positions):
         r = positions.norm(dim=-1).sum(-1)
-        return (-self.zeta.square() / 2 + (self.zeta - 1) / r).detach()
+        return (-self.zeta.square() / 2 + (self.zeta - 1) / r).detach()[:, None]
 
 
 def quantiles(zeta, count):
@@ -69,7 +70,7 @@ def test_gradient_is_the_finite_difference_of_the_reweighted_energy(step_of_desc
     def energy(value):
         trial = Slater(value)
         weights = (2 * (trial(positions)[1].detach() - log_at_zeta)).exp()
-        return (weights * trial.local_energy(positions)).sum() / weights.sum()
+        return (weights * trial.local_energy(positions)[:, 0]).sum() / weights.sum()
 
     difference = (energy(zeta + step) - energy(zeta - step)) / (2 * step)
     ansatz = Slater(zeta)
@@ -82,8 +83,8 @@ def test_gradient_is_twice_the_covariance_of_scores_and_energies(
     chunk_size, network, walkers, autograd_scores, step_of_descent
 ):
     ansatz, positions = network(Molecule.atom("Be"), jastrow="cusp"), walkers(8, 4)
-    energies = walkers(8, 1).sum((1, 2))
-    expected = 2 * ((energies - energies.mean())[:, None] * autograd_scores(ansatz, positions)).mean(0)
+    energies = walkers(8, 1).sum(2)
+    expected = 2 * ((energies - energies.mean()) * autograd_scores(ansatz, positions)).mean(0)
     gradient, stats = step_of_descent(ansatz, positions, energies, chunk_size=chunk_size)
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
     assert float(stats["grad_norm"]) == pytest.approx(expected.norm().item(), rel=1e-10)
@@ -91,7 +92,7 @@ def test_gradient_is_twice_the_covariance_of_scores_and_energies(
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_walker_that_is_not_finite_is_left_out(bad, network, walkers, step_of_descent):
-    positions, energies = walkers(6, 2), walkers(6, 1).sum((1, 2))
+    positions, energies = walkers(6, 2), walkers(6, 1).sum(2)
     poisoned = energies.clone()
     poisoned[2] = bad
     kept = torch.arange(6) != 2
@@ -144,7 +145,7 @@ def test_any_torch_optimizer_gets_the_gradient_and_a_scaled_rate(name, network, 
     by_hand = METHODS[name](reference.parameters(), lr=1e-2)
     for step, (positions, energies) in enumerate(batches(3)):
         stats = optimizer.update(positions, energies, scale=1 / (1 + step))
-        loss = 2 * ((energies - energies.mean()) * reference(positions)[1]).mean()
+        loss = 2 * ((energies - energies.mean())[:, 0] * reference(positions)[1]).mean()
         by_hand.zero_grad()
         loss.backward()
         by_hand.param_groups[0]["lr"] = 1e-2 / (1 + step)
@@ -163,7 +164,7 @@ def test_a_step_of_lamb_goes_with_the_length_of_the_weights_up_to_ten(
         ansatz.layer.weight.mul_(length / ansatz.layer.weight.norm())
     before = vector(ansatz)
     ((positions, energies),) = batches(1)
-    gradient = 2 * ((energies - energies.mean())[:, None] * ansatz.features(positions)).mean(0)
+    gradient = 2 * ((energies - energies.mean()) * ansatz.features(positions)).mean(0)
     FirstOrder(ansatz, method=method, learning_rate=0.1).update(positions, energies)
     adam = 0.1 * gradient / ((0.001 * gradient.square()).sqrt() + 1e-6)  # averages start from zero
     trust = min(length, 10.0) / (adam.norm() + 1e-6) if length else 1.0
@@ -223,8 +224,14 @@ def test_what_is_no_first_order_optimizer_is_refused(method, message, helium):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("learning_rate", 0.0), ("chunk_size", 0), ("max_grad_norm", 0.0), ("max_grad_norm", -1.0)]
+    ("setting", "value", "limit"),
+    [
+        ("learning_rate", 0.0, "positive"),
+        ("chunk_size", 0, "at least 1"),
+        ("max_grad_norm", 0.0, "positive"),
+        ("max_grad_norm", -1.0, "positive"),
+    ],
 )
-def test_settings_out_of_range(setting, value, helium):
-    with pytest.raises(ValueError, match=f"{setting}={value} must be positive"):
+def test_settings_out_of_range(setting, value, limit, helium):
+    with pytest.raises(ValueError, match=f"{setting}={value} must be {limit}"):
         FirstOrder(helium, **{setting: value})

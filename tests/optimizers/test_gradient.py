@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from qmcnet.optimizers.gradient import centred, check_choice, check_positive, check_share, without_lost_walkers
+from qmcnet.optimizers.gradient import centred, without_lost_walkers
 
 
 def energies(*values):
@@ -54,22 +54,3 @@ def test_lost_walkers_are_put_onto_one_that_is_not():
     assert torch.equal(without_lost_walkers(positions, torch.ones(4, dtype=torch.bool)), positions)
 
 
-def test_settings_that_must_be_positive():
-    check_positive(rate=1e-300, count=1)
-    with pytest.raises(ValueError, match="count=0 must be positive"):
-        check_positive(rate=1.0, count=0)
-    with pytest.raises(ValueError, match="rate=nan"):
-        check_positive(rate=math.nan)
-
-
-@pytest.mark.parametrize("share", [-1e-9, 1.0, 2.0, math.nan])
-def test_settings_that_must_be_shares(share):
-    check_share(first=0.0, second=0.999)
-    with pytest.raises(ValueError, match=rf"second={share} must be in \[0, 1\)"):
-        check_share(first=0.5, second=share)
-
-
-def test_settings_that_must_be_one_of_a_few_words():
-    check_choice("shape", "round", ("round", "square"))
-    with pytest.raises(ValueError, match="shape='flat' must be one of round, square"):
-        check_choice("shape", "flat", ("round", "square"))

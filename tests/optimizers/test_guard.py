@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from energies import Toy
 from qmcnet import Molecule, Spring
 from qmcnet.optimizers import Kfac
 from qmcnet.optimizers.guard import ScoreGuard, errors_of_scores
@@ -18,7 +19,7 @@ def member(kind):
     return kind
 
 
-class Two(nn.Module):
+class Two(Toy):
     """Two linear layers, between which other members do something unusual."""
 
     def __init__(self, first=nn.Linear, second=nn.Linear):
@@ -290,7 +291,7 @@ def test_wrong_scores_are_refused_by_name_before_anything_is_changed(kind, optim
     ansatz = kind().to(dtype)
     before = vector(ansatz)
     with pytest.raises(ValueError, match=REFUSED[kind]):
-        optimizer(ansatz).update(walkers(20, 2).to(dtype), walkers(20, 1).sum((1, 2)))
+        optimizer(ansatz).update(walkers(20, 2).to(dtype), walkers(20, 1).sum(2))
     assert torch.equal(vector(ansatz), before)
 
 

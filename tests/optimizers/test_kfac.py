@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from energies import Toy
 from qmcnet import Molecule, Spring
 from qmcnet.optimizers import Kfac
 
@@ -14,7 +15,7 @@ LIH = Molecule.from_atoms([["Li", 0, 0, 0], ["H", 0, 0, 3.0]])
 def natural_gradient(scores, energies, damping=0.0):
     """Covariance of the scores, and its inverse applied to half the energy gradient."""
     flat = (scores - scores.mean(0)) / math.sqrt(len(scores))
-    gradient = flat.T @ (energies - energies.mean()) / math.sqrt(len(scores))
+    gradient = flat.T @ (energies - energies.mean())[:, 0] / math.sqrt(len(scores))
     return torch.linalg.solve(flat.T @ flat + damping * torch.eye(flat.shape[1]).double(), gradient), gradient
 
 
@@ -94,7 +95,7 @@ def test_the_rate_is_scaled(linear_model, batches, vector):
     assert close(2 * (vector(half) - start), vector(full) - start, 1e-10)
 
 
-class Scales(nn.Module):
+class Scales(Toy):
     """Parameters outside of linear layers: one with 3 entries and one with 8."""
 
     def __init__(self):
@@ -134,7 +135,7 @@ def test_the_largest_full_block_can_be_set(largest, full, batches):
     assert [int(part["square"].dim() == 2) for _, part in sorted(optimizer.averages.items())] == full
 
 
-class Tied(nn.Module):
+class Tied(Toy):
     """Two linear layers with one weight and biases of their own."""
 
     def __init__(self):
@@ -156,7 +157,7 @@ def test_a_weight_shared_by_two_layers_has_one_full_block(batches, vector, autog
     assert close(vector(ansatz) - before, -0.3 * torch.cat(blocks), 1e-9)
 
 
-class CalledTwice(nn.Module):
+class CalledTwice(Toy):
     """Feeds a linear layer with its own output."""
 
     def __init__(self):
@@ -209,7 +210,7 @@ def test_a_walker_that_is_not_finite_is_left_out(chunk_size, bad, network, batch
     one, other = Kfac(with_bad, chunk_size=chunk_size), Kfac(without)
     kept = torch.arange(9) != 4
     for positions, energies in batches(3):
-        one.update(torch.where(kept[:, None, None], positions, math.nan), torch.where(kept, energies, bad))
+        one.update(torch.where(kept[:, None, None], positions, math.nan), torch.where(kept[:, None], energies, bad))
         other.update(positions[kept], energies[kept])
     torch.testing.assert_close(vector(with_bad), vector(without), rtol=1e-9, atol=1e-9)
 
@@ -245,7 +246,7 @@ def test_a_batch_without_a_finite_walker_leaves_the_averages_alone(lost, network
 def test_equal_energies_leave_the_parameters_alone(network, batches, vector):
     ansatz, ((positions, _),) = network(Molecule.atom("He")), batches(1)
     before = vector(ansatz)
-    stats = Kfac(ansatz).update(positions, torch.full((9,), -3.0, dtype=torch.float64))
+    stats = Kfac(ansatz).update(positions, torch.full((9, 1), -3.0, dtype=torch.float64))
     assert torch.equal(vector(ansatz), before)
     assert stats["update_norm"] == 0
 

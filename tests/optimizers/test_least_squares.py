@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from qmcnet import FermiNet, Molecule
+from qmcnet import FermiNet, Molecule, NaturalStates
 from qmcnet.optimizers.gradient import centred
 from qmcnet.optimizers.least_squares import (
     ParameterSystem,
@@ -170,11 +170,11 @@ def test_a_walker_whose_scores_are_not_finite_is_lost(part, value, kind, batch):
 
 def float32_batch(size, hidden):
     torch.manual_seed(0)
-    ansatz = FermiNet(Molecule.atom("He"), n_layers=1, hidden_one=hidden, hidden_two=2, n_determinants=1)
+    network = FermiNet(Molecule.atom("He"), n_layers=1, hidden_one=hidden, hidden_two=2, n_determinants=1)
     generator = torch.Generator().manual_seed(0)
     positions, finite = torch.randn(size, 2, 3, generator=generator), torch.ones(size, dtype=torch.bool)
     residual = centred(torch.randn(size, generator=generator, dtype=torch.float64), finite) / math.sqrt(size)
-    return score_operator(ansatz, positions, 100), finite, residual
+    return score_operator(NaturalStates(network), positions, 100), finite, residual
 
 
 @pytest.mark.parametrize(("kind", "size"), [(WalkerSystem, 300), (ParameterSystem, 20)])

@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
-from qmcnet import FirstOrder, Molecule, Spring
+from energies import Toy
+from qmcnet import FermiNet, FirstOrder, Molecule, Spring
 from qmcnet.config.naming import config_directory
 from qmcnet.optimizers import Kfac
 from qmcnet.optimizers.averaging import AveragingSettings, ParameterAverage
@@ -39,7 +40,7 @@ def values(ansatz):
     return {name: parameter.detach().clone() for name, parameter in ansatz.named_parameters()}
 
 
-@pytest.mark.parametrize("part", ["first", "first.weight", "second.weight", "head.orbitals.envelope", "layers"])
+@pytest.mark.parametrize("part", ["first", "first.weight", "second.weight", "network.head.orbitals.envelope", "network.layers"])
 def test_frozen_parameters_keep_their_bits_and_the_others_move(part, make, network, perceptron, batches):
     ansatz = frozen(perceptron() if part.startswith(("first", "second")) else network(Molecule.atom("He")), part)
     assert not all(parameter.requires_grad for parameter in ansatz.parameters())
@@ -59,7 +60,7 @@ def test_frozen_parameters_keep_their_bits_and_the_others_move(part, make, netwo
 
 @pytest.mark.parametrize("size", [9, 40])
 def test_updates_are_those_of_a_wavefunction_without_the_frozen_parameters(size, make, perceptron, batches):
-    class Half(nn.Module):
+    class Half(Toy):
         """The perceptron with its first layer out of sight."""
 
         def __init__(self, whole):
@@ -82,6 +83,11 @@ def test_updates_are_those_of_a_wavefunction_without_the_frozen_parameters(size,
 def test_a_wavefunction_with_nothing_to_train_is_refused(make, perceptron):
     with pytest.raises(ValueError, match="ansatz: no parameter is left to train"):
         make(perceptron().requires_grad_(False))
+
+
+def test_a_bare_network_is_refused_by_name(make):
+    with pytest.raises(ValueError, match=r"FermiNet says nothing of scores: wrap it, as NaturalStates\(ansatz\)"):
+        make(FermiNet(Molecule.atom("He"), hidden_one=4, hidden_two=2, n_determinants=1))
 
 
 def test_a_complex_parameter_is_refused(make, perceptron):
@@ -112,7 +118,7 @@ def test_parameters_frozen_after_the_optimizer_was_made_are_refused(optimizer, p
         made.update(*second)
 
 
-class Steep(nn.Module):
+class Steep(Toy):
     """log|psi| and its scores are infinite where a coordinate is zero."""
 
     def __init__(self):

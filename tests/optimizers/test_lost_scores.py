@@ -1,5 +1,6 @@
 import pytest
 import torch
+from energies import Toy
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
@@ -8,7 +9,7 @@ from qmcnet.optimizers import Kfac, Spring
 LOST = 3
 
 
-class Kinked(nn.Module):
+class Kinked(Toy):
     """log|psi| that is finite everywhere, with scores that are not where the walker sits at the origin."""
 
     def __init__(self):
@@ -26,7 +27,7 @@ def batch(size):
     generator = torch.Generator().manual_seed(1)
     positions = torch.randn(size, 1, 3, generator=generator, dtype=torch.float64)
     positions[LOST] = 0
-    return positions, torch.randn(size, generator=generator, dtype=torch.float64)
+    return positions, torch.randn(size, 1, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("size", [10, 40], ids=["walkers", "parameters"])

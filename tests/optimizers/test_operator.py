@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qmcnet import FermiNet, Molecule
+from qmcnet import FermiNet, Molecule, NaturalStates
 from qmcnet.optimizers.operator import LayerScores, ScoreOperator, Slot, joined
 from qmcnet.optimizers.scores import score_operator
 
@@ -12,7 +12,8 @@ MOLECULE = Molecule.from_atoms([["Li", 0, 0, 0], ["H", 0, 0, 3.0]])
 def case(request, walkers, autograd_scores):
     """An operator of several chunks with layers of both kinds, and the matrix it stands for."""
     sizes = {"n_layers": 2, "hidden_one": 16, "hidden_two": 4, "n_determinants": 2}
-    ansatz = FermiNet(MOLECULE, **sizes, full_determinants=request.param, jastrow="cusp", dtype=torch.float64)
+    network = FermiNet(MOLECULE, **sizes, full_determinants=request.param, jastrow="cusp", dtype=torch.float64)
+    ansatz = NaturalStates(network)
     positions = walkers(7, 4)
     return score_operator(ansatz, positions, 3), autograd_scores(ansatz, positions)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from qmcnet import FermiNet, Molecule, Spring
+from qmcnet import FermiNet, Molecule, NaturalStates, Spring
 from qmcnet.optimizers import spring as spring_module
 from qmcnet.optimizers.least_squares import ParameterSystem, WalkerSystem
 from qmcnet.optimizers.operator import LayerScores, ScoreOperator, Slot
@@ -197,7 +197,7 @@ def test_the_update_is_that_of_spring_with_the_momentum_it_reports(network, batc
 @pytest.mark.parametrize("stop", [0, 1, 3])
 def test_a_restored_optimizer_continues_exactly(stop, batches, vector, through_a_file):
     sizes = {"hidden_one": 16, "hidden_two": 4, "n_determinants": 2}
-    ansatz, other = FermiNet(Molecule.atom("He"), **sizes), FermiNet(Molecule.atom("He"), **sizes)
+    ansatz, other = (NaturalStates(FermiNet(Molecule.atom("He"), **sizes)) for _ in range(2))
     optimizer, resumed = Spring(ansatz, momentum=None), Spring(other, momentum=None)
     for step, (positions, energies) in enumerate(batches(5)):
         if step == stop:

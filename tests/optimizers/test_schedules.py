@@ -44,7 +44,7 @@ def test_the_default_is_inverse_decay_without_a_warm_up():
         ({"decay": "linear"}, "decay='linear' must be one of constant, cosine, inverse"),
         ({"decay_steps": 0}, "decay_steps=0 must be positive"),
         ({"decay_steps": math.nan}, "decay_steps=nan must be positive"),
-        ({"warmup_steps": -1}, "warmup_steps=-1 must not be negative"),
+        ({"warmup_steps": -1}, "warmup_steps=-1 must be at least 0"),
     ],
 )
 def test_settings_out_of_range(settings, message):

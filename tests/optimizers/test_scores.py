@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from energies import Toy
 from qmcnet import Molecule
 from qmcnet.optimizers.recording import recorded_calls
 from qmcnet.optimizers.scores import per_walker_scores
@@ -11,7 +12,7 @@ from qmcnet.optimizers.scores import per_walker_scores
 VARIANTS = list(itertools.product([True, False], ["isotropic", "diagonal"], ["cusp", "none"]))
 
 
-class Reused(nn.Module):
+class Reused(Toy):
     """Calls one linear layer twice and one layer that is not linear twice."""
 
     def __init__(self):
@@ -89,7 +90,7 @@ def test_scores_leave_parameters_and_their_gradients_alone(network, walkers):
         assert torch.equal(parameter, old)
 
 
-class Tied(nn.Module):
+class Tied(Toy):
     """Two linear layers with one weight and biases of their own."""
 
     def __init__(self):
@@ -102,7 +103,7 @@ class Tied(nn.Module):
         return torch.ones_like(log_abs_psi), log_abs_psi
 
 
-class Flat(nn.Module):
+class Flat(Toy):
     """Feeds a linear layer with one row a walker and no axis for it."""
 
     def __init__(self):
@@ -125,7 +126,7 @@ def test_scores_of_unusual_uses_of_linear_layers(kind, chunk_size, walkers, auto
 
 
 def test_scores_do_not_see_a_constant_factor_of_psi(network, walkers):
-    class Scaled(nn.Module):
+    class Scaled(Toy):
         def __init__(self, inner):
             super().__init__()
             self.inner = inner

@@ -92,10 +92,10 @@ def test_a_restored_average_continues_exactly():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weights": "ema"}, "weights='ema' must be none, exponential or equal"),
-        ({"decay": 1.0}, "decay=1.0 must be between 0 and 1"),
-        ({"decay": 0.0}, "decay=0.0 must be between 0 and 1"),
-        ({"start": -1}, "start=-1 must not be negative"),
+        ({"weights": "ema"}, "weights='ema' must be one of none, exponential, equal"),
+        ({"decay": 1.0}, "decay=1.0 must be at least 0 and less than 1"),
+        ({"decay": 0.0}, "decay=0.0 must be positive"),
+        ({"start": -1}, "start=-1 must be at least 0"),
     ],
 )
 def test_settings_out_of_range(settings, message):
@@ -123,10 +123,10 @@ def test_a_run_evaluates_the_average_and_keeps_the_last_parameters(tmp_path, mak
     expected = exponential(parameters_by_step, 0.6)
     torch.testing.assert_close(vector(run.ansatz), expected, rtol=1e-12, atol=1e-12)
     assert torch.equal(vector(load(tmp_path, device="cpu").ansatz), vector(run.ansatz))
-    trained = Checkpoints(tmp_path / "checkpoints", 1).load_newest(Evaluation.order)[1]["simulation"]["ansatz"]
+    trained = Checkpoints(tmp_path / "checkpoints", 1).load_newest([Optimization.name]).state["simulation"]["ansatz"]
     plain = make_run(tmp_path / "plain")
     assert plain.train().energy != result.energy
-    assert all(torch.equal(value, trained[name]) for name, value in plain.ansatz.state_dict().items())
+    assert all(torch.equal(value, trained[name]) for name, value in plain.simulation.ensemble.state_dict().items())
 
 
 def test_the_last_parameters_can_be_evaluated_too(tmp_path, make_run, parameters_by_step, any_series_is_an_estimate):

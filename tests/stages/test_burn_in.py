@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from qmcnet.run.first_format import translated
 from qmcnet.stages.burn_in import BurnIn, BurnInSettings
 
 
@@ -15,12 +18,12 @@ def stage(tmp_path, make_run):
 def test_walkers_move_and_parameters_do_not(stage):
     burn_in = stage(min_sweeps=3, max_sweeps=3)
     run = burn_in.simulation
-    positions, parameters = run.walkers.positions, {name: p.clone() for name, p in run.ansatz.state_dict().items()}
+    positions, parameters = run.walkers.positions, {name: p.clone() for name, p in run.ensemble.state_dict().items()}
     while not burn_in.finished():
         burn_in.advance()
     assert burn_in.progress() == (3, 3)
     assert not torch.equal(run.walkers.positions, positions)
-    assert all(torch.equal(p, parameters[name]) for name, p in run.ansatz.state_dict().items())
+    assert all(torch.equal(p, parameters[name]) for name, p in run.ensemble.state_dict().items())
 
 
 class Walk:
@@ -87,13 +90,18 @@ def test_a_restored_stage_remembers_what_it_saw(stage):
 @pytest.mark.parametrize(("step", "ends"), [(30, [78, 100]), (90, [100])])
 def test_a_state_with_means_alone_is_continued(stage, step, ends):
     burn_in = stage(min_sweeps=20, max_sweeps=100)
-    burn_in.load_state_dict({"step": step, "history": [-1.0] * step})
+    own = {"step": step, "history": [-1.0] * step}
+    state = {"stage": "burn_in", "stage_state": own, "simulation": {"ansatz": {}}}
+    path = Path(f"00000000-1-burn_in-{step:08d}.pt")
+    burn_in.load_state_dict(translated(state, path)["stage_state"])
     while not burn_in.finished():
         burn_in.advance()
     assert burn_in.step in ends
 
 
-@pytest.mark.parametrize(("low", "high"), [(-1, 5), (6, 5)])
-def test_settings_out_of_range(low, high):
-    with pytest.raises(ValueError, match=f"min_sweeps={low} must be between 0 and max_sweeps={high}"):
+@pytest.mark.parametrize(
+    ("low", "high", "message"), [(-1, 5, "min_sweeps=-1 must be at least 0"), (6, 5, "max_sweeps=5 must be at least 6")]
+)
+def test_settings_out_of_range(low, high, message):
+    with pytest.raises(ValueError, match=message):
         BurnInSettings(low, high)

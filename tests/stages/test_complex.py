@@ -21,25 +21,26 @@ def test_a_run_writes_real_figures_alone(tmp_path, make_run, newest, optimizer, 
     assert {value.dtype for value in state["simulation"]["ansatz"].values()} == {dtype}
     again = make_run(tmp_path, network={"complex": True, "dtype": dtype}, optimizer=optimizer).load_trained()
     assert isinstance(again.ansatz, FermiNet)
-    sign, log_abs = again.ansatz(again.simulation.walkers.positions)
+    sign, log_abs = again.simulation.ensemble(again.simulation.walkers.positions)
     assert sign.is_complex()
     assert log_abs.dtype == dtype
 
 
 def test_imaginary_parts_of_the_local_energy_average_to_zero(tmp_path, make_run):
     run = make_run(tmp_path, network={"complex": True, "jastrow": "cusp"}, batch_size=100).simulation
-    imaginary, local_energy = [], run.hamiltonian.local_energy
+    imaginary, forward = [], run.hamiltonian.forward
 
-    def recorded(ansatz, positions):
-        energy = local_energy(ansatz, positions)
+    def recorded(states):
+        energy = forward(states)
         imaginary.append(energy.total.imag)
         return energy
 
-    run.hamiltonian.local_energy = recorded
+    run.hamiltonian.forward = recorded
     stage = Evaluation(run, EvaluationSettings(steps=100, burn_in=20))
     while not stage.finished():
         stage.advance()
-    found = estimate(torch.stack(imaginary[20:]).numpy())
+    assert len(imaginary) == 100
+    found = estimate(torch.stack(imaginary).numpy())
     assert found.variance > 0.01
     assert abs(found.mean) < 4 * found.standard_error
     assert found.standard_error < 0.15

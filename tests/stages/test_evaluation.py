@@ -5,15 +5,13 @@ import math
 import pytest
 import torch
 
-from qmcnet import EvaluationSettings
-from qmcnet.operators.density import DensityGrid
-from qmcnet.report.result import make_result
+from qmcnet import EvaluationSettings, Result
 from qmcnet.run.directory import RunDirectoryError
 from qmcnet.run.interruption import Interrupted
+from qmcnet.stages import evaluation as module
 from qmcnet.stages.evaluation import Evaluation
-from qmcnet.stages.optimization import Optimization
 from qmcnet.stages.pretraining import Pretraining
-from qmcnet.states.density import DensityAverage
+from qmcnet.statistics.window import choose_window
 
 STEPS, WALKERS = 200, 16
 
@@ -33,13 +31,13 @@ def rows(path):
     return list(csv.DictReader(path.open()))
 
 
-def record(evaluation, series, **others):
-    """Give an evaluation local energies (T, B), and samples (T, B) of other quantities."""
-    for index, energies in enumerate(series):
-        named = {"energy": energies, "kinetic": -energies} | {name: values[index] for name, values in others.items()}
+def record(evaluation, series, kinetic=None):
+    """Give an evaluation local energies (T, B), and kinetic energies, which are their negatives by default."""
+    for energies, others in zip(series, -series if kinetic is None else kinetic, strict=True):
+        named = {"energy": energies, "kinetic": others, "overlap": torch.ones_like(energies)}
         evaluation.averages.add({name: values[:, None, None, None] for name, values in named.items()})
     evaluation.step = len(series)
-    return evaluation.window()
+    return choose_window(evaluation.averages)
 
 
 def test_a_stationary_series_is_used_whole(evaluation, noise):
@@ -71,12 +69,12 @@ def test_everything_is_averaged_over_the_same_samples(tmp_path, make_run, steps,
     window = record(evaluation, series)
     kept = series[window.discarded :].nanmean().item()
     assert (window.discarded > 0) == (transient > 0)
-    result = make_result(evaluation, evaluation.simulation.molecule, 5, 1.0, {})
-    (state,) = result.states
-    assert result.energy == pytest.approx(kept, rel=1e-12)
-    assert (result.energy, result.standard_error) == (state["energy"]["value"], state["energy"]["error"])
+    found = evaluation.conclude(tmp_path)
+    (state,) = found["states"]
+    assert found["energy"] == pytest.approx(kept, rel=1e-12)
+    assert (found["energy"], found["standard_error"]) == (state["energy"]["value"], state["energy"]["error"])
     assert state["kinetic"]["value"] == pytest.approx(-kept, rel=1e-12)
-    assert (result.discarded_steps, result.evaluation_steps, result.nonfinite) == (window.discarded, steps, 1)
+    assert (found["discarded_steps"], found["evaluation_steps"], found["nonfinite"]) == (window.discarded, steps, 1)
 
 
 def test_samples_that_are_not_finite_are_left_out_alone(evaluation, noise):
@@ -90,9 +88,7 @@ def test_samples_that_are_not_finite_are_left_out_alone(evaluation, noise):
 def test_other_quantities_lose_their_own_samples_and_no_others(evaluation, noise):
     kinetic = noise.clone()
     kinetic[3, 2], noise[4, 2] = math.nan, math.nan
-    for energies, values in zip(noise, kinetic, strict=True):
-        evaluation.averages.add({"energy": energies[:, None, None, None], "kinetic": values[:, None, None, None]})
-    window = evaluation.window()
+    window = record(evaluation, noise, kinetic)
     assert (window.nonfinite, window.lost, window.refused) == (1, {"kinetic": 1}, ())
     assert window.total.mean == pytest.approx(noise.nanmean().item())
     kept = noise.isfinite() & kinetic.isfinite()
@@ -103,9 +99,7 @@ def test_other_quantities_lose_their_own_samples_and_no_others(evaluation, noise
 
 def test_a_quantity_that_is_often_not_finite_is_refused_and_the_energy_stays(evaluation, noise):
     kinetic = torch.where(torch.arange(WALKERS) == 3, math.nan, noise)
-    for energies, values in zip(noise, kinetic, strict=True):
-        evaluation.averages.add({"energy": energies[:, None, None, None], "kinetic": values[:, None, None, None]})
-    window = evaluation.window()
+    window = record(evaluation, noise, kinetic)
     assert (window.stationary, window.refused) == (True, ("kinetic",))
     (state,) = evaluation.spectrum(window).states
     assert state["energy"]["value"] == pytest.approx(noise.mean().item())
@@ -113,33 +107,41 @@ def test_a_quantity_that_is_often_not_finite_is_refused_and_the_energy_stays(eva
 
 
 @pytest.mark.parametrize("bad", [1, WALKERS])
-def test_a_series_with_many_that_are_not_finite_is_no_estimate(evaluation, noise, bad):
+def test_a_series_with_many_that_are_not_finite_is_no_estimate(evaluation, noise, bad, tmp_path):
     noise[:, :bad] = math.nan
     window = record(evaluation, noise)
     assert not window.stationary
     assert "of the local energies are not finite, at most 1 % may be" in window.reason
     assert window.nonfinite == bad * len(noise[window.discarded :])
-    result = make_result(evaluation, evaluation.simulation.molecule, 5, 1.0, {})
+    rest = {"trained_steps": 5, "reference": None, "wall_seconds": 1.0, "metadata": {}}
+    result = Result(**evaluation.conclude(tmp_path), **rest)
     assert (result.energy, result.standard_error, result.states) == (None, None, [])
     assert result.summary() == f"no estimate: {window.reason}"
 
 
-def test_after_a_refusal_no_state_keeps_a_number(evaluation, noise, tmp_path):
-    window = record(evaluation, noise + torch.linspace(0, 5, STEPS, dtype=torch.float64)[:, None])
-    evaluation.density = DensityAverage(DensityGrid((0.0, 0.0, 0.0), (1, 1, 1), 1.0))
-    evaluation.write_cubes(tmp_path, window)
-    assert list(tmp_path.iterdir()) == []
-    found = evaluation.spectrum(window)
-    assert (found.states, found.overlaps) == ([], None)
+@pytest.mark.parametrize("drift", [0, 5])
+def test_after_a_refusal_no_state_keeps_a_number(make_run, noise, tmp_path, drift):
+    simulation = make_run(tmp_path).simulation
+    evaluation = Evaluation(simulation, EvaluationSettings(steps=STEPS), ["density"])
+    evaluation.grids["density"].add(simulation.states(), torch.ones(8, dtype=torch.bool))
+    record(evaluation, noise + torch.linspace(0, drift, STEPS, dtype=torch.float64)[:, None])
+    found = evaluation.conclude(tmp_path)
+    names = [path.name for path in tmp_path.iterdir()]
+    assert (names, len(found["states"])) == (([], 0) if drift else (["density.cube"], 1))
+    assert found["overlaps"] is None
+    assert (found["energy"] is None) == (found["standard_error"] is None) == (drift > 0)
 
 
 def test_what_is_saved_does_not_grow_with_the_evaluation(tmp_path, make_run):
     sizes = []
     for steps in (64, 640):
-        run = make_run(tmp_path, evaluation=EvaluationSettings(steps=steps), observables=["density"])
-        stage = run._make_evaluation(EvaluationSettings(steps=steps, burn_in=0))
+        run = make_run(tmp_path, evaluation=EvaluationSettings(steps=steps, burn_in=0), observables=["density"])
+        stage = run._parts()[-1].make()
+        states = run.simulation.states()
         for _ in range(steps):
-            stage.averages.add({name: torch.zeros(16, 1, 1, 1).double() for name in ("energy", "kinetic")})
+            stage.averages.add({name: torch.zeros(8, 1, 1, 1).double() for name in ("energy", "kinetic")})
+            for measurement in stage.measurements.values():
+                measurement.add(states, torch.ones(8, dtype=torch.bool))
         torch.save(stage.state_dict(), tmp_path / "state.pt")
         sizes.append((tmp_path / "state.pt").stat().st_size)
     assert sizes[1] <= sizes[0]
@@ -147,7 +149,7 @@ def test_what_is_saved_does_not_grow_with_the_evaluation(tmp_path, make_run):
 
 def test_parameters_and_widths_are_frozen_while_recording(finished, make_run, newest):
     run = make_run(finished).load_trained()
-    before = {name: value.clone() for name, value in run.ansatz.state_dict().items()}
+    before = {name: value.clone() for name, value in run.simulation.ensemble.state_dict().items()}
     trained_width = run.simulation.walkers.width.item()
     run.evaluate(EvaluationSettings(steps=30, min_steps=10, burn_in=5), finished / "again")
     state = newest(finished / "again")
@@ -170,8 +172,8 @@ def test_the_error_target_ends_the_evaluation(uninterrupted, tmp_path, make_run,
 def test_the_error_is_looked_at_after_a_quarter_more_steps_each_time(evaluation, monkeypatch):
     evaluation.settings = EvaluationSettings(steps=200, target_error=1e-9, min_steps=60, burn_in=0)
     looks = []
-    unknown = evaluation.window()
-    monkeypatch.setattr(Evaluation, "window", lambda self: looks.append(self.step) or unknown)
+    unknown = choose_window(evaluation.averages)
+    monkeypatch.setattr(module, "choose_window", lambda averages: looks.append(averages.bins.n_steps) or unknown)
     while not evaluation.finished():
         evaluation.advance()
     assert looks == [60, 75, 94, 118, 148, 185]
@@ -184,7 +186,7 @@ def test_the_target_is_that_of_every_state(evaluation, noise):
         local = torch.diag_embed(torch.randn(WALKERS, 2, dtype=torch.float64, generator=generator) * scale)
         evaluation.averages.add({"energy": local[:, None] + torch.diag(torch.tensor([-9.0, 0.0], dtype=torch.float64))})
     evaluation.step = 60
-    errors = [state.standard_error for state in evaluation.window().states]
+    errors = [state.standard_error for state in choose_window(evaluation.averages).states]
     assert errors[1] > 3 * errors[0]
     for target, reached in ((0.9 * errors[1], False), (1.1 * errors[1], True)):
         evaluation.settings = EvaluationSettings(steps=200, target_error=target, min_steps=60)
@@ -253,12 +255,8 @@ def test_evaluation_can_be_turned_off(tmp_path, make_run, monkeypatch):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"steps": -1}, "evaluation steps=-1 must not be negative"), ({"target_error": 0.0}, "target_error=0.0")],
+    [({"steps": -1}, "steps=-1 must be at least 0"), ({"target_error": 0.0}, "target_error=0.0")],
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
         EvaluationSettings(**settings)
-
-
-def test_optimization_comes_before_evaluation():
-    assert Pretraining.order < Optimization.order < Evaluation.order

@@ -8,15 +8,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from qmcnet.operators.registry import make_observables
-from qmcnet.stages.measurement import snapshot
-from qmcnet.stages.objective import Penalty
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from qmcnet import EvaluationSettings, PretrainingSettings
+from qmcnet import EvaluationSettings, Penalty, PretrainingSettings, Spring
 from qmcnet.report.result import Result
 from qmcnet.run.interruption import Interrupted
 from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.fetch import fetch
+from qmcnet.stages.optimization import Optimization
+from qmcnet.states.measurements import expectations, local_matrices, make_operators
 
 pytestmark = pytest.mark.usefixtures("any_series_is_an_estimate")
 ALL = ["density", "dipole", "natural_orbitals", "pair", "radial", "spin"]
@@ -126,17 +126,23 @@ def test_training_shows_the_observables_of_few_components(measured):
     assert all(len(found[tag]) == 2 for tag in shown)  # logged every second of four steps
 
 
+def measured_once(run, operators):
+    """Expectation values at the walkers as they are."""
+    states = run.states()
+    return expectations(local_matrices(states, run.hamiltonian(states), operators), operators)
+
+
 @pytest.mark.parametrize("penalty", [False, True])
-def test_a_snapshot_names_components_and_states(penalty, tmp_path, make_run):
+def test_expectations_name_components_and_states(penalty, tmp_path, make_run):
     settings = {"objective": Penalty()} if penalty else {}
     several = make_run(tmp_path / "two", **SETTINGS | TWO | settings).simulation
-    observables = make_observables(["spin", "dipole"], several.molecule, torch.device("cpu"))
+    operators = make_operators(["spin", "dipole", "radial"], several.molecule, torch.device("cpu"))
     names = [*(f"dipole/{axis}" for axis in "xyz"), "spin/s_squared"]
-    found = snapshot(several, observables)
+    found = measured_once(several, operators)
     assert set(found) == {f"{name}_{state}" for name in names for state in range(2)}
     assert all(np.isfinite(value) for value in found.values())
     one = make_run(tmp_path / "one", **SETTINGS).simulation
-    assert set(snapshot(one, observables)) == set(names)
+    assert set(measured_once(one, operators)) == set(names)
 
 
 def test_observables_change_no_number_of_the_training(tmp_path, make_run, measured):
@@ -150,15 +156,22 @@ class Drawn:
     name, components = "drawn", ("x",)
 
     def __call__(self, states):
-        noise = torch.rand(len(states.values), 1, dtype=torch.float64, generator=states.generator)
+        noise = torch.rand(len(states.psi), 1, dtype=torch.float64, generator=states.generator)
         return states.times(noise)
 
 
 def test_looking_does_not_change_the_random_numbers_to_come(tmp_path, make_run):
-    run = make_run(tmp_path, **SETTINGS).simulation
-    before = run.generator.get_state()
-    assert 0 < snapshot(run, [Drawn()])["drawn/x"] < 1
-    assert torch.equal(run.generator.get_state(), before)
+    stages = []
+    for operators in ([], [Drawn()]):
+        run = make_run(tmp_path, **SETTINGS).simulation
+        stages.append(Optimization(run, Spring(run.ensemble), 3, operators=operators, every=1))
+    for stage in stages:
+        rows = [(stage.step, fetch([stage.advance()])[0]) for _ in range(3)]
+        found = stage.record(rows).scalars
+    assert 0 < found["drawn/x"] < 1
+    first, second = (stage.simulation for stage in stages)
+    assert torch.equal(first.generator.get_state(), second.generator.get_state())
+    assert torch.equal(first.walkers.positions, second.walkers.positions)
 
 
 def test_observables_are_added_to_a_finished_run(finished, make_run, uninterrupted, caplog):
@@ -228,5 +241,5 @@ def test_an_evaluation_writes_its_cube_files_beside_its_result(finished, make_ru
 
 
 def test_an_unknown_observable_is_refused(tmp_path, make_run):
-    with pytest.raises(ValueError, match="observables='dipol' must be among density, dipole, natural_orbitals, pair"):
+    with pytest.raises(ValueError, match="observables='dipol' must be one of density, dipole, natural_orbitals, pair"):
         make_run(tmp_path, observables=["spin", "dipol"])

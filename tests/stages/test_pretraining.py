@@ -3,12 +3,21 @@ import math
 
 import pytest
 import torch
-from qmcnet.chemistry.state_orbitals import excited_determinants
-from qmcnet.stages.ensemble import ensemble
-from qmcnet.stages.objective import Penalty
+from energies import local_energy
 
-from qmcnet import FermiNet, ForwardLaplacian, LapNet, Metropolis, MolecularHamiltonian, Molecule, Psiformer
+from qmcnet import (
+    FermiNet,
+    ForwardLaplacian,
+    LapNet,
+    Metropolis,
+    MolecularHamiltonian,
+    Molecule,
+    NaturalStates,
+    Penalty,
+    Psiformer,
+)
 from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.chemistry.targets import excited_determinants
 from qmcnet.stages.pretraining import Pretraining, PretrainingSettings, orbital_error
 from qmcnet.stages.simulation import Simulation
 
@@ -22,13 +31,17 @@ LITHIUM = Molecule.atom("Li")  # two electrons up, one down
 BERYLLIUM = Molecule.atom("Be")
 
 
+def simulated(ensemble, batch_size):
+    how = MolecularHamiltonian(ensemble.molecule), ForwardLaplacian(), Metropolis(steps=10)
+    return Simulation.start(ensemble, *how, batch_size, 0, torch.device("cpu"))
+
+
 def pretraining(molecule, full=True, batch_size=16, n_states=1, complex=False, **settings):
     sizes = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2, "n_states": n_states}
     ansatz = FermiNet(molecule, full_determinants=full, complex=complex, dtype=torch.float64, **sizes)
-    total, hamiltonian = ensemble(ansatz, ForwardLaplacian())
-    simulation = Simulation.start(total, hamiltonian, Metropolis(steps=10), batch_size, 0, torch.device("cpu"))
-    mean_field = excited_determinants(hartree_fock(molecule, "sto-3g", "uhf"), n_states, "ordered", 0)
-    return Pretraining(simulation, mean_field, PretrainingSettings(basis="sto-3g", **settings))
+    targets = excited_determinants(hartree_fock(molecule, "sto-3g", "uhf"), n_states, "ordered", 0)
+    simulation = simulated(NaturalStates(ansatz), batch_size)
+    return Pretraining(simulation, targets, PretrainingSettings(basis="sto-3g", **settings))
 
 
 def tensor(values):
@@ -105,9 +118,9 @@ def test_half_of_the_walkers_follow_hartree_fock_and_half_the_network(batch_size
     positions = stage.simulation.walkers.positions
     mixed = stage.log_prob(positions)
     assert mixed.shape == (batch_size,)
-    torch.testing.assert_close(mixed[:4], stage.mean_field.log_prob(positions)[:4], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mixed[:4], stage.targets.log_prob(positions)[:4], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ensemble(positions)[1][4:], rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(mixed[4:], stage.mean_field.log_prob(positions)[4:])
+    assert not torch.allclose(mixed[4:], stage.targets.log_prob(positions)[4:])
 
 
 @pytest.mark.parametrize(
@@ -129,8 +142,8 @@ def test_the_error_of_several_states_is_that_of_each_at_the_points_of_all():
     squares = [[], []]
     for walker, copy, state in itertools.product(range(4), range(3), range(3)):
         point = points[walker, copy]
-        targets = stage.mean_field(point)
-        for spin, matrix in enumerate(network.orbitals(point)):
+        targets = stage.targets(point)
+        for spin, matrix in enumerate(network.orbitals(point, stage.simulation.ensemble.nuclei)):
             target = torch.zeros(matrix.shape[1:], dtype=torch.float64)
             target[:, 2 * spin : 2 * spin + target.shape[0]] = targets[spin][state]
             squares[spin] += [(matrix[2 * state + k] - target).square().mean().item() for k in range(2)]
@@ -143,7 +156,7 @@ def test_half_of_the_walkers_of_several_states_follow_independent_copies():
     mixed = stage.log_prob(positions)
     expected = torch.zeros(3, dtype=torch.float64)
     for copy, points in enumerate(positions[:3].unflatten(1, (3, 3)).unbind(1)):
-        for matrices in stage.mean_field(points):
+        for matrices in stage.targets(points):
             expected += 2 * torch.linalg.slogdet(matrices[:, copy]).logabsdet
     torch.testing.assert_close(mixed[:3], expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(mixed[3:], 2 * stage.simulation.ensemble(positions)[1][3:], rtol=1e-12, atol=1e-12)
@@ -151,11 +164,11 @@ def test_half_of_the_walkers_of_several_states_follow_independent_copies():
 
 def test_hartree_fock_is_not_changed():
     stage = pretraining(LITHIUM, steps=3)
-    before = {name: value.clone() for name, value in stage.mean_field.state_dict().items()}
+    before = {name: value.clone() for name, value in stage.targets.state_dict().items()}
     parameters = [parameter.detach().clone() for parameter in stage.simulation.ensemble.parameters()]
     while not stage.finished():
         stage.advance()
-    assert all(torch.equal(value, before[name]) for name, value in stage.mean_field.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in stage.targets.state_dict().items())
     changed = zip(parameters, stage.simulation.ensemble.parameters(), strict=True)
     assert any(not torch.equal(old, new) for old, new in changed)
 
@@ -166,8 +179,7 @@ def test_the_number_of_moves_between_updates_is_a_setting():
 
 def casscf_pretraining(molecule=BERYLLIUM, network=FermiNet, batch_size=32, head=None, **settings):
     sizes = SIZES[network] | {"n_determinants": 4, "dtype": torch.float64} | (head or {})
-    ansatz, total = network(molecule, **sizes), MolecularHamiltonian(molecule, ForwardLaplacian())
-    simulation = Simulation.start(ansatz, total, Metropolis(steps=10), batch_size, 0, torch.device("cpu"))
+    simulation = simulated(NaturalStates(network(molecule, **sizes)), batch_size)
     active = {"method": "casscf", "active_electrons": 2, "active_orbitals": 4}
     return Pretraining.prepare(simulation, PretrainingSettings(basis="6-31g", **(active | settings)), 0)
 
@@ -185,7 +197,7 @@ def test_the_error_of_casscf_determinants_falls(network, full, complex):
 def test_half_of_the_walkers_follow_the_sum_of_casscf_determinants():
     stage = casscf_pretraining(batch_size=9)
     positions = stage.simulation.walkers.positions
-    mixed, (up, down) = stage.log_prob(positions), stage.mean_field(positions)
+    mixed, (up, down) = stage.log_prob(positions), stage.targets(positions)
     expected = (up.det() * down.det()).sum(-1).square().log()
     torch.testing.assert_close(mixed[:4], expected[:4], rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ensemble(positions)[1][4:], rtol=1e-12, atol=1e-12)
@@ -195,7 +207,7 @@ def test_half_of_the_walkers_follow_the_sum_of_casscf_determinants():
 def test_as_many_casscf_determinants_as_share_the_network_evenly(n_network, n_targets, caplog):
     with caplog.at_level("INFO"):
         stage = casscf_pretraining(head={"n_determinants": n_network})
-    assert len(stage.mean_field.coefficients) == n_targets
+    assert len(stage.targets.coefficients) == n_targets
     assert "CASSCF(2,4)/6-31g energy -14.6" in caplog.text
     assert f"its {n_targets} leading determinants" in caplog.text
 
@@ -210,7 +222,7 @@ def test_a_network_pretrained_on_casscf_breaks_a_bond():
     walkers, middle = run.walkers, hydrogen.nuclei[:, 2].mean()
     for _ in range(40):
         walkers, _ = run.sampler.sweep(run.log_prob, walkers, run.generator)
-        energies.append(run.hamiltonian.local_energy(run.ansatz, walkers.positions).total.detach())
+        energies.append(local_energy(run.ensemble, walkers.positions).total)
         ionic.append(((walkers.positions[..., 2] - middle).prod(-1) > 0).double())
     energy, ionic = (torch.stack(values[10:]).mean().item() for values in (energies, ionic))
     # CASSCF gives -0.9993 hartree in this basis, Hartree-Fock -0.8432.
@@ -221,9 +233,7 @@ def test_a_network_pretrained_on_casscf_breaks_a_bond():
 def test_penalised_states_are_pretrained_as_natural_ones_are():
     molecule, settings = Molecule.atom("He"), PretrainingSettings(basis="6-31g", steps=40, learning_rate=1e-2)
     network = FermiNet(molecule, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=2, n_states=2)
-    total, hamiltonian = ensemble(network, ForwardLaplacian(), Penalty())
-    simulation = Simulation.start(total, hamiltonian, Metropolis(steps=10), 16, 0, torch.device("cpu"))
-    stage = Pretraining.prepare(simulation, settings, 0)
+    stage = Pretraining.prepare(simulated(Penalty().ensemble(network), 16), settings, 0)
     errors = [stage.advance()["mse"].item() for _ in range(40)]
     assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
 

@@ -38,14 +38,14 @@ def test_the_seed_decides_where_walkers_start(tmp_path, make_run):
 def test_log_prob_is_that_of_psi_squared(tmp_path, make_run):
     run = make_run(tmp_path).simulation
     positions = run.walkers.positions
-    assert torch.equal(run.log_prob(positions), 2 * run.ansatz(positions)[1])
+    assert torch.equal(run.log_prob(positions), 2 * run.ensemble(positions)[1])
 
 
 def test_finite_looks_at_parameters_and_walkers(tmp_path, make_run):
     run = make_run(tmp_path).simulation
     assert run.finite()
     with torch.no_grad():
-        run.ansatz.layers[0].own.bias[0] = torch.inf
+        run.ensemble.network.layers[0].own.bias[0] = torch.inf
     assert not run.finite()
     other = make_run(tmp_path).simulation
     other.walkers = other.walkers.replace(positions=other.walkers.positions * torch.nan)
@@ -56,7 +56,7 @@ def test_log_probabilities_may_be_used_outside_of_inference(tmp_path, make_run):
     run = make_run(tmp_path).simulation
     log_prob = run.log_prob(run.walkers.positions)
     assert not log_prob.is_inference()
-    torch.testing.assert_close(log_prob, 2 * run.ansatz(run.walkers.positions)[1].detach())
+    torch.testing.assert_close(log_prob, 2 * run.ensemble(run.walkers.positions)[1].detach())
 
 
 def test_compiled_sampling_follows_the_same_probability(tmp_path, make_run, monkeypatch):

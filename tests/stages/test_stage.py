@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from qmcnet.stages.stage import summarize
 
 
 def energy(kinetic):
-    kinetic = torch.tensor(kinetic, dtype=torch.float64)
-    attraction, repulsion = -2 * torch.ones_like(kinetic), torch.ones_like(kinetic) / 2
-    return LocalEnergy(kinetic, attraction, repulsion, 0.25)
+    dtype = torch.complex128 if any(isinstance(value, complex) for value in kinetic) else torch.float64
+    kinetic = torch.tensor(kinetic, dtype=dtype)[:, None, None]
+    one = torch.ones_like(kinetic)
+    terms = {"kinetic": kinetic, "electron_nucleus": -2 * one, "electron_electron": one / 2, "nucleus_nucleus": one / 4}
+    return LocalEnergy(terms, one)
 
 
 def test_statistics_of_finite_energies():
@@ -24,8 +27,7 @@ def test_statistics_of_finite_energies():
 
 
 def test_statistics_of_complex_energies_are_those_of_their_real_parts():
-    real, turned = energy([1.0, 2.0, 6.0]), energy([1.0, 2.0, 6.0])
-    turned = LocalEnergy(turned.kinetic + 1j * torch.tensor([3.0, -1.0, 2.0]), *list(vars(turned).values())[1:])
+    real, turned = energy([1.0, 2.0, 6.0]), energy([1.0 + 3.0j, 2.0 - 1.0j, 6.0 + 2.0j])
     assert turned.total.is_complex()
     for name, value in summarize(turned).items():
         assert not value.is_complex(), name
@@ -47,9 +49,9 @@ def test_when_all_are_lost_the_mean_is_not_finite():
 
 
 def states(matrices):
-    kinetic = torch.arange(len(matrices), dtype=torch.float64)
-    rest = matrices.diagonal(dim1=1, dim2=2).sum(-1) - kinetic
-    return LocalEnergy(kinetic, rest, torch.zeros_like(kinetic), 0.0, matrices, matrices)
+    kinetic = torch.arange(matrices.numel(), dtype=torch.float64).view(matrices.shape)
+    one = torch.eye(matrices.shape[-1], dtype=torch.float64).expand_as(matrices)
+    return LocalEnergy({"kinetic": kinetic, "rest": matrices - kinetic}, one)
 
 
 @pytest.fixture
@@ -57,14 +59,22 @@ def matrices():
     return torch.randn(6, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def test_one_state_has_no_matrix():
-    assert "state" not in summarize(energy([1.0, 2.0]))
+def test_the_matrix_of_one_state_is_its_energy():
+    row = summarize(energy([1.0, 2.0]))
+    assert row["state"].tolist() == [[row["energy"].item()]] == [[1.5 - 1.25]]
 
 
 def test_several_states_have_a_mean_matrix(matrices):
     row = summarize(states(matrices))
     torch.testing.assert_close(row["state"], matrices.mean(0))
     assert float(row["state"].trace()) == pytest.approx(float(row["energy"]))
+
+
+def test_the_mean_matrix_is_that_of_states_which_overlap(matrices):
+    """<psi_j|psi_k>^-1 <psi_k|H|psi_l>, both as means."""
+    overlap = torch.eye(3, dtype=torch.float64) + 0.1 * matrices.flip(0)
+    row = summarize(replace(states(matrices), overlap=overlap))
+    torch.testing.assert_close(overlap.mean(0) @ row["state"], matrices.mean(0))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
