@@ -23,7 +23,7 @@ from common import machine, print_table, store, system
 from figures import averaged, plot, read_csv, summary, write_csv
 from pytorch_optimizer import Lamb
 
-from qmcnet import FermiNet, ForwardLaplacian, Metropolis, MolecularHamiltonian, PretrainingSettings
+from qmcnet import FermiNet, ForwardLaplacian, Metropolis, MolecularHamiltonian, NaturalStates, PretrainingSettings
 from qmcnet.compute.process import prepare_process
 from qmcnet.optimizers import Clipping, FirstOrder, Kfac, Schedule, Spring
 from qmcnet.report.reference import lookup
@@ -32,6 +32,7 @@ from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
 from qmcnet.stages.optimization import Optimization
 from qmcnet.stages.pretraining import Pretraining
 from qmcnet.stages.simulation import Simulation
+from qmcnet.statistics.window import choose_window
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,9 @@ def fresh(name: str, seed: int, protocol: Protocol, device: torch.device) -> Sim
         The simulation.
     """
     molecule = system(name)
-    ansatz = FermiNet(molecule, **protocol.network, seed=seed)
-    hamiltonian = MolecularHamiltonian(molecule, ForwardLaplacian())
-    return Simulation.start(ansatz, hamiltonian, Metropolis(), protocol.walkers, seed, device)
+    ensemble = NaturalStates(FermiNet(molecule, **protocol.network, seed=seed))
+    how = MolecularHamiltonian(molecule), ForwardLaplacian(), Metropolis()
+    return Simulation.start(ensemble, *how, protocol.walkers, seed, device)
 
 
 @dataclass
@@ -169,7 +170,7 @@ class Contestant:
             evaluation.advance()
         simulation.walkers = walkers
         simulation.generator.set_state(generator)
-        result = evaluation.window().total
+        result = choose_window(evaluation.averages).total
         point = {"step": self.stage.step, "seconds": self.seconds, "energy": result.mean}
         self.curve.append(point | {"standard_error": result.standard_error, "variance": result.variance})
         return self.curve[-1]
@@ -188,7 +189,7 @@ def enter(name: str, rate: float, maker: Maker, simulation: Simulation, protocol
     Returns:
         The contestant.
     """
-    optimizer = maker(simulation.ansatz, learning_rate=rate)
+    optimizer = maker(simulation.ensemble, learning_rate=rate)
     schedule, clipping = Schedule(decay_steps=protocol.decay_steps), Clipping(protocol.clip)
     return Contestant(name, rate, Optimization(simulation, optimizer, 10**9, clipping, schedule))
 

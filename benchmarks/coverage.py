@@ -175,14 +175,14 @@ def evaluated(ansatz: qmcnet.SlaterJastrow) -> tuple[list[Window], Window]:
     Returns:
         The short evaluations, and the long one.
     """
-    hamiltonian = MolecularHamiltonian(ansatz.molecule, ForwardLaplacian())
+    how = MolecularHamiltonian(ansatz.molecule), ForwardLaplacian()
     sampler = qmcnet.Metropolis(steps=3)
-    run = Simulation.start(ansatz, hamiltonian, sampler, N_RUNS * N_WALKERS, 1, torch.device("cpu"))
+    run = Simulation.start(qmcnet.NaturalStates(ansatz), *how, sampler, N_RUNS * N_WALKERS, 1, torch.device("cpu"))
     short, long = [Averages() for _ in range(N_RUNS)], Averages()
     for step in range(-BURN_IN, SHORT_STEPS + LONG_STEPS):
         run.walkers, _ = sampler.sweep(run.log_prob, run.walkers, run.generator, adapt=step < 0)
         if step >= 0:
-            energies = hamiltonian.local_energy(ansatz, run.walkers.positions).total[:, None, None, None]
+            energies = run.hamiltonian(run.states()).matrix[:, None]
             shares = energies.split(N_WALKERS) if step < SHORT_STEPS else [energies]
             for averages, share in zip(short if step < SHORT_STEPS else [long], shares, strict=True):
                 averages.add({"energy": share})

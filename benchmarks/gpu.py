@@ -28,7 +28,7 @@ import torch
 from common import machine, print_table, store, system
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qmcnet import VMC, FermiNet, FirstOrder, Kfac, Spring
+from qmcnet import VMC, FermiNet, FirstOrder, Kfac, LocalEnergy, Spring
 from qmcnet.compute.process import prepare_process
 
 TINY = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2}
@@ -124,7 +124,8 @@ def parts(label: str, count: int, sizes: Mapping[str, Any], repeats: int) -> lis
         One row for each part.
     """
     with tempfile.TemporaryDirectory() as folder:
-        simulation = VMC(FermiNet(system(label), **sizes), folder, batch_size=count).simulation
+        run = VMC(FermiNet(system(label), **sizes), folder, batch_size=count)
+    simulation = run.simulation
 
     def sweep() -> None:
         simulation.walkers, _ = simulation.sampler.sweep(
@@ -135,16 +136,16 @@ def parts(label: str, count: int, sizes: Mapping[str, Any], repeats: int) -> lis
         sweep()
     positions = simulation.walkers.positions
 
-    def local_energy() -> torch.Tensor:
-        return simulation.hamiltonian.local_energy(simulation.ansatz, positions).total
+    def local_energy() -> LocalEnergy:
+        return simulation.hamiltonian(simulation.states())
 
-    energy = local_energy()
+    energies = run.objective(local_energy(), ())
     work: dict[str, Callable[[], object]] = {"ten moves": sweep, "local energy": local_energy}
     for name, make in OPTIMIZERS.items():
         # So slow that updates in the same place leave the wavefunction as it is.
-        optimizer = make(simulation.ansatz, learning_rate=1e-12)
-        work[name] = partial(optimizer.update, positions, energy)
-    return [{"system": label, "walkers": count, "part": name, **cost(run, repeats)} for name, run in work.items()]
+        optimizer = make(simulation.ensemble, learning_rate=1e-12)
+        work[name] = partial(optimizer.update, positions, energies)
+    return [{"system": label, "walkers": count, "part": name, **cost(part, repeats)} for name, part in work.items()]
 
 
 def command(overrides: Sequence[str], folder: Path) -> list[str]:

@@ -23,7 +23,7 @@ from qmcnet import FermiNet, ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.compute.kernels import linear
 from qmcnet.compute.process import prepare_process
 from qmcnet.laplacian import forward_laplacian
-from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 WALKERS = {"LiH": 256, "CH4": 64, "N2": 64, "C6H6": 8}
@@ -57,7 +57,7 @@ def operations(molecule: Molecule, positions: torch.Tensor) -> float:
         GFLOP for all walkers.
     """
     # In double precision the products go through operations that torch counts.
-    double = LogPsi(FermiNet(molecule, dtype=torch.float64))
+    double = NaturalStates(FermiNet(molecule, dtype=torch.float64)).log_psi
     with FlopCounterMode(display=False) as counter:
         forward_laplacian(double, positions[:1].double())
     return counter.get_total_flops() * len(positions) / 1e9
@@ -78,7 +78,7 @@ def measure(name: str, count: int, repeats: int, compiled: bool, reference: bool
     """
     molecule = system(name)
     positions = walkers(molecule, count)
-    function = LogPsi(FermiNet(molecule))
+    function = NaturalStates(FermiNet(molecule)).log_psi
     forward = torch.inference_mode()(partial(function, positions))
     contestants: dict[str, Callable[[], object]] = {
         "forward": forward,

@@ -21,10 +21,11 @@ from typing import Any
 import torch
 from common import machine, store, system
 
-from qmcnet import VMC, FermiNet, Molecule
+from qmcnet import VMC, FermiNet, Molecule, NaturalStates
 from qmcnet.compute.memory import peak_bytes, predicted_peak
 from qmcnet.laplacian import automatic_chunk_size, forward_laplacian
 from qmcnet.stages.optimization import Optimization
+from qmcnet.states.ensemble import LogPsi
 
 SYSTEMS = ("H4", "H8", "H12", "H16", "H20", "LiH", "N2", "C6H6")
 TRAINED, BATCH_SIZE = "N2", 64
@@ -45,7 +46,7 @@ def resident(field: str) -> int:
     return 1024 * int(lines[field].split()[0])
 
 
-def local_energy(molecule: Molecule, walkers: int) -> tuple[FermiNet, Callable[[], object]]:
+def local_energy(molecule: Molecule, walkers: int) -> tuple[LogPsi, Callable[[], object]]:
     """Prepare the differentiation of log|psi| of one chunk.
 
     Args:
@@ -53,11 +54,11 @@ def local_energy(molecule: Molecule, walkers: int) -> tuple[FermiNet, Callable[[
         walkers: walkers at once.
 
     Returns:
-        The network and the computation.
+        What is differentiated, and the computation.
     """
-    network = FermiNet(molecule)
+    function = NaturalStates(FermiNet(molecule)).log_psi
     positions = 2 * torch.randn(walkers, molecule.n_electrons, 3, generator=torch.Generator().manual_seed(0))
-    return network, lambda: forward_laplacian(lambda r: network(r)[1], positions)
+    return function, lambda: forward_laplacian(function, positions)
 
 
 def iteration(molecule: Molecule, walkers: int) -> Callable[[], object]:
@@ -125,8 +126,8 @@ def row(name: str, walkers: int, training: bool = False) -> dict[str, Any]:
     molecule = system(name)
     predicted = None
     if not training:
-        network = local_energy(molecule, walkers)[0]
-        predicted = predicted_peak(forward_laplacian, network, walkers, molecule.n_electrons)
+        function = local_energy(molecule, walkers)[0]
+        predicted = predicted_peak(forward_laplacian, function, walkers, molecule.n_electrons, torch.float32)
     compute = prepare(name, walkers, training)
     with torch.no_grad():
         live = peak_bytes(compute)
@@ -166,8 +167,8 @@ def automatic(name: str) -> int:
         Walkers in a chunk.
     """
     molecule = system(name)
-    network = FermiNet(molecule)
-    return automatic_chunk_size(lambda r: network(r)[1], torch.randn(1, molecule.n_electrons, 3))
+    function = NaturalStates(FermiNet(molecule)).log_psi
+    return automatic_chunk_size(function, torch.randn(1, molecule.n_electrons, 3))
 
 
 def main() -> None:

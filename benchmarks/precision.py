@@ -26,7 +26,8 @@ from qmcnet.compute.process import prepare_process
 from qmcnet.laplacian import ForwardLaplacian, LapTuple
 from qmcnet.laplacian.laptuple import RULES
 from qmcnet.operators import MolecularHamiltonian
-from qmcnet.stages.simulation import Hamiltonian
+from qmcnet.protocols import LaplacianBackend
+from qmcnet.states.ensemble import Ensemble, states_at
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
@@ -85,12 +86,19 @@ def jacobian_products(product: Product) -> Generator[None, None, None]:
         RULES[F.linear] = original
 
 
-def evaluate(hamiltonian: Hamiltonian, ansatz: torch.nn.Module, product: Product | None, positions: Tensor) -> Tensor:
+def evaluate(
+    hamiltonian: MolecularHamiltonian,
+    ansatz: Ensemble,
+    laplacian: LaplacianBackend,
+    product: Product | None,
+    positions: Tensor,
+) -> Tensor:
     """Local energies with one kind of jacobian product.
 
     Args:
         hamiltonian: of the molecule.
         ansatz: the wavefunction.
+        laplacian: back end that differentiates.
         product: of jacobian rows and weights.
         positions: shape (B, N, 3), in bohr.
 
@@ -98,7 +106,7 @@ def evaluate(hamiltonian: Hamiltonian, ansatz: torch.nn.Module, product: Product
         Local energies, shape (B,), in hartree.
     """
     with nullcontext() if product is None else jacobian_products(product):
-        return hamiltonian.local_energy(ansatz, positions).total
+        return hamiltonian(states_at(ansatz, positions, laplacian, torch.Generator())).total
 
 
 def measure(directory: Path, n_walkers: int) -> list[dict[str, object]]:
@@ -113,9 +121,8 @@ def measure(directory: Path, n_walkers: int) -> list[dict[str, object]]:
     """
     run = qmcnet.load(directory)
     simulation = run.simulation
-    hamiltonian = simulation.hamiltonian
-    double_ansatz = copy.deepcopy(simulation.ansatz).double()
-    double_hamiltonian = MolecularHamiltonian(run.molecule, ForwardLaplacian())
+    single = simulation.hamiltonian, simulation.ensemble, simulation.laplacian
+    double = simulation.hamiltonian, copy.deepcopy(simulation.ensemble).double(), ForwardLaplacian()
     exact: list[Tensor] = []
     energies: dict[str, list[Tensor]] = {name: [] for name in PRODUCTS}
     while sum(len(part) for part in exact) < n_walkers:
@@ -123,13 +130,10 @@ def measure(directory: Path, n_walkers: int) -> list[dict[str, object]]:
             simulation.log_prob, simulation.walkers, simulation.generator, adapt=False
         )
         positions = simulation.walkers.positions
-        exact.append(evaluate(double_hamiltonian, double_ansatz, None, positions.double()))
+        exact.append(evaluate(*double, None, positions.double()))
         for name, product in PRODUCTS.items():
-            energies[name].append(evaluate(hamiltonian, simulation.ansatz, product, positions))
-    contestants = {
-        name: partial(evaluate, hamiltonian, simulation.ansatz, product, positions)
-        for name, product in PRODUCTS.items()
-    }
+            energies[name].append(evaluate(*single, product, positions))
+    contestants = {name: partial(evaluate, *single, product, positions) for name, product in PRODUCTS.items()}
     seconds = alternate(contestants, 7)
     reference = torch.cat(exact)
     rows = []
@@ -138,7 +142,7 @@ def measure(directory: Path, n_walkers: int) -> list[dict[str, object]]:
         difference = energy - reference
         rows.append(
             {
-                "run": f"{run.molecule.formula} {sum(p.numel() for p in simulation.ansatz.parameters())}",
+                "run": f"{run.molecule.formula} {sum(p.numel() for p in run.ansatz.parameters())}",
                 "jacobian": name,
                 "walkers": len(energy),
                 "std of E_L / Ha": reference.std().item(),

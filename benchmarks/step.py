@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from common import alternate, machine, print_table, store, system, walkers
 
-from qmcnet import VMC, FermiNet, FirstOrder, Kfac, Spring
+from qmcnet import VMC, FermiNet, FirstOrder, Kfac, LocalEnergy, Spring
 from qmcnet.compute.process import prepare_process
 
 SMALL = {"n_layers": 2, "hidden_one": 48, "hidden_two": 12, "n_determinants": 4}
@@ -62,18 +62,19 @@ def measure(name: str, repeats: int, compiled: bool, folder: Path) -> dict[str, 
     for _ in range(20):
         simulation.walkers, _ = simulation.sampler.sweep(simulation.log_prob, simulation.walkers, simulation.generator)
     positions = simulation.walkers.positions
-    energy = simulation.hamiltonian.local_energy(simulation.ansatz, positions).total
 
     def sweep() -> None:
         simulation.sampler.sweep(simulation.log_prob, simulation.walkers, simulation.generator)
 
-    def local_energy() -> None:
-        simulation.hamiltonian.local_energy(simulation.ansatz, positions)
+    def local_energy() -> LocalEnergy:
+        return simulation.hamiltonian(simulation.states())
 
-    parts = {"sweep": sweep, "local energy": local_energy}
+    energies = run.objective(local_energy(), ())
+
+    parts: dict[str, Callable[[], object]] = {"sweep": sweep, "local energy": local_energy}
     for label, make in OPTIMIZERS.items():
         # So slow that updates in the same place leave the wavefunction as it is.
-        parts[label] = partial(several, make(simulation.ansatz, learning_rate=1e-12).update, positions, energy)
+        parts[label] = partial(several, make(simulation.ensemble, learning_rate=1e-12).update, positions, energies)
     seconds = alternate(parts, repeats)
     seconds |= {label: seconds[label] / UPDATES for label in OPTIMIZERS}
     rest = seconds["sweep"] + seconds["local energy"]
@@ -83,17 +84,17 @@ def measure(name: str, repeats: int, compiled: bool, folder: Path) -> dict[str, 
 
 
 def several(
-    update: Callable[[torch.Tensor, torch.Tensor], object], positions: torch.Tensor, energy: torch.Tensor
+    update: Callable[[torch.Tensor, torch.Tensor], object], positions: torch.Tensor, energies: torch.Tensor
 ) -> None:
     """Make as many updates as share a decomposition of the curvature in KFAC.
 
     Args:
         update: of an optimiser.
         positions: of the walkers.
-        energy: their local energies.
+        energies: their local energies, (B, 1).
     """
     for _ in range(UPDATES):
-        update(positions, energy)
+        update(positions, energies)
 
 
 def first_step(overrides: list[str], repeats: int) -> float:

@@ -123,7 +123,7 @@ def content(directory: Path) -> dict[str, Any]:
     }
     result = json.loads((directory / "result.json").read_text())
     found = Checkpoints(directory / "checkpoints", 1).load_newest()
-    state = found[1] if found else {}
+    state = found.state if found else {}
     for part in (result, state):
         part.pop("wall_seconds", None)
     return {**tables, "result": result, "state": state}

@@ -16,7 +16,7 @@ import torch
 from common import machine, print_table, system, walkers
 from memory import resident
 
-from qmcnet import FermiNet, Kfac, Spring
+from qmcnet import FermiNet, Kfac, NaturalStates, Spring
 from qmcnet.compute.process import prepare_process
 
 OPTIMIZERS = {"SPRING": Spring, "KFAC": Kfac}
@@ -35,9 +35,9 @@ def measure(label: str, name: str, count: int, chunk_size: int) -> dict[str, Any
         One row of the table.
     """
     molecule = system(name)
-    ansatz, positions = FermiNet(molecule), walkers(molecule, count)
+    ansatz, positions = NaturalStates(FermiNet(molecule)), walkers(molecule, count)
     optimizer = OPTIMIZERS[label](ansatz, chunk_size=chunk_size)
-    energies = torch.randn(count, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    energies = torch.randn(count, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     before, start = resident("VmRSS"), time.perf_counter()
     optimizer.update(positions, energies)
     n_parameters = sum(parameter.numel() for parameter in ansatz.parameters())

@@ -191,24 +191,6 @@ def mixed():
     return Mixed
 
 
-class OneState(nn.Module):
-    """A network of one state that says so by an axis of length one."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network, self.molecule, self.settings = network, network.molecule, {"n_states": 1}
-
-    def forward(self, positions):
-        sign, log_abs_psi = self.network(positions)
-        return sign[..., None], log_abs_psi[..., None]
-
-
-@pytest.fixture(scope="session")
-def one_state():
-    """A network with an axis for its single state."""
-    return OneState
-
-
 @pytest.fixture(scope="session")
 def mixing():
     """Draw a matrix that is well-conditioned but neither symmetric nor orthogonal."""

@@ -25,15 +25,15 @@ def molecule(spec: Spec) -> Any:
     return Molecule(tuple(spec["symbols"]), coordinates, spin=spec["n_up"] - spec["n_down"])
 
 
-def network(spec: Spec) -> Any:
-    """Build the network of the order."""
+def wavefunction(spec: Spec) -> Any:
+    """Build the wavefunction of the order."""
+    from qmcnet.ansatz import FermiNet, Psiformer
+    from qmcnet.states.natural import NaturalStates
+
     if spec["work"] == "psiformer":
-        from qmcnet.ansatz import Psiformer
-
-        return Psiformer(molecule(spec), seed=SEED)
-    from qmcnet.ansatz import FermiNet
-
-    return FermiNet(molecule(spec), n_layers=4, hidden_one=256, hidden_two=32, n_determinants=16, seed=SEED)
+        return NaturalStates(Psiformer(molecule(spec), seed=SEED))
+    network = FermiNet(molecule(spec), n_layers=4, hidden_one=256, hidden_two=32, n_determinants=16, seed=SEED)
+    return NaturalStates(network)
 
 
 def log_psi(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
@@ -50,11 +50,15 @@ def log_psi(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
 
 def local_energy(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     """Evaluate the local energy."""
+    import torch
+
     from qmcnet.laplacian import ForwardLaplacian
     from qmcnet.operators import MolecularHamiltonian
+    from qmcnet.states.ensemble import states_at
 
-    hamiltonian = MolecularHamiltonian(molecule(spec), ForwardLaplacian(compile=spec["variant"] == "compiled"))
-    return lambda: hamiltonian.local_energy(ansatz, positions).total.numpy()
+    hamiltonian = MolecularHamiltonian(molecule(spec))
+    laplacian, generator = ForwardLaplacian(compile=spec["variant"] == "compiled"), torch.Generator()
+    return lambda: hamiltonian(states_at(ansatz, positions, laplacian, generator)).total.numpy()
 
 
 def iteration(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
@@ -69,9 +73,9 @@ def iteration(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     from qmcnet.stages.simulation import Simulation
 
     compile = spec["variant"] == "compiled"
-    hamiltonian = MolecularHamiltonian(molecule(spec), ForwardLaplacian(compile=compile))
+    how = MolecularHamiltonian(molecule(spec)), ForwardLaplacian(compile=compile)
     sampler, device = Metropolis(steps=10), torch.device("cpu")
-    run = Simulation.start(ansatz, hamiltonian, sampler, len(positions), SEED, device)
+    run = Simulation.start(ansatz, *how, sampler, len(positions), SEED, device)
     run.compile = compile
     run.walkers = sampler.start(positions)
     stage = Optimization(run, Spring(ansatz), steps=sys.maxsize)
@@ -112,7 +116,7 @@ def run() -> None:
 
     prepare_process()
     torch.set_num_threads(spec["threads"])
-    ansatz, positions = network(spec), torch.from_numpy(walkers(spec))
+    ansatz, positions = wavefunction(spec), torch.from_numpy(walkers(spec))
     parameters = sum(p.numel() for p in ansatz.parameters())
     serve(spec, channel, WORKS[spec["work"]](spec, ansatz, positions), parameters, ["qmcnet", "torch"])
 

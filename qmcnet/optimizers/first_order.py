@@ -1,5 +1,6 @@
 """First-order optimisers: any of torch.optim's kind on the score-based energy gradient."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -50,8 +51,7 @@ class FirstOrder:
             raise ValueError(f"method lr={arguments['lr']}: give the rate as learning_rate")
         self.settings = {"method": {"_target_": name, "_partial_": True, **arguments}, "learning_rate": learning_rate}
         self.settings |= {"max_grad_norm": max_grad_norm, "chunk_size": chunk_size}
-        self.learning_rate, self.trained = learning_rate, trained_parameters(ansatz)
-        self.factors: Callable[[Tensor], Tensor] = ansatz.factors  # type: ignore[assignment]
+        self.ansatz, self.learning_rate, self.trained = ansatz, learning_rate, trained_parameters(ansatz)
         self.max_grad_norm, self.chunks = max_grad_norm, Chunks("optimizer.chunk_size", chunk_size)
         try:
             self.optimizer = method(list(self.trained.values()), lr=learning_rate)
@@ -101,6 +101,26 @@ class FirstOrder:
         elif kept.is_meta or kept:  # shapes alone, whose memory is predicted, have no answer
             self.optimizer.step()
         return {**measured(kept, {"grad_norm": norm}), "learning_rate": rate, "skipped": ~kept}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FirstOrder":
+        """Copy all that the method has; optimisers of torch copy what torch knows of, and leave out the rest."""
+        twin, method = object.__new__(type(self)), object.__new__(type(self.optimizer))
+        memo |= {id(self): twin, id(self.optimizer): method}
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        method.__dict__.update(copy.deepcopy(self.optimizer.__dict__, memo))
+        return twin
+
+    def factors(self, positions: Tensor) -> Tensor:
+        """Evaluate what is differentiated.
+
+        Args:
+            positions: electron positions, shape (B, N, 3), in bohr.
+
+        Returns:
+            Shape (B, G).
+        """
+        factors: Tensor = self.ansatz.factors(positions)  # type: ignore[operator]
+        return factors
 
     def _differentiate(self, positions: Tensor, weights: Tensor, size: int) -> None:
         self.optimizer.zero_grad()

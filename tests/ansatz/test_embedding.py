@@ -48,7 +48,9 @@ def test_the_embedding_is_that_of_a_loop(bias, plain_embedding, walkers, randomi
     positions = walkers(LIH, 3)
     expected = torch.stack([torch.stack(plain_embedding(network, r)) for r in positions])
     assert expected.shape == (3, 4, 7)
-    torch.testing.assert_close(network.embedding(features(positions, LIH.nuclei, LIH)), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        network.embedding(features(positions, LIH.nuclei, LIH)), expected, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_weights_have_variance_of_one_over_fan_in_and_biases_of_one():

@@ -244,7 +244,9 @@ def test_orbitals_are_those_of_the_wavefunction(ansatz, complex, small, walkers)
     up, down = psi.orbitals(positions, LIH.nuclei)
     sign, log_abs = at(psi, positions)
     assert (up.shape, down.shape) == ((8, 3, 2, 4), (8, 3, 2, 4))
-    torch.testing.assert_close(torch.cat([up, down], -2).det().sum(-1, keepdim=True), sign * log_abs.exp(), rtol=1e-11, atol=0)
+    torch.testing.assert_close(
+        torch.cat([up, down], -2).det().sum(-1, keepdim=True), sign * log_abs.exp(), rtol=1e-11, atol=0
+    )
 
 
 def test_weights_alone_are_saved_and_settings_rebuild_the_network(kind, small):

@@ -58,4 +58,6 @@ def test_orbitals_are_those_of_the_mean_field(trainable):
 
 def test_further_batch_axes_work():
     orbitals, r = MolecularOrbitals(ORBITALS.basis, ORBITALS.up, True), positions(6)
-    torch.testing.assert_close(orbitals(r.unflatten(0, (2, 3)), LIH.nuclei), orbitals(r, LIH.nuclei).unflatten(0, (2, 3)))
+    torch.testing.assert_close(
+        orbitals(r.unflatten(0, (2, 3)), LIH.nuclei), orbitals(r, LIH.nuclei).unflatten(0, (2, 3))
+    )

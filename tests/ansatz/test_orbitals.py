@@ -36,12 +36,18 @@ def head(n_up, n_down, full, envelope="isotropic"):
 )
 @pytest.mark.parametrize("envelope", ["isotropic", "diagonal"])
 def test_shapes(n_up, n_down, full, shapes, envelope):
-    matrices = head(n_up, n_down, full, envelope)(random(B, 3, F), features(random(B, 3, 3), NUCLEI, molecule(n_up, n_down)))
+    matrices = head(n_up, n_down, full, envelope)(
+        random(B, 3, F), features(random(B, 3, 3), NUCLEI, molecule(n_up, n_down))
+    )
     assert [tuple(matrix.shape) for matrix in matrices] == shapes
 
 
 def test_orbitals_are_features_times_envelope():
-    orbitals, h_one, inputs = head(2, 1, True), random(B, 3, F), features(random(B, 3, 3, seed=1), NUCLEI, molecule(2, 1))
+    orbitals, h_one, inputs = (
+        head(2, 1, True),
+        random(B, 3, F),
+        features(random(B, 3, 3, seed=1), NUCLEI, molecule(2, 1)),
+    )
     matrices = orbitals(h_one, inputs)
     for spin, (electrons, linear) in enumerate(zip([(0, 1), (2,)], orbitals.linear, strict=True)):
         for row, electron in enumerate(electrons):

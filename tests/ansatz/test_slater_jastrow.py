@@ -98,11 +98,11 @@ def test_a_coefficient_may_pass_through_zero(psi, walkers):
     wavefunction, positions = psi(LIH, "casscf"), walkers(LIH)
     coefficients = wavefunction.expansion.coefficients
 
-    def at(value):
+    def log_abs(value):
         coefficients.data[2] = value
         return at(wavefunction, positions)[1]
 
-    slope = (at(1e-5) - at(-1e-5)) / 2e-5
+    slope = (log_abs(1e-5) - log_abs(-1e-5)) / 2e-5
     coefficients.data[2] = 0.0
     scores = per_walker_scores(NaturalStates(wavefunction).requires_grad_(True), positions, 8)
     names = [name for name, parameter in wavefunction.named_parameters() for _ in range(parameter.numel())]
@@ -199,7 +199,9 @@ def test_scores_are_autograd_walker_by_walker(kind, psi, walkers):
     for walker in positions:
         gradients = torch.autograd.grad(at(wavefunction, walker[None])[1].sum(), parameters)
         rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
-    torch.testing.assert_close(per_walker_scores(NaturalStates(wavefunction), positions, 2), torch.stack(rows), rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(
+        per_walker_scores(NaturalStates(wavefunction), positions, 2), torch.stack(rows), rtol=1e-9, atol=1e-10
+    )
     assert (torch.stack(rows).abs().amax(0) > 0).float().mean() > 0.9
 
 

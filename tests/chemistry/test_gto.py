@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyscf import gto
 
-from qmcnet.chemistry.gto import GaussianBasis, MeanFieldOrbitals, Shell
+from qmcnet.chemistry.gto import GaussianBasis, Shell
 from qmcnet.chemistry.scf import gaussian_basis
 
 MOLES = {
@@ -32,13 +32,6 @@ def points_near(mol, n=200):
 
 def gradients_of(basis, points):
     return basis.derivatives(points, torch.eye(3, dtype=points.dtype).expand(*points.shape, 3))[1]
-
-
-def orbitals_of(mol, n_up, n_down):
-    generator = torch.Generator().manual_seed(2)
-    basis = gaussian_basis(mol)
-    up, down = (torch.randn(basis.n_ao, n, generator=generator, dtype=torch.float64) for n in (n_up, n_down))
-    return MeanFieldOrbitals(basis, up, down)
 
 
 def random_positions(n_walkers, n_electrons):
@@ -170,64 +163,14 @@ def test_unsupported_shells_are_refused():
         GaussianBasis([])
 
 
-def test_coefficients_that_do_not_fit_the_basis_are_refused():
-    basis = gaussian_basis(mole(*MOLES["LiH"]))
-    good = torch.zeros(basis.n_ao, 1, dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"down: shape \(31, 1\) is not \(32, n_down\)"):
-        MeanFieldOrbitals(basis, good, good[1:])
-
-
-def test_orbitals_take_the_electrons_of_their_spin():
-    mol = mole(WATER, "cc-pvdz")
-    orbitals, positions = orbitals_of(mol, 3, 2), random_positions(4, 5)
-    up, down = orbitals(positions)
-    values = torch.tensor(mol.eval_gto("GTOval_sph", positions.reshape(-1, 3).numpy())).reshape(4, 5, -1)
-    torch.testing.assert_close(up, values[:, :3] @ orbitals.up)
-    torch.testing.assert_close(down, values[:, 3:] @ orbitals.down)
-
-
-def test_log_prob_is_the_square_of_two_determinants():
-    orbitals, positions = orbitals_of(mole(WATER, "cc-pvdz"), 3, 2), random_positions(4, 5)
-    up, down = orbitals(positions)
-    product = torch.linalg.det(up) * torch.linalg.det(down)
-    torch.testing.assert_close(orbitals.log_prob(positions), product.square().log())
-
-
-def test_exchange_changes_the_sign_within_a_spin_only():
-    orbitals, positions = orbitals_of(mole(WATER, "cc-pvdz"), 3, 2), random_positions(4, 5)
-    same_spin, other_spin = positions[:, [1, 0, 2, 3, 4]], positions[:, [3, 1, 2, 0, 4]]
-    torch.testing.assert_close(torch.linalg.det(orbitals(same_spin)[0]), -torch.linalg.det(orbitals(positions)[0]))
-    torch.testing.assert_close(orbitals.log_prob(same_spin), orbitals.log_prob(positions))
-    assert ((orbitals.log_prob(other_spin) - orbitals.log_prob(positions)).abs() > 1e-3).all()
-
-
-def test_log_prob_falls_as_twice_the_log_distance_of_equal_spins():
-    orbitals, positions = orbitals_of(mole(WATER, "cc-pvdz"), 3, 2), random_positions(4, 5)
-
-    def at_distance(distance, i, j):
-        moved = positions.clone()
-        moved[:, i] = moved[:, j] + distance * torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
-        return orbitals.log_prob(moved)
-
-    drop = at_distance(1e-5, 0, 1) - at_distance(1e-6, 0, 1)
-    torch.testing.assert_close(drop, torch.full_like(drop, 2 * math.log(10)), rtol=1e-3, atol=0)
-    assert (at_distance(0.0, 0, 1) < at_distance(1e-6, 0, 1) - 20).all()
-    assert (at_distance(0.0, 0, 3) > at_distance(1e-6, 0, 3) - 1e-3).all()
-
-
-@pytest.mark.parametrize(("n_up", "n_down"), [(2, 0), (0, 2), (1, 0)])
-def test_one_spin_alone_works(n_up, n_down):
-    orbitals, positions = (
-        orbitals_of(mole(WATER, "cc-pvdz"), n_up, n_down),
-        random_positions(4, n_up + n_down),
-    )
-    up, down = orbitals(positions)
-    assert up.shape == (4, n_up, n_up)
-    assert down.shape == (4, n_down, n_down)
-    expected = torch.linalg.det(up if n_up else down).square().log()
-    torch.testing.assert_close(orbitals.log_prob(positions), expected)
-
-
-def test_log_prob_can_be_differentiated():
-    orbitals, positions = orbitals_of(mole(WATER, "cc-pvdz"), 3, 2), random_positions(2, 5)
-    assert torch.autograd.gradcheck(orbitals.log_prob, positions.requires_grad_(), eps=1e-6, atol=1e-6)
+def test_nuclei_may_be_moved_from_where_the_basis_was_made():
+    atom, name, spin = MOLES["N2"]
+    mol, moved = mole(atom, name, spin), mole("N 0.3 0.1 -0.2; N -0.5 0.6 1.7", name, spin)
+    points, centers = points_near(moved), torch.tensor(moved.atom_coords())
+    metric = torch.eye(3, dtype=torch.float64).expand(len(points), 3, 3)
+    basis, expected = gaussian_basis(mol), gaussian_basis(moved)
+    torch.testing.assert_close(basis(points, centers), expected(points), rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(basis(points), expected(points))
+    parts = zip(basis.derivatives(points, metric, centers), expected.derivatives(points, metric), strict=True)
+    for found, reference in parts:
+        torch.testing.assert_close(found, reference, rtol=1e-11, atol=1e-11)

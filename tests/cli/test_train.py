@@ -89,7 +89,7 @@ def test_more_steps_extend_a_run(command_line, finished):
     shutil.copytree(finished[0], extended)
     status, output, _ = command_line.train("steps=28", "hydra.run.dir=extended")
     assert status == 0
-    assert "extending the run to 28 optimisation steps" in output
+    assert "extending the run to 28 optimization steps" in output
     old, new = ((folder / "train_stats.csv").read_text() for folder in (finished[0], extended))
     assert new.startswith(old)
     assert len(new.splitlines()) == len(old.splitlines()) + 3
@@ -239,13 +239,13 @@ def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one
     for key in ("states", "overlaps", "warnings", "energy", "standard_error", "tau", "variance", "evaluation_steps"):
         assert results[0][key] == results[1][key]
     for name in ("density_0.cube", "density_1.cube"):
-        assert (broken / name).read_bytes() == (whole / name).read_bytes()
+        assert (broken / "evaluation" / name).read_bytes() == (whole / "evaluation" / name).read_bytes()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["+observables=[dipol]"], "error: observables='dipol' must be among density, dipole, natural_orbitals, pair"),
+        (["+observables=[dipol]"], "error: observables='dipol' must be one of density, dipole, natural_orbitals, pair"),
         (["observables=dipole"], "error: observables='dipole' must be a list"),
         (
             ["objective=penalty", "objective.weights=[2,1]"],

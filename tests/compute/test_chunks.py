@@ -12,6 +12,7 @@ from qmcnet.laplacian import ForwardLaplacian, backends
 from qmcnet.optimizers import FirstOrder, Kfac, Spring
 from qmcnet.optimizers.guard import ScoreGuard
 from qmcnet.run.vmc import VMC
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 FAILURES = [
@@ -35,9 +36,24 @@ def network():
     return FermiNet(molecule, n_layers=2, hidden_one=8, hidden_two=4, n_determinants=2, dtype=torch.float64)
 
 
+def wavefunction():
+    return NaturalStates(network())
+
+
 def batch(count):
     generator = torch.Generator().manual_seed(count)
-    return torch.randn(count, 4, 3, dtype=torch.float64, generator=generator), torch.randn(count, generator=generator)
+    positions = torch.randn(count, 4, 3, dtype=torch.float64, generator=generator)
+    return positions, torch.randn(count, 1, generator=generator)
+
+
+def counting(forward, seen):
+    """The forward pass of a network that notes its numbers of walkers."""
+
+    def counted(self, positions, nuclei):
+        seen.append(positions.shape[0])
+        return forward(self, positions, nuclei)
+
+    return counted
 
 
 def budget(monkeypatch, n_bytes):
@@ -57,11 +73,11 @@ def short_of_memory(monkeypatch):
     """Let evaluations of more than five walkers fail, of a network with or without gradients."""
     forward, seen = FermiNet.forward, []
 
-    def small(self, positions):
+    def small(self, positions, nuclei):
         seen.append(len(positions))
         if len(positions) > 5:
             raise MemoryError("std::bad_alloc")
-        return forward(self, positions)
+        return forward(self, positions, nuclei)
 
     monkeypatch.setattr(FermiNet, "forward", small)
     return seen
@@ -129,7 +145,7 @@ def test_an_unknown_device_is_treated_as_a_cpu():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_update_goes_on_with_fewer_walkers_when_memory_ends(name, short_of_memory, caplog):
     positions, energies = batch(9)
-    expected, found = network(), network()
+    expected, found = wavefunction(), wavefunction()
     OPTIMIZERS[name](expected, chunk_size=3).update(positions, energies)
     optimizer = OPTIMIZERS[name](found, chunk_size=100)
     with caplog.at_level(logging.WARNING):
@@ -138,9 +154,9 @@ def test_an_update_goes_on_with_fewer_walkers_when_memory_ends(name, short_of_me
     for one, other in zip(found.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
     caplog.clear()
-    short_of_memory.clear()
     again = OPTIMIZERS[name](found, chunk_size=100)
     again.load_state_dict(optimizer.state_dict())
+    short_of_memory.clear()
     again.update(positions, energies)
     assert not caplog.text
     assert short_of_memory == [4, 4, 1]
@@ -148,7 +164,7 @@ def test_an_update_goes_on_with_fewer_walkers_when_memory_ends(name, short_of_me
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_states_of_earlier_versions_have_no_chunks(name):
-    optimizer = OPTIMIZERS[name](network())
+    optimizer = OPTIMIZERS[name](wavefunction())
     state = {key: value for key, value in optimizer.state_dict().items() if key != "chunks"}
     optimizer.load_state_dict(state)
     optimizer.update(*batch(9))
@@ -156,10 +172,10 @@ def test_states_of_earlier_versions_have_no_chunks(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_scores_are_formed_in_chunks_that_fit(name, monkeypatch):
-    seen, forward = [], FermiNet.forward
-    monkeypatch.setattr(FermiNet, "forward", lambda self, r: (seen.append(r.shape[0]), forward(self, r))[1])
+    optimizer, seen = OPTIMIZERS[name](wavefunction()), []
+    monkeypatch.setattr(FermiNet, "forward", counting(FermiNet.forward, seen))
     budget(monkeypatch, 2**18)
-    OPTIMIZERS[name](network()).update(*batch(200))
+    optimizer.update(*batch(200))
     assert seen[:2] == [2, 4]
     assert 4 < max(seen) < 100
     assert sum(seen[2:]) == 200
@@ -178,9 +194,9 @@ def test_walkers_are_moved_in_chunks_of_any_size_and_a_resumed_run_keeps_it(tmp_
     assert not found.is_inference()
     assert "out of memory with 20 walkers at once" in caplog.text
     caplog.clear()
-    short_of_memory.clear()
     other = run(tmp_path)
     other.load_state_dict(simulation.state_dict())
+    short_of_memory.clear()
     other.log_prob(positions)
     assert short_of_memory == [5] * 4
     assert not caplog.text
@@ -193,9 +209,9 @@ def test_a_resumed_run_differentiates_as_many_walkers_as_before(chunk_size, tmp_
     state["chunks"]["laplacian"] = {"LogPsi on cpu": 6, "LogPsi on cuda": 19}
     second.load_state_dict(state)
     monkeypatch.setattr(module, "peak_bytes", lambda *_: pytest.fail("chosen again"))
-    seen, forward = [], FermiNet.forward
-    monkeypatch.setattr(FermiNet, "forward", lambda self, r: (seen.append(r.shape[0]), forward(self, r))[1])
-    second.hamiltonian.local_energy(second.ansatz, batch(20)[0])
+    seen = []
+    monkeypatch.setattr(FermiNet, "forward", counting(FermiNet.forward, seen))
+    second.states()
     assert seen == [5, 5, 5, 5]
     assert second.state_dict()["chunks"]["laplacian"] == state["chunks"]["laplacian"]
 

@@ -7,7 +7,7 @@ from torch import nn
 from qmcnet.ansatz import FermiNet
 from qmcnet.compute.compilation import Compiled
 from qmcnet.laplacian import ForwardLaplacian
-from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
@@ -15,7 +15,8 @@ LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
 
 @pytest.fixture(scope="module")
 def wavefunction():
-    return LogPsi(FermiNet(LIH, n_layers=2, hidden_one=8, hidden_two=4, n_determinants=2, dtype=torch.float64))
+    sizes = {"n_layers": 2, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2}
+    return NaturalStates(FermiNet(LIH, **sizes, dtype=torch.float64)).log_psi
 
 
 def walkers(count):
@@ -29,11 +30,11 @@ def test_traced_derivatives_equal_those_that_are_not(wavefunction, caplog, monke
     compiled, plain = ForwardLaplacian(chunk_size=4, compile=True), ForwardLaplacian(chunk_size=4)
     for count in (7, 4, 8):
         result, expected = compiled(wavefunction, walkers(count)), plain(wavefunction, walkers(count))
-        for name in ("value", "gradient", "laplacian"):
+        for name in ("value", "gradient", "laplacian", "extra"):
             torch.testing.assert_close(getattr(result, name), getattr(expected, name), rtol=1e-10, atol=1e-10)
     assert caplog.text.count("compiling the local energy for 4 walkers") == 1
     with torch.no_grad():
-        for parameter in wavefunction.wavefunction.parameters():
+        for parameter in wavefunction.ensemble.parameters():
             parameter.add_(0.1)
     changed = plain(wavefunction, walkers(4))
     assert not torch.allclose(changed.laplacian, expected.laplacian[:4])

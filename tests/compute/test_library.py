@@ -8,7 +8,8 @@ from qmcnet import FermiNet, Molecule
 from qmcnet.compute import kernels
 from qmcnet.compute.kernels import choose_library, library, linear, processor, use_library
 from qmcnet.compute.process import prepare_process
-from qmcnet.report.result import origin
+from qmcnet.report.origin import origin
+from qmcnet.run.identity import config_hash
 from qmcnet.run.vmc import VMC
 
 INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R)\n"
@@ -115,7 +116,7 @@ def test_a_run_keeps_the_library_that_it_was_started_with(tmp_path, pretend, mon
     first = run(tmp_path)
     state = first.simulation.state_dict()
     assert state["cpu_kernels"] == "mkl"
-    assert origin(first.molecule, first.config)["cpu_kernels"] == "mkl"
+    assert origin(first.molecule, first.config, config_hash(first.config))["cpu_kernels"] == "mkl"
     pretend(AMD)
     monkeypatch.setattr(kernels, "HAS_ONEDNN", True)
     prepare_process()

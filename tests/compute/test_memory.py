@@ -13,6 +13,7 @@ from qmcnet.compute.chunks import with_halving
 from qmcnet.compute.memory import LiveBytes, peak_bytes, predicted_peak
 from qmcnet.laplacian import forward_laplacian, torch_func_laplacian
 from qmcnet.laplacian.backends import chunked
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
@@ -24,12 +25,12 @@ OPTION = "laplacian.chunk_size"
 
 def network(dtype=DOUBLE, **settings):
     molecule = Molecule.diatomic("Li", "H", 3.015, "bohr")
-    return FermiNet(molecule, dtype=dtype, **SMALL, **settings)
+    return NaturalStates(FermiNet(molecule, dtype=dtype, **SMALL, **settings))
 
 
 def measured_peak(wavefunction, n_walkers, dtype):
     positions = torch.randn(n_walkers, 4, 3, dtype=dtype, generator=torch.Generator().manual_seed(1))
-    return peak_bytes(lambda r: forward_laplacian(lambda x: wavefunction(x)[1], r), positions)
+    return peak_bytes(lambda r: forward_laplacian(wavefunction.log_psi, r), positions)
 
 
 def two_temporaries(x):
@@ -91,29 +92,30 @@ def test_tensors_in_the_layout_of_onednn_count():
 def test_prediction_equals_what_a_cpu_allocates(settings):
     wavefunction = network(**settings)
     for n_walkers in (1, 3):
-        predicted = predicted_peak(forward_laplacian, wavefunction, n_walkers, 4, DOUBLE)
+        predicted = predicted_peak(forward_laplacian, wavefunction.log_psi, n_walkers, 4, DOUBLE)
         assert predicted == measured_peak(wavefunction, n_walkers, DOUBLE)
 
 
 def test_prediction_follows_the_reference_back_end():
     molecule = Molecule.chain("H", 2, 1.4, "bohr")
-    wavefunction = FermiNet(molecule, n_layers=1, hidden_one=4, hidden_two=2, n_determinants=1, dtype=DOUBLE)
+    sizes = {"n_layers": 1, "hidden_one": 4, "hidden_two": 2, "n_determinants": 1}
+    wavefunction = NaturalStates(FermiNet(molecule, **sizes, dtype=DOUBLE))
     positions = torch.randn(3, 2, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        measured = peak_bytes(lambda r: torch_func_laplacian(lambda x: wavefunction(x)[1], r), positions)
-    assert predicted_peak(torch_func_laplacian, wavefunction, 3, 2, DOUBLE) == measured
+        measured = peak_bytes(lambda r: torch_func_laplacian(wavefunction.log_psi, r), positions)
+    assert predicted_peak(torch_func_laplacian, wavefunction.log_psi, 3, 2, DOUBLE) == measured
 
 
 def test_prediction_in_single_precision_is_close():
     # On a CPU some kernels work on copies in a layout of their own.
     wavefunction = network(torch.float32)
-    predicted = predicted_peak(forward_laplacian, wavefunction, 64, 4)
+    predicted = predicted_peak(forward_laplacian, wavefunction.log_psi, 64, 4)
     assert predicted == pytest.approx(measured_peak(wavefunction, 64, torch.float32), rel=0.1)
 
 
 def test_peak_is_affine_in_the_walkers():
     wavefunction = network()
-    one, two, many = (predicted_peak(forward_laplacian, wavefunction, n, 4, DOUBLE) for n in (1, 2, 1000))
+    one, two, many = (predicted_peak(forward_laplacian, wavefunction.log_psi, n, 4, DOUBLE) for n in (1, 2, 1000))
     assert many == one + 999 * (two - one)
     assert two > one
 
@@ -121,7 +123,7 @@ def test_peak_is_affine_in_the_walkers():
 def test_prediction_leaves_the_wavefunction_alone():
     wavefunction = network()
     before = {name: tensor.clone() for name, tensor in wavefunction.state_dict().items()}
-    predicted_peak(forward_laplacian, wavefunction, 2, 4, DOUBLE)
+    predicted_peak(forward_laplacian, wavefunction.log_psi, 2, 4, DOUBLE)
     torch.testing.assert_close(wavefunction.state_dict(), before, rtol=0, atol=0)
 
 

@@ -7,10 +7,9 @@ from composing import by_hydra, composed
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from qmcnet.config.build import build, load
+from qmcnet.config.build import PARTS, SCALARS, build, load
 from qmcnet.config.naming import config_directory, run_name, systems
 from qmcnet.config.schema import ConfigError, argument_types, check_arguments
-from qmcnet.run.description import PARTS, SCALARS
 from qmcnet.run.directory import RunDirectoryError
 from qmcnet.run.identity import NOT_IDENTITY
 from qmcnet.run.vmc import VMC
@@ -115,7 +114,7 @@ def test_settings_arrive_where_they_belong(tmp_path):
     assert (run.steps, run.seed, run.sampler.steps, run.batch_size) == (7, 3, 4, 8)
     assert next(run.ansatz.parameters()).dtype == torch.float64
     assert run.molecule.nearest_neighbour == pytest.approx(2)
-    assert not torch.equal(run.ansatz.nuclei, built(tmp_path).ansatz.nuclei)
+    assert not torch.equal(run.simulation.ensemble.nuclei, built(tmp_path).simulation.ensemble.nuclei)
 
 
 def test_building_writes_nothing(tmp_path):
@@ -258,7 +257,7 @@ def test_a_trained_run_loads_with_its_wavefunction(tmp_path):
     run.train()
     loaded = load(tmp_path, device="cpu")
     points = torch.randn(5, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(loaded.ansatz(points)[1], run.ansatz(points)[1])
+    assert torch.equal(loaded.simulation.ensemble(points)[1], run.simulation.ensemble(points)[1])
     assert torch.equal(loaded.simulation.walkers.positions, run.simulation.walkers.positions)
     assert any(not torch.equal(a, b) for a, b in zip(start, loaded.ansatz.parameters(), strict=True))
 

@@ -3,12 +3,11 @@
 import pytest
 from composing import composed
 from omegaconf import OmegaConf
-from qmcnet.stages.objective import Penalty
-from qmcnet.states.product import ProductStates
 
 from qmcnet.config.build import build
 from qmcnet.config.schema import ConfigError
 from qmcnet.states.natural import NaturalStates
+from qmcnet.states.penalty import Penalty, ProductStates
 
 TINY = [
     "ansatz.n_layers=1",

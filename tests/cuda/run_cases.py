@@ -25,7 +25,9 @@ from qmcnet import VMC, EvaluationSettings, FermiNet, FirstOrder, Metropolis, Mo
 from qmcnet.operators.density import DensityGrid
 from qmcnet.run import driver, vmc
 from qmcnet.run.interruption import Interrupted
+from qmcnet.stages import evaluation, optimization
 from qmcnet.stages.burn_in import BurnInSettings
+from qmcnet.stages.fetch import fetch as fetch_rows
 from qmcnet.stages.simulation import Simulation
 
 PACKAGE = f"{Path(qmcnet.__file__).parent}/"
@@ -77,10 +79,10 @@ def phases(watch):
         (driver.Driver, "run", "loop"),
         (driver, "fetch", "fetch"),
         (Simulation, "finite", "finite"),
-        (vmc.Optimization, "observe", "observe"),
+        (optimization, "expectations", "observe"),
         (driver.Driver, "save", "checkpoint"),
         (driver.Driver, "restore", "restore"),
-        (vmc.VMC, "_conclude", "conclude"),
+        (vmc, "conclude", "conclude"),
     ]
     before = [getattr(owner, name) for owner, name, _ in places]
     for (owner, name, phase), function in zip(places, before, strict=True):
@@ -121,7 +123,7 @@ def fetch(choice):
         row = {"energy": torch.zeros((), device="cuda", dtype=torch.float64), "lifted": torch.zeros((), device="cuda")}
         row |= {"state": torch.zeros(2, 2, device="cuda"), "momentum": torch.zeros(()), "learning_rate": 0.1}
         before = watch.launches
-        driver.fetch([row] * choice["rows"])
+        fetch_rows([row] * choice["rows"])
     return {"waits": [[*where, count] for where, count in watch.waits.items()], "launches": watch.launches - before}
 
 
@@ -139,7 +141,7 @@ def main():
     cases = json.load(sys.stdin)
     patch_torch()
     os.fsync = int  # nothing that is written here has to outlive the process
-    vmc.Evaluation.check_every = 2
+    evaluation.FIRST_CHECK = 2
     DensityGrid.around = functools.partial(DensityGrid.around, spacing=2.0)  # cube files are long
     findings, out = {}, os.dup(1)
     os.dup2(2, 1)  # what a run prints does not belong to the findings

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from pairwise import pairwise
-from qmcnet.operators.registry import DENSITY, OBSERVABLES
+
+from qmcnet.states.measurements import observables
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -25,7 +26,7 @@ OPTIMIZERS["scores"] = sorted({*members("optimizer")}.difference(*OPTIMIZERS.val
 AXES = {
     "optimizer": list(OPTIMIZERS),
     "ansatz": members("ansatz"),
-    "observables": [[], sorted({*OBSERVABLES, DENSITY})],
+    "observables": [[], observables()],
     "objective": members("objective"),
     "spin_penalty": [0.0, 1.0],
     "states": [1, 2],
@@ -62,7 +63,7 @@ GROUPS = [[name for i, name in enumerate(CASES) if i % 3 == part] for part in ra
 ONCE = "of one walker or a few, once a run: whether the derivatives are those of torch"
 STATED = {
     ("fetch", "compute/transfer.py _to_copy"): (1, "statistics of all steps since the last fetch, in one transfer"),
-    ("finite", "training/simulation.py _local_scalar_dense"): (1, "whether there is anything to roll back"),
+    ("finite", "stages/simulation.py _local_scalar_dense"): (1, "whether there is anything to roll back"),
     ("observe", "compute/transfer.py _to_copy"): (1, "all observables during training, in one transfer"),
     ("loop", "compute/device.py synchronize"): (
         2,

@@ -18,6 +18,7 @@ from qmcnet import (
     Molecule,
     PretrainingSettings,
     Spring,
+    states_at,
 )
 from qmcnet.run.intervals import LoggingSettings
 from qmcnet.stages.burn_in import BurnInSettings
@@ -89,7 +90,7 @@ def test_a_run_ends_with_a_result(make, device):
 
 
 def test_a_step_does_not_wait(make, device):
-    stage = make()._make_optimization()
+    stage = make()._optimization()
     for _ in range(2):  # the first ones allocate; of KFAC they decompose
         stage.advance()
     with no_wait(device):
@@ -98,7 +99,7 @@ def test_a_step_does_not_wait(make, device):
 
 def test_a_resumed_optimisation_takes_the_same_steps_to_the_last_bit(make):
     run = make()
-    stage, file = run._make_optimization(), io.BytesIO()
+    stage, file = run._optimization(), io.BytesIO()
     for step in range(6):
         if step == 3:
             torch.save({"simulation": run.simulation.state_dict(), "stage": stage.state_dict()}, file)
@@ -107,7 +108,7 @@ def test_a_resumed_optimisation_takes_the_same_steps_to_the_last_bit(make):
     state = torch.load(file, map_location="cpu", weights_only=True)
     other = make()
     other.simulation.load_state_dict(state["simulation"])
-    resumed = other._make_optimization()
+    resumed = other._optimization()
     resumed.load_state_dict(state["stage"])
     for _ in range(3):
         resumed.advance()
@@ -120,7 +121,8 @@ def test_energies_and_an_update_are_those_of_the_cpu(make, device):
     for where in ("cpu", device):
         run = make(on=where)
         positions = torch.randn(16, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(where)
-        energy = run.simulation.hamiltonian.local_energy(run.simulation.ensemble, positions).total
+        states = states_at(run.simulation.ensemble, positions, run.laplacian, run.simulation.generator)
+        energy = run.objective(run.simulation.hamiltonian(states), ())
         run.optimizer.update(positions, energy)
         found.append((energy.cpu(), parameters_to_vector(run.ansatz.parameters()).detach().cpu()))
     torch.testing.assert_close(*(energy for energy, _ in found), rtol=1e-9, atol=1e-9)

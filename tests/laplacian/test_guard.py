@@ -1,13 +1,12 @@
 import pytest
 import torch
-from qmcnet.operators.states_hamiltonian import ScaledStates
 
 from qmcnet.ansatz import FermiNet, Psiformer
 from qmcnet.compute.memory import predicted_peak
 from qmcnet.laplacian import ForwardLaplacian, LapTuple, laplacian, rule
 from qmcnet.laplacian.laptuple import RULES
 from qmcnet.laplacian.pointwise import pointwise
-from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
@@ -72,21 +71,21 @@ def test_wild_networks_pass(scale, complex_orbitals, dtype):
             with torch.no_grad():
                 for parameter in wavefunction.parameters():
                     parameter.mul_(scale)
-            ForwardLaplacian()(LogPsi(wavefunction), walkers(dtype=dtype, seed=seed))
+            ForwardLaplacian()(NaturalStates(wavefunction).log_psi, walkers(dtype=dtype, seed=seed))
 
 
 def test_large_logarithms_and_near_nodes_pass():
     for dtype in (torch.float32, DOUBLE):
         points = walkers(dtype=dtype)
         points[0, 1] = points[0, 0] + 1e-5  # two electrons of one spin
-        wavefunction = FermiNet(LIH, **SMALL, dtype=dtype)
+        wavefunction = NaturalStates(FermiNet(LIH, **SMALL, dtype=dtype))
         ForwardLaplacian()(lambda r, psi=wavefunction: 3e4 + 1e3 * psi(r)[1], points)
 
 
 def test_several_states_pass():
     for complex_orbitals in (False, True):
         states = FermiNet(LIH, **SMALL, n_states=2, complex=complex_orbitals)
-        ForwardLaplacian()(ScaledStates(states), walkers(dtype=torch.float32))
+        ForwardLaplacian()(NaturalStates(states).log_psi, walkers(dtype=torch.float32))
 
 
 def test_a_function_is_compared_once(monkeypatch):
@@ -100,7 +99,7 @@ def test_a_function_is_compared_once(monkeypatch):
 
 
 def test_the_comparison_changes_no_number_and_no_stream():
-    wavefunction = LogPsi(FermiNet(LIH, **SMALL, dtype=DOUBLE))
+    wavefunction = NaturalStates(FermiNet(LIH, **SMALL, dtype=DOUBLE)).log_psi
     points, before = walkers(), torch.get_rng_state()
     kept = points.clone()
     backend = ForwardLaplacian()
@@ -108,15 +107,15 @@ def test_the_comparison_changes_no_number_and_no_stream():
     assert torch.equal(first.laplacian, second.laplacian)
     assert torch.equal(points, kept)
     assert torch.equal(torch.get_rng_state(), before)
-    assert all(parameter.grad is None for parameter in wavefunction.wavefunction.parameters())
+    assert all(parameter.grad is None for parameter in wavefunction.ensemble.parameters())
 
 
 def test_it_works_in_every_mode_of_autograd_and_without_numbers():
-    function = LogPsi(FermiNet(LIH, **SMALL))
+    function = NaturalStates(FermiNet(LIH, **SMALL)).log_psi
     for mode in (torch.no_grad, torch.enable_grad, torch.inference_mode):
         with mode():
             ForwardLaplacian()(function, walkers(dtype=torch.float32))
-    assert predicted_peak(ForwardLaplacian(4), FermiNet(LIH, **SMALL), 4, 4) > 0
+    assert predicted_peak(ForwardLaplacian(4), function, 4, 4) > 0
 
 
 def test_a_function_that_autograd_cannot_follow_is_compared_by_value(monkeypatch):

@@ -57,3 +57,16 @@ def test_a_common_divisor_of_exponentials_is_a_constant(backend, points):
     for i in range(4):
         alone = torch_func_laplacian(lambda x, i=i: logarithms(x)[:, i].exp(), points)
         assert_same(result, (i,), alone, SIGNS[i] * (-largest).exp())
+
+
+@each_backend
+@pytest.mark.parametrize("extra", [lambda x: torch.tanh(x[..., 0]), lambda x: torch.ones(x.shape[:2], dtype=DOUBLE)])
+def test_what_is_returned_besides_is_carried_along_and_changes_nothing(backend, extra, points):
+    plain, result = backend(logarithms, points), backend(lambda x: (logarithms(x), extra(x)), points)
+    assert plain.extra is None
+    torch.testing.assert_close(result.extra, extra(points), rtol=1e-14, atol=1e-14)
+    for name in ("value", "gradient", "laplacian"):
+        assert torch.equal(getattr(result, name), getattr(plain, name)), name
+    complex_ = backend(lambda x: (torch.complex(logarithms(x), 2 * logarithms(x)), extra(x)), points)
+    torch.testing.assert_close(complex_.extra, extra(points), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(complex_.laplacian, plain.laplacian * (1 + 2j), rtol=1e-12, atol=1e-12)

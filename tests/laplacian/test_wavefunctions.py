@@ -5,7 +5,7 @@ import torch
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.laplacian import forward_laplacian
-from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
@@ -38,6 +38,11 @@ def network(ansatz, molecule, **options):
     return psi
 
 
+def log_psi_of(psi):
+    """The logarithms of its states, as a back end differentiates them, with the signs beside them."""
+    return NaturalStates(psi).log_psi
+
+
 def walkers(molecule, n_walkers):
     generator = torch.Generator().manual_seed(8)
     points = torch.randn(n_walkers, molecule.n_electrons, 3, dtype=DOUBLE, generator=generator)
@@ -62,18 +67,21 @@ def assert_all_equal(second_derivatives):
     """Compare the forward back end with autograd, and where no node is near with finite differences of psi itself."""
 
     def compare(psi, positions):
-        log_psi = LogPsi(psi)
-        result, reference = forward_laplacian(log_psi, positions), second_derivatives(log_psi, positions)
-        torch.testing.assert_close(result.value, log_psi(positions), rtol=1e-12, atol=1e-12)
+        log_psi, nuclei = log_psi_of(psi), psi.molecule.nuclei
+        result = forward_laplacian(log_psi, positions)
+        reference = second_derivatives(lambda r: log_psi(r)[0], positions)
+        value, extra = log_psi(positions)
+        torch.testing.assert_close(result.value, value, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(result.extra, extra, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(result.gradient, reference.gradient, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(result.laplacian, reference.laplacian, rtol=1e-9, atol=1e-9)
         # log|psi| is singular at nodes, and the angle of psi jumps: psi over its modulus at the walker does neither.
         steepness = reference.gradient.abs().flatten(-2).norm(dim=-1).reshape(len(positions), -1)
         far = steepness.amax(1).argsort()[:2]
-        sign, scale = psi(positions[far])
+        sign, scale = psi(positions[far], nuclei)
 
         def values(r):
-            phase, log_abs = psi(r)
+            phase, log_abs = psi(r, nuclei)
             repeated = scale.repeat_interleave(len(r) // 2, 0)
             return phase * torch.exp(log_abs - repeated)
 
@@ -121,7 +129,7 @@ def test_larger_systems(ansatz, name, full, envelope, assert_all_equal):
 @pytest.mark.parametrize("name", ["He", "He triplet", "LiH"])
 def test_walkers_do_not_see_one_another(ansatz, name):
     molecule = MOLECULES[name]
-    psi, positions = LogPsi(network(ansatz, molecule, jastrow="cusp")), walkers(molecule, 4)
+    psi, positions = log_psi_of(network(ansatz, molecule, jastrow="cusp")), walkers(molecule, 4)
     whole, part = forward_laplacian(psi, positions), forward_laplacian(psi, positions[2:3])
     torch.testing.assert_close(whole.laplacian[2:3], part.laplacian, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(whole.gradient[2:3], part.gradient, rtol=1e-11, atol=1e-11)
@@ -132,8 +140,8 @@ def test_single_precision_is_close_to_double(ansatz):
     molecule = MOLECULES["LiH"]
     double = network(ansatz, molecule, jastrow="cusp")
     positions = walkers(molecule, 20)
-    expected = forward_laplacian(LogPsi(double), positions)
-    result = forward_laplacian(LogPsi(double.float()), positions.float())
+    expected = forward_laplacian(log_psi_of(double), positions)
+    result = forward_laplacian(log_psi_of(double.float()), positions.float())
     assert result.laplacian.dtype == torch.float32
     scale = expected.laplacian.abs().clamp(min=1)
     error = ((result.laplacian.double() - expected.laplacian) / scale).abs()

@@ -103,7 +103,12 @@ def test_a_cube_file_is_read_by_others(tmp_path):
 
 @pytest.mark.parametrize(
     ("spacing", "margin", "named"),
-    [(0.0, 1.0, "spacing=0.0"), (-0.1, 1.0, "spacing=-0.1"), (0.2, 0.0, "margin=0.0"), (0.2, float("nan"), "margin=nan")],
+    [
+        (0.0, 1.0, "spacing=0.0"),
+        (-0.1, 1.0, "spacing=-0.1"),
+        (0.2, 0.0, "margin=0.0"),
+        (0.2, float("nan"), "margin=nan"),
+    ],
 )
 def test_a_grid_without_extent_is_refused(spacing, margin, named):
     with pytest.raises(ValueError, match=f"{named} must be positive"):

@@ -19,7 +19,7 @@ def positions():
 
 def kinetic_energy(log_abs, positions, backend):
     """Evaluate that of a positive function of three electrons from its logarithm."""
-    network = Formula(lambda x: (torch.ones(len(x)).double(), log_abs(x)), LITHIUM)
+    network = Formula(lambda x: (torch.ones(x.shape[0]).double(), log_abs(x)), LITHIUM)
     return local_energy(network, positions, backend).kinetic
 
 

@@ -4,7 +4,7 @@ import torch
 from energies import Formula
 
 from qmcnet.ansatz import FermiNet
-from qmcnet.operators.spin import Spin
+from qmcnet.operators.spin import ExcessSpin, Spin
 from qmcnet.system.molecule import Molecule
 
 
@@ -46,6 +46,15 @@ def test_pure_states_are_eigenfunctions_at_every_point(terms, expected, determin
     result = Spin(molecule)(found)
     assert result.shape == (20, 1, 1)
     torch.testing.assert_close(result[:, 0], expected * found.psi, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("terms", "s_squared"), PURE.values(), ids=PURE)
+def test_the_spin_penalty_is_zero_for_the_lowest_spin_and_rises_with_it(terms, s_squared, determinants, states):
+    molecule = system(len(terms[0][1]), len(terms[0][2]))
+    found = states(determinants(shapes, [terms], molecule), draw(20, molecule.n_electrons))
+    lowest = molecule.spin / 2 * (molecule.spin / 2 + 1)
+    expected = 0.7 * (s_squared - lowest) * found.psi[:, None]
+    torch.testing.assert_close(ExcessSpin(molecule, 0.7)(found), expected, rtol=0, atol=1e-10)
 
 
 def test_two_open_shells_mix_singlet_and_triplet(determinants, local_matrices):

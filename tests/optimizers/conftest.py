@@ -2,10 +2,10 @@ import io
 
 import pytest
 import torch
+from energies import Toy
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from energies import Toy
 from qmcnet import FermiNet, NaturalStates
 
 

@@ -10,10 +10,10 @@ from functools import partial
 
 import pytest
 import torch
+from energies import Toy
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from energies import Toy
 from qmcnet import FermiNet, FirstOrder, ForwardLaplacian, LocalEnergy, Molecule, Natural, NaturalStates, Spring
 from qmcnet.optimizers import Kfac
 from qmcnet.optimizers.gradient import centred, without_lost_walkers

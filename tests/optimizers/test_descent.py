@@ -2,10 +2,10 @@ from functools import partial
 
 import pytest
 import torch
+from energies import Toy
 from pytorch_optimizer import Lamb
 from torch import nn
 
-from energies import Toy
 from qmcnet import FirstOrder, ForwardLaplacian, Metropolis, Spring
 from qmcnet.operators.coulomb import inverse_distances
 from qmcnet.optimizers import Clipping, Kfac, Schedule

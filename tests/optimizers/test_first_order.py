@@ -3,12 +3,12 @@ from functools import partial
 
 import pytest
 import torch
+from energies import Toy
 from hydra.utils import instantiate
 from pytorch_optimizer import Lamb
 from scipy.stats import gamma
 from torch import nn
 
-from energies import Toy
 from qmcnet import FirstOrder, Molecule
 
 

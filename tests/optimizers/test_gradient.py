@@ -52,5 +52,3 @@ def test_lost_walkers_are_put_onto_one_that_is_not():
     moved = without_lost_walkers(positions, torch.tensor([False, True, False, True]))
     assert torch.equal(moved, positions[[1, 1, 1, 3]])
     assert torch.equal(without_lost_walkers(positions, torch.ones(4, dtype=torch.bool)), positions)
-
-

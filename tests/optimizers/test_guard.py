@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from energies import Toy
 from torch import nn
 
-from energies import Toy
 from qmcnet import Molecule, Spring
 from qmcnet.optimizers import Kfac
 from qmcnet.optimizers.guard import ScoreGuard, errors_of_scores

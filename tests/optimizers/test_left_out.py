@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from energies import Toy
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
-from energies import Toy
 from qmcnet import FermiNet, FirstOrder, Molecule, Spring
 from qmcnet.config.naming import config_directory
 from qmcnet.optimizers import Kfac
@@ -40,7 +40,9 @@ def values(ansatz):
     return {name: parameter.detach().clone() for name, parameter in ansatz.named_parameters()}
 
 
-@pytest.mark.parametrize("part", ["first", "first.weight", "second.weight", "network.head.orbitals.envelope", "network.layers"])
+@pytest.mark.parametrize(
+    "part", ["first", "first.weight", "second.weight", "network.head.orbitals.envelope", "network.layers"]
+)
 def test_frozen_parameters_keep_their_bits_and_the_others_move(part, make, network, perceptron, batches):
     ansatz = frozen(perceptron() if part.startswith(("first", "second")) else network(Molecule.atom("He")), part)
     assert not all(parameter.requires_grad for parameter in ansatz.parameters())

@@ -2,9 +2,9 @@ import itertools
 
 import pytest
 import torch
+from energies import Toy
 from torch import nn
 
-from energies import Toy
 from qmcnet import Molecule
 from qmcnet.optimizers.recording import recorded_calls
 from qmcnet.optimizers.scores import per_walker_scores

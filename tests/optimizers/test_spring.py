@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
+from energies import Toy
 from torch import nn
 
-from energies import Toy
 from qmcnet import FermiNet, Molecule, NaturalStates, Spring
 from qmcnet.optimizers.scores import per_walker_scores
 

@@ -5,7 +5,7 @@ import torch
 
 from qmcnet.ansatz import FermiNet
 from qmcnet.laplacian import torch_func_laplacian
-from qmcnet.operators.hamiltonian import LogPsi
+from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
 LITHIUM = Molecule.atom("Li")
@@ -43,7 +43,9 @@ def test_linear_and_constant_functions_have_no_laplacian(second_derivatives, pos
 @pytest.mark.parametrize("n_states", [1, 2])
 def test_a_network_by_torch_func(second_derivatives, positions, n_states, complex):
     sizes = {"n_layers": 1, "hidden_one": 6, "hidden_two": 3, "n_determinants": 2, "dtype": torch.float64}
-    psi = LogPsi(FermiNet(LITHIUM, n_states=n_states, complex=complex, **sizes).requires_grad_(False))
-    found, expected = second_derivatives(psi, positions), torch_func_laplacian(psi, positions)
+    states = NaturalStates(FermiNet(LITHIUM, n_states=n_states, complex=complex, **sizes).requires_grad_(False))
+    found = second_derivatives(lambda x: states.log_psi(x)[0], positions)
+    expected = torch_func_laplacian(states.log_psi, positions)
+    assert found.value.shape == (3, n_states)
     for name in ("value", "gradient", "laplacian"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-10, atol=1e-10)

@@ -8,7 +8,7 @@ import torch
 
 from qmcnet import EvaluationSettings, Molecule, Result
 from qmcnet.report.origin import geometry, versions
-from qmcnet.report.result import make_result
+from qmcnet.run.conclusion import conclude
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.system.units import BOHR_PER_ANGSTROM
 
@@ -84,48 +84,53 @@ def test_versions_name_what_the_numbers_depend_on():
 
 
 @pytest.fixture
-def evaluation(tmp_path, make_run):
-    return Evaluation(make_run(tmp_path).simulation, EvaluationSettings(steps=200))
+def result_of(tmp_path, make_run):
+    """The result of a run whose evaluation has local energies (T, B)."""
+
+    def concluded(series):
+        run = make_run(tmp_path, seed=4)
+        evaluation, driver = Evaluation(run.simulation, EvaluationSettings(steps=200)), run._driver(tmp_path, None)
+        for energies in series:
+            local = {"energy": energies, "kinetic": energies, "overlap": torch.ones_like(energies)}
+            evaluation.averages.add({name: values[:, None, None, None] for name, values in local.items()})
+        driver.made = {"burn_in": 3, "optimization": 11}
+        findings = {"burn_in": {}, "optimization": {"a": 1}, "evaluation": evaluation.conclude(tmp_path)}
+        return conclude(findings, driver, run.molecule, run.config)
+
+    return concluded
 
 
-def record(evaluation, series):
-    """Give an evaluation local energies, (T, B)."""
-    for energies in series:
-        evaluation.averages.add({name: energies[:, None, None, None] for name in ("energy", "kinetic")})
-
-
-def test_figures_of_a_known_series(evaluation):
+def test_figures_of_a_known_series(result_of):
     noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise = (noise - noise.mean()) / noise.std()
     noise[7, 3] = 400.0
-    record(evaluation, -2.9 + 0.1 * noise)
-    result = make_result(evaluation, Molecule.atom("He"), 11, 2.5, {"seed": 4})
+    result = result_of(-2.9 + 0.1 * noise)
     expected = -2.9 + 0.1 * noise.mean().item()
     assert result.energy == pytest.approx(expected)
     assert result.error_from_reference == pytest.approx(expected - -2.9037243770341195)
     assert result.outlier_share == pytest.approx(1 / 3200)
     assert (result.evaluation_steps, result.discarded_steps, result.trained_steps) == (200, 0, 11)
+    assert (result.metadata["seed"], result.metadata["optimization"]) == (4, {"a": 1})
+    assert "burn_in" not in result.metadata
     assert f"energy           {expected:.6f} +-" in result.summary()
     assert "mHa (exact; Schwartz" in result.summary()
 
 
-def test_a_drifting_series_is_no_estimate(evaluation):
+def test_a_drifting_series_is_no_estimate(result_of):
     drift = torch.linspace(0, 1, 200, dtype=torch.float64)[:, None]
     noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    record(evaluation, drift + 0.1 * noise)
-    result = make_result(evaluation, Molecule.atom("He"), 11, 2.5, {})
+    result = result_of(drift + 0.1 * noise)
     assert (result.energy, result.standard_error, result.stationary) == (None, None, False)
     assert "drift" in result.reason
     assert result.error_from_reference is None
     assert result.summary().startswith("no estimate: the evaluation is not stationary (")
 
 
-def test_non_finite_energies_are_reported(evaluation):
+def test_non_finite_energies_are_reported(result_of):
     noise = torch.randn(200, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise[5:8, 2] = math.nan
     noise[9, 4] = math.inf
-    record(evaluation, noise)
-    result = make_result(evaluation, Molecule.atom("He"), 11, 2.5, {})
+    result = result_of(noise)
     assert result.nonfinite == 4
     assert result.energy == pytest.approx(noise[noise.isfinite()].mean().item())
     assert "4 local energies were not finite" in result.summary()

@@ -1,5 +1,6 @@
 import logging
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -9,9 +10,16 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from qmcnet.report.csv_table import cut_back
 from qmcnet.report.hparams import write_hparams
 from qmcnet.report.writers import FIRST_COLUMNS, Writer
+from qmcnet.stages.burn_in import BurnIn
+from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.fetch import fetch
+from qmcnet.stages.optimization import Optimization
 
 ROW = {"variance": 0.25, "energy": -2.9, "pmove": 0.5, "ewvar": 0.0, "ewmean": -2.8, "grad_norm": 1e-17}
+
+
+def writer_of(folder, stage, step):
+    return Writer(folder, stage.table, partial(stage.tag, stage), step)
 
 
 def scalars(folder):
@@ -36,7 +44,7 @@ def test_fetch_keeps_all_digits_of_float64():
 
 
 def test_first_columns_and_exact_values(tmp_path):
-    writer = Writer(tmp_path, "optimization", 0)
+    writer = writer_of(tmp_path, Optimization, 0)
     writer.write([(1, ROW), (2, ROW | {"energy": 0.1 + 0.2})])
     writer.write([])
     writer.write([(3, ROW)])
@@ -49,7 +57,7 @@ def test_first_columns_and_exact_values(tmp_path):
 
 
 def test_other_stages_have_a_file_of_their_own(tmp_path):
-    writer = Writer(tmp_path, "burn_in", 0)
+    writer = writer_of(tmp_path, BurnIn, 0)
     writer.write([(1, {"width": 0.2, "pmove": 0.5})])
     writer.close()
     assert (tmp_path / "burn_in_stats.csv").read_text() == "step,pmove,width\n1,0.5,0.2\n"
@@ -76,7 +84,7 @@ def test_cut_back_drops_a_line_cut_short_by_a_crash(tmp_path, tail):
 def test_steps_that_are_lost_stand_in_the_table_as_nan(tmp_path, caplog):
     path = tmp_path / "train_stats.csv"
     path.write_text("step,energy,pmove\n2,-2.0,0.5\n\0\ufffd,3\n4,-4.0,0.5\n")
-    writer = Writer(tmp_path, "optimization", 5)
+    writer = writer_of(tmp_path, Optimization, 5)
     writer.write([(6, {"energy": -6.0, "pmove": 0.5})])
     writer.close()
     rows = ["1,nan,nan", "2,-2.0,0.5", "3,nan,nan", "4,-4.0,0.5", "5,nan,nan", "6,-6.0,0.5"]
@@ -85,7 +93,7 @@ def test_steps_that_are_lost_stand_in_the_table_as_nan(tmp_path, caplog):
 
 
 def test_a_table_that_is_gone_begins_with_what_is_lost(tmp_path):
-    writer = Writer(tmp_path, "optimization", 2)
+    writer = writer_of(tmp_path, Optimization, 2)
     for step in (3, 4):
         writer.write([(step, {"energy": -1.0, "pmove": 0.5})])
     writer.close()
@@ -100,19 +108,19 @@ def test_cut_back_of_nothing(tmp_path):
 
 def test_a_file_left_empty_by_a_crash_still_gets_its_header(tmp_path):
     (tmp_path / "train_stats.csv").touch()
-    writer = Writer(tmp_path, "optimization", 0)
+    writer = writer_of(tmp_path, Optimization, 0)
     writer.write([(1, ROW)])
     writer.close()
     assert (tmp_path / "train_stats.csv").read_text().startswith("step,energy,ewmean,ewvar,pmove")
 
 
 def test_a_resumed_writer_rewrites_what_came_after_the_checkpoint(tmp_path, caplog):
-    writer = Writer(tmp_path, "optimization", 0)
+    writer = writer_of(tmp_path, Optimization, 0)
     writer.write([(step, ROW) for step in (1, 2, 3)])
     writer.close()
     whole = (tmp_path / "train_stats.csv").read_text()
     with caplog.at_level(logging.INFO):
-        writer = Writer(tmp_path, "optimization", 1)
+        writer = writer_of(tmp_path, Optimization, 1)
     assert "2 rows after step 1 will be written again" in caplog.text
     writer.write([(step, ROW) for step in (2, 3)])
     writer.close()
@@ -120,7 +128,7 @@ def test_a_resumed_writer_rewrites_what_came_after_the_checkpoint(tmp_path, capl
 
 
 def test_every_tag_arrives_in_its_group(tmp_path):
-    writer = Writer(tmp_path, "optimization", 0)
+    writer = writer_of(tmp_path, Optimization, 0)
     row = {
         "energy": -1.0,
         "ewmean": -1.5,
@@ -171,9 +179,9 @@ def test_fetch_of_a_matrix_that_is_not_finite(bad):
     assert all(math.isnan(value) for value in row.values())
 
 
-@pytest.mark.parametrize(("stage", "group"), [("optimization", "energy"), ("evaluation", "evaluation")])
+@pytest.mark.parametrize(("stage", "group"), [(Optimization, "energy"), (Evaluation, "evaluation")])
 def test_states_have_columns_and_tags(tmp_path, stage, group):
-    writer = Writer(tmp_path, stage, 0)
+    writer = writer_of(tmp_path, stage, 0)
     row = fetch([{"state": matrix_of(3.0, -1.0, 2.0), "energy": 4.0}])[0]
     writer.write([(1, row)])
     writer.close()

@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from qmcnet.compute.files import atomic_write
-from qmcnet.run.checkpoint import FORMAT, Checkpoints, Milestone
+from qmcnet.run.checkpoint import FORMAT, Checkpoints, stage_and_step
 from qmcnet.run.intervals import CheckpointSettings
 
 
-def save(checkpoints, trained, order, step):
-    stage = ("pretraining", "burn_in", "optimization", "evaluation")[order]
-    return checkpoints.save(Milestone(trained, order, step), stage, {"value": torch.tensor([trained, order, step])})
+def save(checkpoints, stage, **made):
+    return checkpoints.save(made, stage, {"value": torch.tensor(list(made.values()))})
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
@@ -31,7 +30,7 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
 
 def test_a_crash_while_saving_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path, keep=2)
-    first = save(checkpoints, 1, 2, 1)
+    first = save(checkpoints, "optimization", optimization=1)
 
     def crash(state, file):
         file.write(b"PK half")
@@ -39,51 +38,79 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(tmp_path, monkeypatch
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="disk full"):
         patched.setattr(torch, "save", crash)
-        save(checkpoints, 2, 2, 2)
+        save(checkpoints, "optimization", optimization=2)
     assert checkpoints.paths() == [first]
-    path, state = checkpoints.load_newest()
-    assert path == first
-    assert state["value"].tolist() == [1, 2, 1]
+    found = checkpoints.load_newest()
+    assert found.path == first
+    assert found.state["value"].tolist() == [1]
 
 
-def test_positions_survive_the_file_name_and_sort_as_runs_go(tmp_path):
-    positions = [Milestone(0, 0, 12), Milestone(0, 1, 3), Milestone(0, 2, 0), Milestone(9, 2, 9), Milestone(9, 3, 0)]
-    positions += [Milestone(10, 2, 10), Milestone(123_456_789, 2, 123_456_789)]
-    names = [position.filename("stage") for position in positions]
-    assert [Milestone.parse(tmp_path / name) for name in names] == positions == sorted(positions)
+def test_stages_and_steps_survive_the_file_name_and_sort_as_runs_go(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=100)
+    made, places = {}, [("pretraining", 12), ("burn_in", 0), ("burn_in", 3), ("optimization", 0), ("optimization", 9)]
+    places += [("evaluation", 0), ("evaluation", 5), ("optimization", 123_456_789)]
+    written = []
+    for stage, step in places:
+        made |= {stage: step}
+        written.append(save(checkpoints, stage, **made))
+    assert checkpoints.paths() == written
+    assert [stage_and_step(path) for path in written] == places
+    (tmp_path / "copy of 00000012-pretraining-00000012.pt").touch()
+    (tmp_path / "damaged-00000012-pretraining-00000012.pt").touch()
+    first_format = [tmp_path / f"{name}.pt" for name in FIRST_FORMAT]
+    for path in reversed(first_format):
+        path.touch()
+    assert checkpoints.paths() == first_format + written
+    assert [stage_and_step(path) for path in first_format] == FIRST_PLACES
+
+
+FIRST_FORMAT = (
+    "00000000-0-pretraining-00000012",
+    "00000000-1-burn_in-00000003",
+    "00000000-2-optimization-00000000",
+    "00000009-2-optimization-00000009",
+    "00000009-3-evaluation-00000000",
+    "00000010-2-optimization-00000010",
+)
+FIRST_PLACES = [
+    ("pretraining", 12),
+    ("burn_in", 3),
+    ("optimization", 0),
+    ("optimization", 9),
+    ("evaluation", 0),
+    ("optimization", 10),
+]
 
 
 def test_rotation_keeps_the_newest_and_the_last_of_each_stage(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
-    for trained, order, step in [
-        (0, 0, 1),
-        (0, 0, 2),
-        (0, 1, 1),
-        (0, 1, 2),
-        (1, 2, 1),
-        (2, 2, 2),
-        (3, 2, 3),
-        (4, 2, 4),
-    ]:
-        save(checkpoints, trained, order, step)
-    kept = [Milestone.parse(path) for path in checkpoints.paths()]
-    assert kept == [Milestone(0, 0, 2), Milestone(0, 1, 2), Milestone(3, 2, 3), Milestone(4, 2, 4)]
-    save(checkpoints, 4, 3, 0)
-    save(checkpoints, 4, 3, 5)
-    kept = [Milestone.parse(path) for path in checkpoints.paths()]
-    assert kept == [Milestone(0, 0, 2), Milestone(0, 1, 2), Milestone(4, 2, 4), Milestone(4, 3, 0), Milestone(4, 3, 5)]
+    made, kept = {}, []
+    for stage, steps in {
+        "pretraining": (1, 2),
+        "burn_in": (1, 2),
+        "optimization": (1, 2, 3, 4),
+        "evaluation": (0, 5),
+    }.items():
+        for step in steps:
+            made |= {stage: step}
+            save(checkpoints, stage, **made)
+        kept.append([stage_and_step(path) for path in checkpoints.paths()])
+    ended = [("pretraining", 2), ("burn_in", 2)]
+    assert kept[2] == [*ended, ("optimization", 3), ("optimization", 4)]
+    assert kept[3] == [*ended, ("optimization", 4), ("evaluation", 0), ("evaluation", 5)]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbage"])
 def test_a_corrupt_newest_is_reported_and_the_one_before_is_used(tmp_path, caplog, damage):
     checkpoints = Checkpoints(tmp_path, keep=3)
-    good, bad = save(checkpoints, 1, 2, 1), save(checkpoints, 2, 2, 2)
+    good, bad = save(checkpoints, "optimization", optimization=1), save(checkpoints, "optimization", optimization=2)
     content = bad.read_bytes()
     bad.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "garbage": b"\x80\x04nonsense"}[damage])
     with caplog.at_level(logging.WARNING):
-        path, state = checkpoints.load_newest()
-    assert path == good
-    assert state["value"].tolist() == [1, 2, 1]
+        found = checkpoints.load_newest()
+    assert found.path == good
+    assert (found.stage, found.made) == ("optimization", {"optimization": 1})
+    assert found.state["value"].tolist() == [1]
     assert bad.name in caplog.text
     assert bad.with_name(f"damaged-{bad.name}").exists()
     assert not bad.exists()
@@ -92,35 +119,44 @@ def test_a_corrupt_newest_is_reported_and_the_one_before_is_used(tmp_path, caplo
 def test_nothing_usable_is_none(tmp_path):
     checkpoints = Checkpoints(tmp_path / "absent", keep=1)
     assert checkpoints.load_newest() is None
-    save(checkpoints, 1, 2, 1).write_bytes(b"")
+    save(checkpoints, "optimization", optimization=1).write_bytes(b"")
     assert checkpoints.load_newest() is None
 
 
 def test_a_newer_format_is_refused_rather_than_passed_over(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
-    save(checkpoints, 1, 2, 1)
-    torch.save({"format": FORMAT + 1}, tmp_path / Milestone(2, 2, 2).filename("optimization"))
-    with pytest.raises(ValueError, match=r"00000002-2-optimization-00000002\.pt was written by a newer qmcnet"):
+    save(checkpoints, "optimization", optimization=1)
+    torch.save({"format": FORMAT + 1}, tmp_path / "00000002-optimization-00000002.pt")
+    with pytest.raises(ValueError, match=r"00000002-optimization-00000002\.pt was written by a newer qmcnet"):
         checkpoints.load_newest()
 
 
 def test_arbitrary_objects_are_not_unpickled(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
-    good = save(checkpoints, 1, 2, 1)
-    torch.save(
-        {"format": FORMAT, "value": Checkpoints(tmp_path, 1)}, tmp_path / Milestone(2, 2, 2).filename("optimization")
-    )
-    assert checkpoints.load_newest()[0] == good
+    good = save(checkpoints, "optimization", optimization=1)
+    content = {"format": FORMAT, "value": Checkpoints(tmp_path, 1)}
+    torch.save(content, tmp_path / "00000002-optimization-00000002.pt")
+    assert checkpoints.load_newest().path == good
 
 
-def test_later_stages_can_be_passed_over(tmp_path):
+def test_other_stages_can_be_passed_over(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=5)
-    trained = save(checkpoints, 4, 2, 4)
-    save(checkpoints, 4, 3, 7)
-    assert checkpoints.load_newest(before_order=3)[0] == trained
-    assert checkpoints.load_newest(before_order=2) is None
+    trained = save(checkpoints, "optimization", optimization=4)
+    save(checkpoints, "evaluation", optimization=4, evaluation=7)
+    assert checkpoints.load_newest(["optimization"]).path == trained
+    assert checkpoints.load_newest(["burn_in"]) is None
+
+
+def test_the_checkpoints_of_a_stage_can_be_moved_away(tmp_path):
+    checkpoints, aside = Checkpoints(tmp_path / "here", keep=5), tmp_path / "there"
+    aside.mkdir()
+    trained = save(checkpoints, "optimization", optimization=4)
+    evaluated = save(checkpoints, "evaluation", optimization=4, evaluation=7)
+    checkpoints.move("evaluation", aside)
+    assert checkpoints.paths() == [trained]
+    assert [path.name for path in aside.iterdir()] == [evaluated.name]
 
 
 def test_at_least_one_checkpoint_is_kept():
-    with pytest.raises(ValueError, match=r"checkpoints.keep=0"):
+    with pytest.raises(ValueError, match=r"^keep=0 must be at least 1"):
         CheckpointSettings(keep=0)

@@ -39,22 +39,22 @@ def poison_energy(monkeypatch):
     """Make the local energy of some walkers NaN at certain evaluations of this process."""
 
     def install(counts, walkers):
-        calls, local_energy = iter(range(1, 10**6)), MolecularHamiltonian.local_energy
+        calls, forward = iter(range(1, 10**6)), MolecularHamiltonian.forward
 
-        def poisoned(self, wavefunction, positions):
-            energy = local_energy(self, wavefunction, positions)
+        def poisoned(self, states):
+            energy = forward(self, states)
             if next(calls) in counts:
-                energy.kinetic[walkers] = math.nan
+                energy.terms["kinetic"][walkers] = math.nan
             return energy
 
-        monkeypatch.setattr(MolecularHamiltonian, "local_energy", poisoned)
+        monkeypatch.setattr(MolecularHamiltonian, "forward", poisoned)
 
     return install
 
 
 @torch.no_grad()
 def spoil_parameters(simulation):
-    simulation.ensemble.head.orbitals.linear[0].weight[0, 0] = math.nan
+    simulation.ensemble.network.head.orbitals.linear[0].weight[0, 0] = math.nan
 
 
 def finite(state):
@@ -107,7 +107,7 @@ def test_lost_energies_are_rolled_back_without_a_bad_parameter(tmp_path, make_ru
 
 
 def test_a_lost_evaluation_is_rolled_back(tmp_path, make_run, poison_energy):
-    poison_energy({5 + 2 + 8}, slice(None))
+    poison_energy({5 + 8}, slice(None))
     result = make_run(tmp_path).train()
     assert (tmp_path / "postmortem" / "evaluation-00000008.json").exists()
     assert (result.evaluation_steps, result.nonfinite) == (16, 0)
@@ -119,8 +119,8 @@ def test_persistent_poison_ends_the_run_with_a_good_newest_checkpoint(tmp_path, 
         make_run(tmp_path).train()
     state = newest(tmp_path)
     assert finite(state)
-    assert (state["stage"], state["trained"]) == ("optimization", 0)
-    assert finite(torch.load(tmp_path / "postmortem" / "00000002-2-optimization-00000002.pt", weights_only=True))
+    assert (state["stage"], state["made"]["optimization"]) == ("optimization", 0)
+    assert finite(torch.load(tmp_path / "postmortem" / "00000011-optimization-00000002.pt", weights_only=True))
     assert table(tmp_path) == []
     assert not (tmp_path / "result.json").exists()
 
@@ -212,7 +212,7 @@ def test_single_walkers_that_are_not_finite_are_counted_and_not_fatal(
 
 
 def test_a_walker_lost_in_the_evaluation_is_left_out_of_the_estimate(tmp_path, make_run, poison_energy):
-    poison_energy({5 + 2 + 8}, slice(3, 5))
+    poison_energy({5 + 8}, slice(3, 5))
     result = make_run(tmp_path, evaluation=EvaluationSettings(steps=40, min_steps=10, burn_in=2)).train()
     assert result.nonfinite == 2
     assert result.n_effective * result.tau == pytest.approx(8 * (40 - result.discarded_steps), rel=0.01)
@@ -232,7 +232,7 @@ def test_the_exponential_mean_is_that_of_the_energies(tmp_path, make_run):
 
 
 def test_settings_out_of_range():
-    with pytest.raises(ValueError, match=r"logging.every=0"):
+    with pytest.raises(ValueError, match=r"^every=0 must be at least 1"):
         LoggingSettings(every=0)
 
 
@@ -246,5 +246,8 @@ def test_poison_of_the_last_step_of_the_evaluation_is_seen(tmp_path, make_run, a
 
 
 def test_local_energy_splits_are_what_the_poison_assumes():
-    part = torch.ones(2, dtype=torch.float64)
-    assert torch.equal(LocalEnergy(part, part, part, 2.0).total, 5 * part)
+    part = torch.ones(2, 1, 1, dtype=torch.float64)
+    energy = LocalEnergy({"kinetic": part.clone(), "first": part, "second": part}, part)
+    assert energy.total.tolist() == [3, 3]
+    energy.terms["kinetic"][1] = math.nan
+    assert energy.total.isnan().tolist() == [False, True]

@@ -4,7 +4,6 @@ import sys
 
 import pytest
 import torch
-from qmcnet.run.forecast import TIMED_STEPS, Stopwatch, forecast, peak_memory, predicted_memory
 from torch.utils._pytree import tree_leaves
 
 from qmcnet.ansatz import FermiNet
@@ -12,16 +11,17 @@ from qmcnet.compute.device import synchronize
 from qmcnet.compute.memory import LiveBytes
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.optimizers import FirstOrder, Kfac, Spring
-from qmcnet.run import forecast as module
 from qmcnet.run.vmc import VMC
+from qmcnet.stages import forecast as module
+from qmcnet.stages.forecast import TIMED_STEPS, Stopwatch, forecast, peak_memory, predicted_memory
 from qmcnet.system.molecule import Molecule
 
 CPU = torch.device("cpu")
 
 
 class Branching(FermiNet):
-    def forward(self, positions):
-        sign, log_abs_psi = super().forward(positions)
+    def forward(self, positions, nuclei):
+        sign, log_abs_psi = super().forward(positions, nuclei)
         return (sign, log_abs_psi) if sign.sum() > 0 else (-sign, log_abs_psi)
 
 
@@ -34,20 +34,20 @@ def vmc(directory, laplacian, ansatz=FermiNet, batch_size=10, **settings):
 @pytest.mark.parametrize(
     ("seconds", "steps", "text"),
     [
-        (0.5, 100, "0.5 s/step, 50 s for 100 steps"),
-        (0.1234, 1000, "0.123 s/step, 2.1 min for 1000 steps"),
-        (2.0, 18_000, "2 s/step, 10.00 h for 18000 steps"),
+        (0.5, 100, "0.5 s/step, 50 s for 100 steps of burn_in"),
+        (0.1234, 1000, "0.123 s/step, 2.1 min for 1000 steps of burn_in"),
+        (2.0, 18_000, "2 s/step, 10.00 h for 18000 steps of burn_in"),
     ],
 )
 def test_forecast_says_time_steps_and_memory(seconds, steps, text, monkeypatch):
     monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
-    assert forecast(seconds, steps, CPU) == f"forecast: {text}, 1.50 GiB on cpu"
+    assert forecast("burn_in", seconds, steps, CPU) == f"forecast: {text}, 1.50 GiB on cpu"
 
 
 def test_forecast_sets_the_predicted_share_apart(monkeypatch):
     monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
     expected = "1.50 GiB on cpu (0.031 GiB of it predicted for a step)"
-    assert forecast(0.5, 100, CPU, 0.03125).endswith(expected)
+    assert forecast("optimization", 0.5, 100, CPU, 0.03125).endswith(expected)
 
 
 OPTIMIZERS = {
@@ -62,7 +62,7 @@ OPTIMIZERS = {
 def test_the_memory_of_a_step_is_predicted_from_shapes(name, chunk_size, tmp_path):
     batch_size = 100
     run = vmc(tmp_path, ForwardLaplacian(chunk_size), batch_size=batch_size, optimizer=OPTIMIZERS[name])
-    stage = run._make_optimization()
+    stage = run._optimization()
     stage.advance()
     before = [parameter.clone() for parameter in run.ansatz.parameters()]
     predicted = predicted_memory(run.simulation, run.optimizer)
@@ -79,7 +79,7 @@ def test_the_memory_of_a_step_is_predicted_from_shapes(name, chunk_size, tmp_pat
 def test_the_kernel_of_many_walkers_is_predicted(tmp_path):
     few, many = (vmc(tmp_path, ForwardLaplacian(4), batch_size=n) for n in (50, 500))
     for run in (few, many):
-        run._make_optimization().advance()
+        run._optimization().advance()
     one, other = (predicted_memory(run.simulation, run.optimizer) for run in (few, many))
     assert other > max(10 * one, 3 * 8 * 500**2 / 2**30)  # the kernel, its damped copy, its factor
 
@@ -91,7 +91,7 @@ def test_no_memory_is_predicted_where_shapes_do_not_tell(tmp_path):
 
 def test_peak_memory_leaves_out_the_process_that_started_this_one():
     block = torch.ones(2**27, dtype=torch.float64)  # a GiB
-    code = "import torch; from qmcnet.run.forecast import peak_memory; print(peak_memory(torch.device('cpu')))"
+    code = "import torch; from qmcnet.stages.forecast import peak_memory; print(peak_memory(torch.device('cpu')))"
     peak = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert 0.05 < peak < 0.9 < peak_memory(CPU)
     assert block[0] == 1

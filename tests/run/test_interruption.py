@@ -96,7 +96,7 @@ def test_a_signal_finishes_the_step_and_saves_it(tmp_path, make_run, newest, sto
     with pytest.raises(Interrupted, match=f"received {number.name}: optimization saved after step 3"):
         make_run(tmp_path).train()
     state = newest(tmp_path)
-    assert (state["stage"], state["trained"], state["stage_state"]["step"]) == ("optimization", 3, 3)
+    assert (state["stage"], state["made"]["optimization"], state["stage_state"]["step"]) == ("optimization", 3, 3)
     steps = [line.split(",")[0] for line in (tmp_path / "train_stats.csv").read_text().splitlines()]
     assert steps == ["step", "1", "2", "3"]
     assert not (tmp_path / "result.json").exists()

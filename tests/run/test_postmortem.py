@@ -44,9 +44,9 @@ def test_it_names_the_walker_the_term_and_the_closest_electrons(simulation):
 
 def test_it_names_the_bad_parameters(simulation):
     with torch.no_grad():
-        simulation.ensemble.layers[0].own.bias[2] = math.inf
+        simulation.ensemble.network.layers[0].own.bias[2] = math.inf
     report = diagnose(simulation)
-    assert report["bad_parameters"] == ["layers.0.own.bias"]
+    assert report["bad_parameters"] == ["network.layers.0.own.bias"]
 
 
 def test_the_state_is_kept_aside(simulation, tmp_path):

@@ -203,7 +203,7 @@ def test_continued_from_before_damaged_checkpoints(tmp_path, make_run, newest, s
     stop_at(Optimization, 5)
     with pytest.raises(Interrupted, match="evaluation"):
         make_run(tmp_path).train()
-    for path in sorted((tmp_path / "checkpoints").glob("*.pt"))[-damaged:]:
+    for path in checkpoint.Checkpoints(tmp_path / "checkpoints", 1).paths()[-damaged:]:
         path.write_bytes(path.read_bytes()[:1000])
     make_run(tmp_path).train()
     assert caplog.text.count("cannot be read") == damaged

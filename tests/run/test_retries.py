@@ -50,12 +50,13 @@ def went_back(caplog):
 def test_a_place_that_fails_again_is_approached_from_further_back(tmp_path, make_run, fails_at, caplog):
     seen = fails_at(Optimization, 5, times=3)
     make_run(tmp_path, steps=6, **OFTEN).train()
-    assert went_back(caplog) == [f"{step:08d}-2-optimization-{step:08d}.pt" for step in (4, 3, 2)]
+    # Four steps of pretraining and five of burn-in are counted, too.
+    assert went_back(caplog) == [f"{9 + step:08d}-optimization-{step:08d}.pt" for step in (4, 3, 2)]
     assert "retry 3 of 3" in caplog.text
     assert different(seen)  # at step 4: at first, and on the second and the third way back; the first starts there
     assert len(seen) == 3
-    kept = {path.name for path in (tmp_path / "postmortem").glob("*-2-optimization-*.pt")}
-    assert kept >= {"00000004-2-optimization-00000004.pt", "00000003-2-optimization-00000003.pt"}
+    kept = {path.name for path in (tmp_path / "postmortem").glob("*-optimization-*.pt")}
+    assert kept >= {"00000013-optimization-00000004.pt", "00000012-optimization-00000003.pt"}
 
 
 def test_a_place_that_always_fails_ends_the_run_however_often_it_saves(tmp_path, make_run, fails_at, caplog):
@@ -93,7 +94,7 @@ def test_no_roll_back_repeats_the_random_numbers_of_another(tmp_path, make_run, 
     make_run(tmp_path, **OFTEN).train()
     retries = [seed for seed in drawn if seed]  # positions and weights are drawn from the seed of the run, 0
     assert len(retries) == len(set(retries)) == 2
-    state = Checkpoints(tmp_path / "checkpoints", 1).load_newest()[1]
+    state = Checkpoints(tmp_path / "checkpoints", 1).load_newest().state
     assert state["attempts"] == 2
 
 
@@ -148,24 +149,24 @@ def test_a_longer_evaluation_continues_its_own(finished, make_run, tmp_path):
 def test_an_evaluation_of_a_further_trained_run_is_independent(tmp_path, make_run):
     make_run(tmp_path, steps=2).train()
     make_run(tmp_path, steps=2).evaluate(SHORT, tmp_path / "again")
-    first = torch.load(next((tmp_path / "again" / "checkpoints").glob("*12.pt")), weights_only=True)
+    first = torch.load(next((tmp_path / "again" / "checkpoints").glob("00000023-*12.pt")), weights_only=True)
     make_run(tmp_path, steps=3).train()
     make_run(tmp_path, steps=3).evaluate(SHORT, tmp_path / "again")
-    second = torch.load(next((tmp_path / "again" / "checkpoints").glob("00000003*12.pt")), weights_only=True)
+    second = torch.load(next((tmp_path / "again" / "checkpoints").glob("00000024-*12.pt")), weights_only=True)
     assert not torch.equal(first["simulation"]["generator"], second["simulation"]["generator"])
 
 
 def test_retries_of_two_evaluations_are_independent(finished, make_run, monkeypatch):
-    local_energy, calls = MolecularHamiltonian.local_energy, []
+    forward, calls = MolecularHamiltonian.forward, []
 
-    def fail_once(self, wavefunction, positions):
-        energy = local_energy(self, wavefunction, positions)
+    def fail_once(self, states):
+        energy = forward(self, states)
         calls.append(None)
         if len(calls) == 6:
-            energy.kinetic[:] = math.nan
+            energy.terms["kinetic"][:] = math.nan
         return energy
 
-    monkeypatch.setattr(MolecularHamiltonian, "local_energy", fail_once)
+    monkeypatch.setattr(MolecularHamiltonian, "forward", fail_once)
     for name in ("one", "two"):
         calls.clear()
         make_run(finished).evaluate(SHORT, finished / name)

@@ -59,4 +59,4 @@ def test_jastrow_and_backflow_are_optimised_without_pretraining_and_load_again(t
     assert not (tmp_path / "pretraining").exists()
     again = load(tmp_path, device="cpu")
     positions = made.simulation.walkers.positions
-    assert torch.equal(again.ansatz(positions)[1], made.ansatz(positions)[1])
+    assert torch.equal(again.simulation.ensemble(positions)[1], made.simulation.ensemble(positions)[1])

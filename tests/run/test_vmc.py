@@ -160,8 +160,12 @@ def test_a_finished_run_is_loaded_with_its_parameters_and_walkers(uninterrupted,
     run = load(uninterrupted, device="cpu")
     state = newest(uninterrupted)["simulation"]
     assert torch.equal(run.simulation.walkers.positions, state["walkers"]["positions"])
-    assert all(torch.equal(value, state["ansatz"][name]) for name, value in run.ansatz.state_dict().items())
-    sign, log_abs_psi = run.ansatz(torch.ones(1, 2, 3, dtype=torch.float64) * torch.tensor([[[0.3], [0.7]]]))
+    assert all(
+        torch.equal(value, state["ansatz"][name]) for name, value in run.simulation.ensemble.state_dict().items()
+    )
+    sign, log_abs_psi = run.simulation.ensemble(
+        torch.ones(1, 2, 3, dtype=torch.float64) * torch.tensor([[[0.3], [0.7]]])
+    )
     assert sign.abs() == 1
     assert log_abs_psi.isfinite()
 
@@ -229,11 +233,11 @@ def test_a_system_of_one_electron(tmp_path, make_run):
 
 def test_a_finished_run_hands_over_the_trained_wavefunction(finished, make_run):
     first = make_run(finished)
-    untrained = first.ansatz(first.simulation.walkers.positions)[1]
-    positions = first.simulation.walkers.positions
+    place = first.simulation.walkers.positions, first.molecule.nuclei
+    untrained = first.ansatz(*place)[1]
     first.train()
-    assert torch.equal(first.ansatz(positions)[1], load(finished).ansatz(positions)[1])
-    assert not torch.equal(first.ansatz(positions)[1], untrained)
+    assert torch.equal(first.ansatz(*place)[1], load(finished, device="cpu").ansatz(*place)[1])
+    assert not torch.equal(first.ansatz(*place)[1], untrained)
 
 
 def test_a_result_without_checkpoints_still_says_whose_run_it_is(finished, make_run):

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,9 +75,11 @@ def test_what_was_asked_for_is_in_the_result(kind, measured):
 def test_the_density_of_each_state_is_a_cube_file_that_holds_all_electrons(kind, measured):
     folder = measured(kind)[0]
     names = ["density.cube"] if kind == "one" else ["density_0.cube", "density_1.cube"]
-    assert sorted(path.name for path in folder.glob("*.cube")) == names
+    assert sorted(path.relative_to(folder) for path in folder.rglob("*.cube")) == [
+        Path("evaluation", name) for name in names
+    ]
     for name in names:
-        values, volume = cube(folder / name)
+        values, volume = cube(folder / "evaluation" / name)
         if kind == "one":
             assert (values >= 0).all()
         assert values.sum() * volume == pytest.approx(2, abs=0.02)
@@ -181,7 +184,7 @@ def test_observables_are_added_to_a_finished_run(finished, make_run, uninterrupt
     assert (finished / "train_stats.csv").read_text() == before
     assert result.evaluation_steps == 16
     assert "spin" in json.loads((finished / "result.json").read_text())["states"][0]
-    assert (finished / "density.cube").exists()
+    assert (finished / "evaluation" / "density.cube").exists()
     stats = (finished / "evaluation" / "evaluation_stats.csv").read_text()
     assert len(stats.splitlines()) == 17
     assert stats == (uninterrupted / "evaluation" / "evaluation_stats.csv").read_text()
@@ -207,8 +210,10 @@ def test_an_evaluation_with_observables_continues_to_the_last_bit(
     directory, expected = measured(kind)
     assert repr(found.states) == repr(expected.states)
     assert (found.energy, found.standard_error) == (expected.energy, expected.standard_error)
-    for path in directory.glob("*.cube"):
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    cubes = list(directory.rglob("*.cube"))
+    assert cubes
+    for path in cubes:
+        assert (tmp_path / path.relative_to(directory)).read_bytes() == path.read_bytes()
 
 
 def test_an_added_evaluation_that_is_stopped_is_continued(finished, make_run, stop_at, tmp_path):
@@ -237,7 +242,7 @@ def test_an_evaluation_writes_its_cube_files_beside_its_result(finished, make_ru
     make_run(finished, observables=["density"]).evaluate(EvaluationSettings(steps=10, min_steps=5, burn_in=1))
     values, volume = cube(finished / "evaluation" / "burn_in=1,density" / "density.cube")
     assert values.sum() * volume == pytest.approx(2, abs=0.1)
-    assert not (finished / "density.cube").exists()
+    assert len(list(finished.rglob("*.cube"))) == 1
 
 
 def test_an_unknown_observable_is_refused(tmp_path, make_run):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
 
@@ -14,12 +13,10 @@ DOUBLE = torch.float64
 LITHIUM = Molecule.atom("Li")
 S = 3
 
-each_ansatz = pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
-
 
 @pytest.fixture
-def network(small, randomized, ansatz):
-    return randomized(small(ansatz, LITHIUM, n_states=S), 0.1)
+def network(moved, ansatz):
+    return moved(ansatz, LITHIUM, S)
 
 
 @pytest.fixture
@@ -33,20 +30,18 @@ def assert_same(result, expected, **tolerance):
         torch.testing.assert_close(value, other, **(tolerance or {"rtol": 1e-10, "atol": 1e-10}))
 
 
-@each_ansatz
 def test_psi_is_the_determinant_of_all_states_at_all_points(network, positions):
     sign, log_abs_psi = NaturalStates(network)(positions)
     assert sign.shape == log_abs_psi.shape == (6,)
     for walker in range(6):
         matrix = torch.empty(S, S, dtype=DOUBLE)
         for i, point in enumerate(positions[walker].split(LITHIUM.n_electrons)):
-            point_sign, point_log = network(point[None])
+            point_sign, point_log = network(point[None], LITHIUM.nuclei)
             matrix[i] = point_sign[0] * point_log[0].exp()
         assert (sign * log_abs_psi.exp())[walker].item() == pytest.approx(torch.linalg.det(matrix).item(), rel=1e-9)
     assert set(sign.tolist()) == {-1.0, 1.0}
 
 
-@each_ansatz
 @pytest.mark.parametrize(("i", "j"), [(0, 1), (0, 2), (1, 2)])
 def test_exchange_of_two_points_flips_the_sign(network, positions, i, j):
     total, points = NaturalStates(network), positions.unflatten(1, (S, -1)).clone()
@@ -55,7 +50,6 @@ def test_exchange_of_two_points_flips_the_sign(network, positions, i, j):
     assert_same(total(points.flatten(1, 2)), (-sign, log_abs_psi))
 
 
-@each_ansatz
 @pytest.mark.parametrize("i", range(S))
 def test_exchange_of_equal_spins_in_one_point_alone_flips_the_sign(network, positions, i):
     total, points = NaturalStates(network), positions.unflatten(1, (S, -1)).clone()
@@ -66,7 +60,6 @@ def test_exchange_of_equal_spins_in_one_point_alone_flips_the_sign(network, posi
     assert (total(points.flatten(1, 2))[1] - log_abs_psi).abs().min() > 1e-3
 
 
-@each_ansatz
 @pytest.mark.parametrize("flip", [1, -1])
 def test_mixing_the_states_multiplies_psi_by_the_determinant(network, positions, mixed, mixing, flip):
     matrix = mixing(S) * torch.tensor([1, flip, 1])
@@ -76,7 +69,6 @@ def test_mixing_the_states_multiplies_psi_by_the_determinant(network, positions,
     assert_same(NaturalStates(mixed(network, matrix))(positions), expected, rtol=1e-8, atol=1e-8)
 
 
-@each_ansatz
 @pytest.mark.parametrize("power", [20, -20, 120])
 def test_the_norms_of_the_states_do_not_matter(network, positions, mixed, power):
     matrix = torch.diag(torch.tensor([1.0, 10.0**power, 10.0**-power], dtype=DOUBLE))
@@ -88,14 +80,13 @@ class Shifted(nn.Module):
 
     def __init__(self, network, shift):
         super().__init__()
-        self.network, self.molecule, self.settings, self.shift = network, network.molecule, network.settings, shift
+        self.network, self.molecule, self.shift = network, network.molecule, shift
 
-    def forward(self, positions):
-        sign, log_abs_psi = self.network(positions)
+    def forward(self, positions, nuclei):
+        sign, log_abs_psi = self.network(positions, nuclei)
         return sign, log_abs_psi + self.shift
 
 
-@each_ansatz
 @pytest.mark.parametrize("shift", [-5000.0, 5000.0])
 def test_states_beyond_the_range_of_numbers_are_no_trouble(network, positions, shift):
     sign, log_abs_psi = NaturalStates(network)(positions)
@@ -103,13 +94,29 @@ def test_states_beyond_the_range_of_numbers_are_no_trouble(network, positions, s
     assert_same(NaturalStates(Shifted(network, shift))(positions), expected, rtol=0, atol=1e-8)
 
 
-@each_ansatz
-def test_a_single_state_is_the_bare_network(small, ansatz, one_state, walkers):
-    network, positions = small(ansatz, LITHIUM), walkers(LITHIUM)
-    assert_same(NaturalStates(one_state(network))(positions), network(positions), rtol=0, atol=1e-12)
+class WithoutAxis(nn.Module):
+    """A network of one state that says so by having no axis of states."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.molecule = network, network.molecule
+
+    def forward(self, positions, nuclei):
+        sign, log_abs_psi = self.network(positions, nuclei)
+        return sign.squeeze(-1), log_abs_psi.squeeze(-1)
 
 
-@each_ansatz
+@pytest.mark.parametrize("with_axis", [True, False])
+def test_a_single_state_is_the_bare_network(moved, ansatz, with_axis, positions):
+    network, points = moved(ansatz, LITHIUM, 1), positions[:, : LITHIUM.n_electrons]
+    bare = network(points, LITHIUM.nuclei)
+    assert bare[1].shape == (6, 1)
+    total = NaturalStates(network if with_axis else WithoutAxis(network))
+    assert total.n_states == 1
+    assert_same(total(points), [part[:, 0] for part in bare], rtol=0, atol=1e-12)
+    assert_same([total.factors(points)], [bare[1]], rtol=0, atol=1e-12)
+
+
 def test_gradients_reach_every_parameter_and_are_finite(network, positions):
     network.requires_grad_(True)
     NaturalStates(network)(positions)[1].sum().backward()
@@ -118,7 +125,6 @@ def test_gradients_reach_every_parameter_and_are_finite(network, positions):
     assert touched.double().mean() > 0.9
 
 
-@each_ansatz
 def test_points_that_coincide_have_no_weight_and_spoil_no_other_walker(network, positions):
     total, points = NaturalStates(network), positions.unflatten(1, (S, -1)).clone()
     expected = total(positions)[1]

@@ -1,36 +1,44 @@
 """Objectives of several states: exact eigenstates, spin and settings."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from qmcnet.stages.ensemble import ensemble
-from qmcnet.stages.objective import Natural, Penalty, excess_spin
-from qmcnet.states.product import ProductStates
-from torch import nn
+from energies import Formula, states_of
 
 from qmcnet import (
     FermiNet,
-    ForwardLaplacian,
+    MolecularHamiltonian,
     Molecule,
+    Natural,
+    NaturalStates,
+    Penalty,
+    ProductStates,
+    TorchFuncLaplacian,
 )
-from qmcnet.operators import LocalEnergy, StatesHamiltonian
-from qmcnet.states.natural import NaturalStates
 
 DOUBLE = torch.float64
 HYDROGEN, HELIUM, LITHIUM = (Molecule.atom(symbol) for symbol in ("H", "He", "Li"))
 
 
-class Given(nn.Module):
+def given(function, molecule):
     """States of electrons from a function of their positions, (..., N, 3) to (..., S)."""
+    network = Formula(lambda positions: torch.linalg.slogdet(function(positions)[..., None, None]), molecule)
+    network.settings = {}
+    return network
 
-    def __init__(self, function, molecule, n_states):
-        super().__init__()
-        self.function, self.molecule, self.settings = function, molecule, {"n_states": n_states}
 
-    def forward(self, positions):
-        return torch.linalg.slogdet(self.function(positions)[..., None, None])
+def minimised(objective, network, positions, laplacian=None):
+    """The local energy, and what an objective makes of it."""
+    states = states_of(network, positions, laplacian, kind=objective.ensemble)
+    energy = MolecularHamiltonian(network.molecule)(states)
+    penalties = [states.local(penalty(states))[:, 0] for penalty in objective.penalties(network.molecule)]
+    return energy, objective(energy, penalties)
+
+
+def draw(network, n_states, n_walkers=20, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n_walkers, n_states * network.molecule.n_electrons, 3, dtype=DOUBLE, generator=generator)
 
 
 def hydrogenic(positions):
@@ -41,10 +49,8 @@ def hydrogenic(positions):
 
 
 def test_exact_eigenstates_are_a_stationary_point():
-    product = ProductStates(Given(hydrogenic, HYDROGEN, 3))
-    positions = torch.randn(50, 3, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(3))
-    energy = local_energy(product, positions, ForwardLaplacian())
-    local = Penalty(0.0, [1.0, 0.5, 0.25])(None, energy)
+    network = given(hydrogenic, HYDROGEN)
+    _, local = minimised(Penalty(0.0, [1.0, 0.5, 0.25]), network, draw(network, 3, 50, seed=3))
     expected = torch.tensor([-0.5, -0.125 * 0.5, -0.125 * 0.25], dtype=DOUBLE).expand(50, 3)
     torch.testing.assert_close(local, expected, rtol=0, atol=1e-10)
 
@@ -59,33 +65,22 @@ def spins(mixture):
         singlet, triplet = up_down + down_up, up_down - down_up
         return decay[..., None] * torch.stack([singlet, singlet + mixture * triplet], -1)
 
-    return Given(psi, HELIUM, 2)
-
-
-def at_random(network, objective=Natural(), n_walkers=20, seed=5):
-    total = objective.ensemble(network)
-    shape = (n_walkers, getattr(total, "n_states", 1) * network.molecule.n_electrons, 3)
-    generator = torch.Generator().manual_seed(seed)
-    positions = torch.randn(shape, dtype=DOUBLE, generator=generator)
-    walkers = SimpleNamespace(positions=positions)
-    return SimpleNamespace(molecule=network.molecule, ansatz=total, walkers=walkers, generator=generator)
+    return given(psi, HELIUM)
 
 
 def test_a_triplet_among_two_states_costs_two_at_every_walker():
-    run = at_random(spins(0.7))
-    energy = local_energy(run)
-    excess = Natural(spin_penalty=1.5)(run, energy) - energy.total
-    torch.testing.assert_close(excess, torch.full((20,), 3.0, dtype=DOUBLE), rtol=0, atol=1e-9)
-
-
-def local_energy(run):
-    return local_energy(run.ansatz, run.walkers.positions, ForwardLaplacian())
+    network = spins(0.7)
+    energy, local = minimised(Natural(spin_penalty=1.5), network, draw(network, 2))
+    torch.testing.assert_close(local[:, 0] - energy.total, torch.full((20,), 3.0, dtype=DOUBLE), rtol=0, atol=1e-9)
 
 
 def test_the_spin_of_each_state_of_a_product_is_its_own():
-    run = at_random(spins(1e9), Penalty())  # a triplet but for one part in 10^9
-    excess = Penalty(spin_penalty=1.5)(run, local_energy(run)) - Penalty()(run, local_energy(run))
-    torch.testing.assert_close(excess, torch.tensor([0.0, 3.0], dtype=DOUBLE).expand(20, 2), rtol=0, atol=1e-4)
+    network = spins(1e9)  # a triplet but for one part in 10^9
+    with_spin, without = (
+        minimised(objective, network, draw(network, 2))[1] for objective in (Penalty(spin_penalty=1.5), Penalty())
+    )
+    expected = torch.tensor([0.0, 3.0], dtype=DOUBLE).expand(20, 2)
+    torch.testing.assert_close(with_spin - without, expected, rtol=0, atol=1e-4)
 
 
 def doublet(positions):
@@ -101,32 +96,32 @@ def quartet(positions):
 
 
 @pytest.mark.parametrize(("function", "expected"), [(doublet, 0.0), (quartet, 3.0)])
-@pytest.mark.parametrize("objective", [Natural(spin_penalty=2.0), Penalty(spin_penalty=2.0)])
-def test_the_lowest_spin_costs_nothing_and_a_higher_one_what_it_is_higher(function, expected, objective):
-    run = at_random(Given(function, LITHIUM, 1))
-    torch.testing.assert_close(excess_spin(run), torch.full((20, 1), expected, dtype=DOUBLE), rtol=0, atol=1e-9)
-    zero = torch.zeros(20, dtype=DOUBLE)
-    found = objective(run, LocalEnergy(zero, zero, zero, 0.0))
-    torch.testing.assert_close(found, torch.full((20,), 2 * expected, dtype=DOUBLE), rtol=0, atol=1e-9)
+@pytest.mark.parametrize("kind", [Natural, Penalty])
+def test_the_lowest_spin_costs_nothing_and_a_higher_one_what_it_is_higher(function, expected, kind):
+    network = given(function, LITHIUM)
+    with_spin, without = (
+        minimised(objective, network, draw(network, 1), TorchFuncLaplacian())[1]
+        for objective in (kind(spin_penalty=2.0), kind())
+    )
+    torch.testing.assert_close(with_spin - without, torch.full((20, 1), 2 * expected, dtype=DOUBLE), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("objective", [Natural(spin_penalty=1.0), Penalty(spin_penalty=1.0)])
 def test_an_objective_is_a_number_that_nothing_differentiates(objective):
     network = FermiNet(HELIUM, n_layers=1, hidden_one=8, hidden_two=4, n_determinants=2, n_states=2, dtype=DOUBLE)
-    run = at_random(network, objective)
-    assert not objective(run, local_energy(run)).requires_grad
+    assert not minimised(objective, network, draw(network, 2))[1].requires_grad
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Natural(spin_penalty=-1.0), "spin_penalty=-1.0 must be zero or positive"),
-        (lambda: Natural(spin_penalty=math.nan), "spin_penalty=nan must be zero or positive"),
-        (lambda: Penalty(spin_penalty=-1.0), "spin_penalty=-1.0 must be zero or positive"),
-        (lambda: Penalty(strength=-2.0), "strength=-2.0 must be zero or positive"),
-        (lambda: Penalty(weights=[1.0, 0.0]), r"weights=\[1.0, 0.0\] must be positive"),
+        (lambda: Natural(spin_penalty=-1.0), "spin_penalty=-1.0 must be at least 0"),
+        (lambda: Natural(spin_penalty=math.nan), "spin_penalty=nan must be at least 0"),
+        (lambda: Penalty(spin_penalty=-1.0), "spin_penalty=-1.0 must be at least 0"),
+        (lambda: Penalty(strength=-2.0), "strength=-2.0 must be at least 0"),
+        (lambda: Penalty(weights=[1.0, 0.0]), r"weights\[1\]=0.0 must be positive"),
         (
-            lambda: Penalty(weights=[1.0]).ensemble(Given(hydrogenic, HYDROGEN, 3)),
+            lambda: Penalty(weights=[1.0]).ensemble(given(hydrogenic, HYDROGEN)),
             r"weights=\[1.0\] must be one for each of the 3 states",
         ),
     ],
@@ -140,12 +135,12 @@ def test_bad_settings_are_refused(make, message):
 def test_the_penalty_wants_a_real_wavefunction(n_states):
     network = FermiNet(HELIUM, n_layers=1, hidden_one=8, hidden_two=4, n_states=n_states, complex=True)
     with pytest.raises(ValueError, match=r"objective=penalty needs a real wavefunction: set ansatz\.complex=false"):
-        ensemble(network, ForwardLaplacian(), Penalty())
+        Penalty().ensemble(network)
 
 
 def test_objectives_choose_what_is_sampled():
-    several, one = Given(hydrogenic, HYDROGEN, 3), Given(hydrogenic, HYDROGEN, 1)
+    several, one = given(hydrogenic, HYDROGEN), given(lambda positions: hydrogenic(positions)[..., :1], HYDROGEN)
     for objective, kind in ((Natural(), NaturalStates), (Penalty(), ProductStates)):
-        total, hamiltonian = ensemble(several, ForwardLaplacian(), objective)
-        assert (type(total), type(hamiltonian)) == (kind, StatesHamiltonian)
-        assert ensemble(one, ForwardLaplacian(), objective)[0] is one
+        for network, n_states in ((several, 3), (one, 1)):
+            total = objective.ensemble(network)
+            assert (type(total), total.network, total.n_states) == (kind, network, n_states)

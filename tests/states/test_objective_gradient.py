@@ -5,21 +5,14 @@ from functools import partial
 
 import pytest
 import torch
-from qmcnet.stages.objective import Penalty, overlap_terms
-from qmcnet.states.product import ProductStates
+from energies import states_of
 from torch import nn
 
-from qmcnet import (
-    FirstOrder,
-    ForwardLaplacian,
-    Kfac,
-    Molecule,
-    Spring,
-)
-from qmcnet.operators import StatesHamiltonian
+from qmcnet import FirstOrder, Kfac, MolecularHamiltonian, Molecule, Penalty, ProductStates, Spring
+from qmcnet.operators.kinetic import Kinetic
 from qmcnet.optimizers import Clipping
-from qmcnet.optimizers.gradient import log_components
 from qmcnet.optimizers.scores import per_walker_scores
+from qmcnet.states.penalty import overlap_terms
 
 DOUBLE = torch.float64
 HYDROGEN = Molecule.atom("H")
@@ -32,7 +25,7 @@ class Ring(nn.Module):
 
     def __init__(self, n_states=S):
         super().__init__()
-        self.molecule, self.settings = HYDROGEN, {"n_states": n_states}
+        self.molecule = HYDROGEN
         self.shared, self.own = nn.Linear(2, 4, dtype=DOUBLE), nn.Linear(4, n_states, dtype=DOUBLE)
         generator = torch.Generator().manual_seed(1)
         for parameter in self.parameters():
@@ -45,16 +38,22 @@ class Ring(nn.Module):
         turned = torch.stack([-angle.sin(), angle.cos()], -1) @ self.shared.weight.mT
         return self.own(hidden), ((1 - hidden**2) * turned) @ self.own.weight.mT
 
-    def forward(self, positions):
+    def forward(self, positions, nuclei):
         angle = positions[..., 0, :1]
         features = torch.cat([torch.cos(angle), torch.sin(angle)], -1)
         psi = self.signs * torch.exp(self.own(torch.tanh(self.shared(features))))
         return torch.linalg.slogdet(psi[..., None, None])
 
 
-def ring_potential(points):
-    angle = points[:, 0, 0]
-    return angle.cos() + 0.3 * (2 * angle).sin(), torch.zeros_like(angle)
+def potential(angle):
+    return angle.cos() + 0.3 * (2 * angle).sin()
+
+
+class RingPotential:
+    name = "ring"
+
+    def __call__(self, states):
+        return states.times(potential(states.positions[:, 0, :1]))
 
 
 def exact(ring, weights, strength):
@@ -62,7 +61,7 @@ def exact(ring, weights, strength):
     log_psi, derivative = ring.logarithm(GRID)
     psi = log_psi.exp()
     norm = (psi**2).sum(0)
-    energies = (psi**2 * (derivative**2 / 2 + ring_potential(GRID[:, None, None])[0][:, None])).sum(0) / norm
+    energies = (psi**2 * (derivative**2 / 2 + potential(GRID)[:, None])).sum(0) / norm
     overlaps = (psi.mT @ psi) ** 2 / (norm[:, None] * norm)
     return energies @ torch.tensor(weights, dtype=DOUBLE) + strength * overlaps.triu(1).sum()
 
@@ -97,15 +96,15 @@ def ring():
 
 
 @pytest.fixture
-def on_the_ring(ring, monkeypatch):
+def on_the_ring(ring):
     """The product of states, walkers that integrate exactly, and their local energies."""
-    hamiltonian = StatesHamiltonian(HYDROGEN, ForwardLaplacian())
-    monkeypatch.setattr(hamiltonian, "potential", ring_potential)
+    hamiltonian = MolecularHamiltonian(HYDROGEN)
+    hamiltonian.terms = Kinetic(), RingPotential()
     shares = ((torch.arange(300, dtype=DOUBLE) + 0.5) / 300)[:, None].expand(-1, S)
     # The means over walkers of different states are taken apart, so that it does not matter which go together.
     angles = torch.stack([column.roll(100 * i) for i, column in enumerate(placed(ring, shares).unbind(-1))], -1)
     product, positions = ProductStates(ring), as_positions(angles)
-    return product, positions, hamiltonian.local_energy(product, positions)
+    return product, positions, hamiltonian(states_of(product, positions))
 
 
 OBJECTIVES = [((1.0, 1.0, 1.0), 0.0), ((1.0, 1.0, 1.0), 2.0), ((1.0, 0.5, 0.2), 3.0)]
@@ -114,9 +113,9 @@ OBJECTIVES = [((1.0, 1.0, 1.0), 0.0), ((1.0, 1.0, 1.0), 2.0), ((1.0, 0.5, 0.2), 
 @pytest.mark.parametrize(("weights", "strength"), OBJECTIVES)
 def test_the_gradient_of_the_penalised_sum_is_that_of_quadrature(weights, strength, ring, on_the_ring):
     product, positions, energy = on_the_ring
-    local = Penalty(strength, weights)(None, energy)
+    local = Penalty(strength, weights)(energy, ())
     assert local.shape == (300, S)
-    loss = 2 * ((local - local.mean(0)) * log_components(product, positions)).sum(-1).mean()
+    loss = 2 * ((local - local.mean(0)) * product.factors(positions)).sum(-1).mean()
     expected = torch.autograd.grad(exact(ring, weights, strength), list(ring.parameters()))
     for found, gradient in zip(torch.autograd.grad(loss, list(ring.parameters())), expected, strict=True):
         torch.testing.assert_close(found, gradient, rtol=0, atol=1e-9)
@@ -129,7 +128,7 @@ def test_an_update_is_a_step_down_the_gradient(ring, on_the_ring):
     gradient = torch.autograd.grad(exact(ring, (1.0, 1.0, 1.0), 2.0), parameters)
     expected = [parameter.detach() - 0.01 * part for parameter, part in zip(parameters, gradient, strict=True)]
     optimizer = FirstOrder(product, learning_rate=0.01, method=torch.optim.SGD, max_grad_norm=None)
-    clipped, _ = Clipping(width=None)(Penalty(2.0, [1.0, 1.0, 1.0])(None, energy))
+    clipped, _ = Clipping(width=None)(Penalty(2.0, [1.0, 1.0, 1.0])(energy, ()))
     optimizer.update(positions, clipped)
     for parameter, value in zip(parameters, expected, strict=True):
         torch.testing.assert_close(parameter.detach(), value, rtol=0, atol=1e-10)
@@ -203,5 +202,5 @@ def test_a_walker_lost_to_one_state_is_left_out_of_the_update(optimizer):
 
 def test_weights_fall_by_default(on_the_ring):
     energy = on_the_ring[2]
-    assert torch.equal(Penalty(1.5)(None, energy), Penalty(1.5, [1, 1 / 2, 1 / 3])(None, energy))
-    assert not torch.equal(Penalty(1.5)(None, energy), Penalty(1.5, [1, 1, 1])(None, energy))
+    assert torch.equal(Penalty(1.5)(energy, ()), Penalty(1.5, [1, 1 / 2, 1 / 3])(energy, ()))
+    assert not torch.equal(Penalty(1.5)(energy, ()), Penalty(1.5, [1, 1, 1])(energy, ()))

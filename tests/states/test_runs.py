@@ -4,8 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-from qmcnet.operators.states_hamiltonian import trace
-from qmcnet.stages.ensemble import ensemble
 from torch import nn
 
 from qmcnet import (
@@ -19,57 +17,36 @@ from qmcnet import (
     Metropolis,
     MolecularHamiltonian,
     Molecule,
+    NaturalStates,
     PretrainingSettings,
     Psiformer,
     Spring,
 )
-from qmcnet.operators import StatesHamiltonian
+from qmcnet.operators.hamiltonian import trace
+from qmcnet.operators.kinetic import Kinetic
 from qmcnet.optimizers.scores import per_walker_scores
 from qmcnet.report.result import Result
 from qmcnet.run.interruption import Interrupted
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.optimization import Optimization
 from qmcnet.stages.simulation import Simulation
-from qmcnet.states.natural import NaturalStates
 
 DOUBLE = torch.float64
 HYDROGEN = Molecule.atom("H")
-SMALL = {
-    FermiNet: {"n_layers": 2, "hidden_one": 8, "hidden_two": 5, "n_determinants": 2},
-    Psiformer: {"n_layers": 1, "n_heads": 2, "head_size": 4, "perceptron_size": 6, "n_determinants": 2},
-    LapNet: {"n_layers": 2, "n_heads": 2, "head_size": 4, "n_single": 1, "n_determinants": 2},
-}
-each_ansatz = pytest.mark.parametrize("ansatz", SMALL)
 
 
-def network(ansatz, molecule, n_states, **options):
-    return ansatz(molecule, **SMALL[ansatz] | options, n_states=n_states, dtype=DOUBLE)
-
-
-@each_ansatz
-def test_one_state_is_computed_as_ever(ansatz):
-    bare = network(ansatz, HYDROGEN, 1)
-    wavefunction, hamiltonian = ensemble(bare, ForwardLaplacian())
-    assert wavefunction is bare
-    assert type(hamiltonian) is MolecularHamiltonian
-
-
-@each_ansatz
-def test_several_states_are_computed_as_one_wavefunction(ansatz):
-    states, laplacian = network(ansatz, HYDROGEN, 3), ForwardLaplacian()
-    wavefunction, hamiltonian = ensemble(states, laplacian)
-    assert type(wavefunction) is NaturalStates
+@pytest.mark.parametrize("n_states", [1, 3])
+def test_states_are_computed_as_one_wavefunction(ansatz, n_states, small):
+    states = small(ansatz, HYDROGEN, n_states)
+    wavefunction = NaturalStates(states)
     assert wavefunction.network is states
-    assert (wavefunction.n_states, wavefunction.molecule) == (3, HYDROGEN)
-    assert type(hamiltonian) is StatesHamiltonian
-    assert hamiltonian.laplacian is laplacian
+    assert (wavefunction.n_states, wavefunction.molecule) == (n_states, HYDROGEN)
     assert {id(p) for p in wavefunction.parameters()} == {id(p) for p in states.parameters()}
 
 
-@each_ansatz
 @pytest.mark.parametrize("chunk_size", [2, 100])
-def test_scores_of_the_total_ansatz_are_autograd_walker_by_walker(ansatz, chunk_size):
-    total = NaturalStates(network(ansatz, Molecule.atom("Li"), 3))
+def test_scores_of_the_total_ansatz_are_autograd_walker_by_walker(ansatz, chunk_size, small):
+    total = NaturalStates(small(ansatz, Molecule.atom("Li"), 3))
     positions = torch.randn(4, 9, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(2))
     rows = []
     for walker in positions:
@@ -81,23 +58,23 @@ def test_scores_of_the_total_ansatz_are_autograd_walker_by_walker(ansatz, chunk_
 
 
 OPTIMIZERS = {
-    "spring": partial(Spring, learning_rate=0.1, momentum=0.9, norm_constraint=1e-2),
-    "kfac": partial(Kfac, learning_rate=0.05),
-    "adam": partial(FirstOrder, learning_rate=1e-2),
+    FermiNet: partial(Spring, learning_rate=0.1, momentum=0.9, norm_constraint=1e-2),
+    Psiformer: partial(Kfac, learning_rate=0.05),
+    LapNet: partial(FirstOrder, learning_rate=1e-2),
 }
 
 
-@pytest.mark.parametrize(("ansatz", "optimizer"), zip(SMALL, OPTIMIZERS, strict=True))
-def test_updates_lower_the_trace_but_not_below_the_exact_sum(ansatz, optimizer):
-    total, hamiltonian = ensemble(network(ansatz, HYDROGEN, 2), ForwardLaplacian())
-    run = Simulation.start(total, hamiltonian, Metropolis(steps=5), 64, 1, torch.device("cpu"))
-    stage = Optimization(run, OPTIMIZERS[optimizer](total), 30)
+def test_updates_lower_the_trace_but_not_below_the_exact_sum(ansatz, small):
+    total = NaturalStates(small(ansatz, HYDROGEN, 2))
+    how = MolecularHamiltonian(HYDROGEN), ForwardLaplacian(), Metropolis(steps=5)
+    run = Simulation.start(total, *how, 64, 1, torch.device("cpu"))
+    stage = Optimization(run, OPTIMIZERS[ansatz](total), 30)
 
     def measure():
         samples = []
         for _ in range(15):
             run.walkers, _ = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
-            samples.append(run.hamiltonian.local_energy(total, run.walkers.positions).total)
+            samples.append(run.hamiltonian(run.states()).total)
         means = torch.stack(samples).mean(0)
         return means.mean().item(), means.std().item() / len(means) ** 0.5
 
@@ -116,19 +93,22 @@ class Trapped(nn.Module):
 
     def __init__(self, matrix):
         super().__init__()
-        self.molecule, self.settings, self.matrix = HYDROGEN, {"n_states": 4}, nn.Parameter(matrix)
+        self.molecule, self.settings, self.matrix = HYDROGEN, {}, nn.Parameter(matrix)
 
-    def forward(self, positions):
+    def forward(self, positions, nuclei):
         r = positions.squeeze(-2)
         states = torch.cat([torch.ones_like(r[..., :1]), r], -1) * torch.exp(-r.square().sum(-1, keepdim=True) / 2)
         return torch.linalg.slogdet((states @ self.matrix)[..., None, None])
 
 
-def trap(points):
-    return 0.5 * points.square().sum((-2, -1)), torch.zeros(len(points), dtype=DOUBLE)
+class Trap:
+    name = "trap"
+
+    def __call__(self, states):
+        return states.times(0.5 * states.positions.square().sum((-2, -1))[:, None])
 
 
-def test_a_run_finds_an_exact_spectrum_in_the_span_of_the_states(tmp_path, monkeypatch, mixing):
+def test_a_run_finds_an_exact_spectrum_in_the_span_of_the_states(tmp_path, mixing):
     run = VMC(
         Trapped(mixing(4)),
         tmp_path,
@@ -139,7 +119,7 @@ def test_a_run_finds_an_exact_spectrum_in_the_span_of_the_states(tmp_path, monke
         batch_size=64,
         device="cpu",
     )
-    monkeypatch.setattr(run.simulation.hamiltonian, "potential", trap)
+    run.simulation.hamiltonian.terms = Kinetic(), Trap()
     states = run.train().states
     energies = [state["energy"]["value"] for state in states]
     assert energies == pytest.approx([1.5, 2.5, 2.5, 2.5], abs=1e-7)

@@ -10,6 +10,7 @@ import torch
 
 from qmcnet.report.levels import draw_levels
 from qmcnet.report.table import table, with_error
+from qmcnet.states.natural import NaturalStates
 from qmcnet.states.spectrum import Spectrum, excitation_units, figures, spectrum
 from qmcnet.statistics import window
 from qmcnet.statistics.averages import Averages
@@ -41,25 +42,25 @@ def local(operator, frame):
 
 
 def measured(noise=0.0, energies=ENERGIES, steps=40, seed=0, **others):
-    """Average local matrices that scatter about those of known states."""
+    """Average local matrices that scatter about those of known states, of which the identity is exact."""
     generator = torch.Generator().manual_seed(seed)
+    identity = torch.eye(S, dtype=DOUBLE).expand(B, 1, S, S)
     exact = {"energy": np.diag(energies)[None], "kinetic": np.diag(KINETIC)[None], **others}
     means = {name: local(operator, states()) for name, operator in exact.items()}
     averages = Averages()
     for _ in range(steps):
-        averages.add(
-            {
-                name: mean + noise * torch.randn(B, *mean.shape, dtype=DOUBLE, generator=generator)
-                for name, mean in means.items()
-            }
-        )
+        scattered = {
+            name: mean + noise * torch.randn(B, *mean.shape, dtype=DOUBLE, generator=generator)
+            for name, mean in means.items()
+        }
+        averages.add({"overlap": identity, **scattered})
     return averages
 
 
 def found_in(averages, observables=()):
     """Spectrum of a whole series, however short it is."""
     whole = dataclasses.replace(choose_window(averages), reason="")
-    return spectrum(averages, whole, observables, 2)
+    return spectrum(averages, whole, observables, 2, NaturalStates.overlaps)
 
 
 def test_figures_of_every_state():
@@ -106,7 +107,7 @@ def test_errors_of_excitations_know_that_states_move_together():
     exact = torch.tensor(np.diag(ENERGIES))
     for _ in range(40):
         common = torch.randn(B, 1, 1, 1, dtype=DOUBLE, generator=generator) * torch.eye(S, dtype=DOUBLE)
-        averages.add({"energy": exact + common, "kinetic": common + 1})
+        averages.add({"energy": exact + common, "kinetic": common + 1, "overlap": torch.eye(S).expand_as(common)})
     second = found_in(averages).states[1]
     assert second["energy"]["error"] == pytest.approx((40 * B) ** -0.5, rel=0.4)
     assert second["excitation"]["error"] < 1e-10
@@ -152,7 +153,8 @@ def test_a_single_state_is_its_plain_average():
     generator, averages = torch.Generator().manual_seed(2), Averages()
     energies = torch.randn(30, B, dtype=DOUBLE, generator=generator) - 0.5
     for step in energies:
-        averages.add({"energy": step[:, None, None, None], "kinetic": step[:, None, None, None] + 1})
+        local = step[:, None, None, None]
+        averages.add({"energy": local, "kinetic": local + 1, "overlap": torch.ones_like(local)})
     found = found_in(averages)
     (state,) = found.states
     assert found.warnings == []
@@ -163,7 +165,7 @@ def test_a_single_state_is_its_plain_average():
 def test_a_single_walker_has_no_error_by_groups():
     averages, generator = Averages(), torch.Generator().manual_seed(3)
     for energy in torch.randn(20, 1, 1, 1, 1, dtype=DOUBLE, generator=generator):
-        averages.add({"energy": energy, "kinetic": energy + 1})
+        averages.add({"energy": energy, "kinetic": energy + 1, "overlap": torch.ones_like(energy)})
     (state,) = found_in(averages).states
     assert state["energy"]["error"] > 0
     assert state["kinetic"]["error"] is None
@@ -171,9 +173,9 @@ def test_a_single_walker_has_no_error_by_groups():
 
 def test_without_a_sample_there_is_no_state():
     averages = Averages()
-    assert spectrum(averages, choose_window(averages), [], 2) == Spectrum([], [], None)
-    averages.add({name: torch.full((4, 1, 2, 2), math.nan, dtype=DOUBLE) for name in ("energy", "kinetic")})
-    assert spectrum(averages, choose_window(averages), [], 2) == Spectrum([], [], None)
+    assert spectrum(averages, choose_window(averages), [], 2, NaturalStates.overlaps) == Spectrum([], [], None)
+    averages.add({name: torch.full((4, 1, 2, 2), math.nan, dtype=DOUBLE) for name in ("energy", "kinetic", "overlap")})
+    assert spectrum(averages, choose_window(averages), [], 2, NaturalStates.overlaps) == Spectrum([], [], None)
 
 
 def test_a_tenth_of_a_hartree_in_other_units():

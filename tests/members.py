@@ -1,0 +1,45 @@
+"""Members of the package, found by themselves: what a configuration may name is what tests run through their laws."""
+
+import inspect
+from functools import cache
+
+from composing import composed
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from qmcnet.config.build import maker
+from qmcnet.config.names import shipped
+from qmcnet.config.naming import folder
+from qmcnet.config.schema import argument_types
+
+PRIMES = (2, 3, 5, 7, 11, 13)
+
+
+@cache
+def kinds(group):
+    """Classes that the files of a group name, by public name."""
+    return {name: get_object(target) for name, target in sorted(shipped(group).items())}
+
+
+def names(group):
+    """Names of the files of a group."""
+    return sorted(path.stem for path in folder(group).glob("*.yaml"))
+
+
+def made(group, name):
+    """What a file of a group makes, as a configuration does."""
+    cfg = composed("+system=He", f"{group}={name}")
+    return maker(group, OmegaConf.to_container(cfg, resolve=True)[group], False)()
+
+
+def networks():
+    """Classes of wavefunctions that end in a head, and so have envelopes, Jastrow factors, several states."""
+    return [kind for kind in kinds("ansatz").values() if "envelope" in argument_types(kind)[0]]
+
+
+def tiny(kind, **settings):
+    """Make each size of a network a small number of its own, so that swapped axes cannot hide behind equal ones."""
+    sizes = [name for name, given in inspect.signature(kind).parameters.items() if given.annotation is int]
+    primes = iter((*PRIMES[1:], 17, 19, 23))
+    found = {name: next(primes) for name in sizes if name != "seed" and not name.startswith("n_layers")}
+    return found | ({"n_layers": 2} if "n_layers" in sizes else {}) | settings
