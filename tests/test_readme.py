@@ -9,9 +9,11 @@ from hydra import compose, initialize_config_dir
 from qmcnet.cli.arguments import prepare
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory
-from qmcnet.report.writers import TAGS
 from qmcnet.run.identity import NOT_IDENTITY
-from qmcnet.stages.burn_in import BurnInSettings
+from qmcnet.stages.burn_in import BurnIn, BurnInSettings
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.optimization import TAGS, Optimization
+from qmcnet.stages.pretraining import Pretraining
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -102,7 +104,11 @@ def test_scripts_and_files_that_are_named_exist():
 
 
 def test_groups_of_statistics_and_what_leaves_the_directory_alone_are_those_of_the_code():
-    assert set(TAGS) <= {group.rstrip("/") for group in re.findall(r"`(\w+/)`", README)}
+    columns = [*TAGS, "state_0", "learning_rate"]
+    tags = {kind.tag(kind, name) for kind in (Pretraining, BurnIn, Optimization, Evaluation) for name in columns}
+    groups = {tag.split("/")[0] for tag in tags}
+    assert groups > {"energy", "opt", "sampling", "evaluation"}
+    assert groups <= {group.rstrip("/") for group in re.findall(r"`(\w+/)`", README)}
     assert "steps" in NOT_IDENTITY
     assert len(README.splitlines()) < 200
 

@@ -46,7 +46,9 @@ class VMC:
     """A run that can be trained, interrupted, continued and evaluated; making it computes and writes nothing.
 
     Attributes:
-        ansatz: the wavefunction, with a `molecule` and `settings`; its precision is that of the run.
+        ansatz: the network, with a `molecule` and `settings`; its precision is that of the run.
+        ensemble: its states as one sampled function.
+        hamiltonian: gives their local energy.
         directory: run directory; a directory that holds this run continues it.
         objective: what is minimised; of several states, also what is sampled.
         optimizer: changes the parameters; given as what makes the optimiser of an ansatz.
@@ -114,20 +116,17 @@ class VMC:
         self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
         self.terms = {name: make(self.molecule) for name, make in (terms or {}).items()}
-        ensemble, hamiltonian = objective.ensemble(ansatz), MolecularHamiltonian(self.molecule, self.terms.values())
-        self.objective, self.clipping, self.schedule, self.optimizer = (
-            objective,
-            clipping,
-            schedule,
-            optimizer(ensemble),
-        )
+        self.ensemble = objective.ensemble(ansatz)
+        self.hamiltonian = MolecularHamiltonian(self.molecule, self.terms.values())
+        self.optimizer = optimizer(self.ensemble)
+        self.objective, self.clipping, self.schedule = objective, clipping, schedule
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining.with_basis(self.molecule), burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = int(steps), int(batch_size), int(seed), wall_time
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
         check_observables(observables)
-        how = (hamiltonian, self.laplacian, self.sampler)
-        self.simulation = Simulation.start(ensemble, *how, self.batch_size, self.seed, self.device)
+        how = (self.hamiltonian, self.laplacian, self.sampler)
+        self.simulation = Simulation.start(self.ensemble, *how, self.batch_size, self.seed, self.device)
         self.compile = self.simulation.compile = compile
 
     @property

@@ -45,7 +45,7 @@ def test_settings_of_the_penalty_arrive(tmp_path):
 def test_a_wavefunction_of_one_state_refuses_more(ansatz, tmp_path):
     overrides = ["+system=H2", f"ansatz={ansatz}", "batch_size=8", "device=cpu"]
     assert build(composed(*overrides, "states=1"), tmp_path).ansatz.molecule.n_electrons == 2
-    with pytest.raises(ConfigError, match="states=2: SlaterJastrow has a single state; leave out states") as caught:
+    with pytest.raises(ConfigError, match="states=2: SlaterJastrow has 1 here; leave out states") as caught:
         build(composed(*overrides, "states=2"), tmp_path)
     assert "\n" not in str(caught.value)
 
