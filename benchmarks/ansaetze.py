@@ -40,7 +40,7 @@ def row(system: str, ansatz: str, threads: int, directory: Path) -> dict[str, An
         One row of the table.
     """
     found = run(system, threads, directory, [f"ansatz={ansatz}", "evaluation.steps=1500"])
-    parameters = re.search(r"(\d+) parameters", (directory / "train.log").read_text())
+    parameters = re.search(r"parameters: (\d+)", (directory / "train.log").read_text())
     assert parameters is not None
     return found | {"ansatz": ansatz, "parameters": int(parameters[1])}
 

@@ -4,19 +4,21 @@ import math
 from collections.abc import Iterable
 
 
-def at_least(low: float, **values: float | None) -> None:
+def at_least(low: float, below: float | None = None, **values: float | None) -> None:
     """Refuse settings below a bound, and those that are no number.
 
     Args:
         low: smallest allowed value.
+        below: what they have to stay below; None for no such limit.
         **values: settings by name.
 
     Raises:
-        ValueError: naming the first that is too small.
+        ValueError: naming the first out of range.
     """
+    limit = "" if below is None else f" and less than {below}"
     for name, value in values.items():
-        if value is not None and not low <= value:
-            raise ValueError(f"{name}={value} must be at least {low}")
+        if value is not None and not (low <= value and (below is None or value < below)):
+            raise ValueError(f"{name}={value} must be at least {low}{limit}")
 
 
 def positive(**values: float | None) -> None:
@@ -34,19 +36,19 @@ def positive(**values: float | None) -> None:
 
 
 def between(low: float, high: float, **values: float | None) -> None:
-    """Refuse settings outside of a range.
+    """Refuse settings outside of a range, whose ends are allowed.
 
     Args:
         low: smallest allowed value.
-        high: what they have to stay below.
+        high: largest allowed value.
         **values: settings by name.
 
     Raises:
         ValueError: naming the first out of range.
     """
     for name, value in values.items():
-        if value is not None and not low <= value < high:
-            raise ValueError(f"{name}={value} must be at least {low} and less than {high}")
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{name}={value} must be between {low} and {high}")
 
 
 def one_of(choices: Iterable[str], **values: str | None) -> None:

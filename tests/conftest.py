@@ -9,17 +9,16 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: matrices this small only lose by threads, and a fork needs one
 
+import members
 import pytest
 import torch
 from pairwise import pairwise
 from torch import nn
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.envelopes import ENVELOPES
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.chemistry import casscf, scf, unrestricted
 from qmcnet.laplacian import scaled_exp
-from qmcnet.optimizers import Kfac, Spring
 from qmcnet.protocols import Derivatives
 from qmcnet.system.molecule import Molecule
 
@@ -55,13 +54,13 @@ class Kind:
 
 AXES = {
     "envelope": sorted(ENVELOPES),
-    "ansatz": [FermiNet, Psiformer, LapNet],
+    "ansatz": members.networks(),
     "jastrow": sorted(JASTROWS),
     "molecule": [Molecule.diatomic("Li", "H", 3.015, "bohr"), Molecule.atom("B"), Molecule.atom("He", spin=2)],
     "full_determinants": [True, False],
     "complex": [False, True],
     "n_states": [1, 3],
-    "optimizer": [Kfac, Spring],
+    "optimizer": members.natural_gradients(),
 }
 KINDS = [Kind(**case) for case in pairwise(AXES)]
 

@@ -12,8 +12,6 @@ from qmcnet.config.names import shipped
 from qmcnet.config.naming import folder
 from qmcnet.config.schema import argument_types
 
-PRIMES = (2, 3, 5, 7, 11, 13)
-
 
 @cache
 def kinds(group):
@@ -37,9 +35,18 @@ def networks():
     return [kind for kind in kinds("ansatz").values() if "envelope" in argument_types(kind)[0]]
 
 
-def tiny(kind, **settings):
+def tiny(kind):
     """Make each size of a network a small number of its own, so that swapped axes cannot hide behind equal ones."""
     sizes = [name for name, given in inspect.signature(kind).parameters.items() if given.annotation is int]
-    primes = iter((*PRIMES[1:], 17, 19, 23))
-    found = {name: next(primes) for name in sizes if name != "seed" and not name.startswith("n_layers")}
-    return found | ({"n_layers": 2} if "n_layers" in sizes else {}) | settings
+    counts, widths = iter((3, 2, 4)), iter((7, 5, 11, 13))
+    return {name: next(counts if name.startswith("n_") else widths) for name in sizes if name != "seed"}
+
+
+def sizes():
+    """Sizes of every network that ends in a head."""
+    return {kind: tiny(kind) for kind in networks()}
+
+
+def natural_gradients():
+    """Classes of optimisers that solve for a direction in the metric of the scores."""
+    return [kind for kind in kinds("optimizer").values() if "damping" in argument_types(kind)[0]]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from qmcnet.checks import at_least, between, one_of, positive
+from qmcnet.checks import at_least, one_of, positive
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class AveragingSettings:
         """
         one_of(("none", "exponential", "equal"), weights=self.weights)
         positive(decay=self.decay)
-        between(0, 1, decay=self.decay)
+        at_least(0, below=1, decay=self.decay)
         at_least(0, start=self.start)
 
     def check_start(self, steps: int) -> None:

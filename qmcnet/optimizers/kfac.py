@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from qmcnet.checks import at_least, between, positive
+from qmcnet.checks import at_least, positive
 from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock, decompose
 from qmcnet.optimizers.gradient import (
@@ -92,7 +92,7 @@ class Kfac:
         trained_parameters(ansatz)
         positive(learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint)
         at_least(1, inverse_every=inverse_every, largest_full_block=largest_full_block, chunk_size=chunk_size)
-        between(0, 1, covariance_decay=covariance_decay)
+        at_least(0, below=1, covariance_decay=covariance_decay)
         self.settings = {"learning_rate": learning_rate, "damping": damping, "norm_constraint": norm_constraint}
         self.settings |= {"covariance_decay": covariance_decay, "inverse_every": inverse_every}
         self.settings |= {"largest_full_block": largest_full_block, "chunk_size": chunk_size}

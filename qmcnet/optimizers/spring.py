@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
-from qmcnet.checks import at_least, between, positive
+from qmcnet.checks import at_least, positive
 from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
@@ -64,7 +64,7 @@ class Spring:
         """
         positive(learning_rate=learning_rate, damping=damping, norm_constraint=norm_constraint)
         at_least(1, chunk_size=chunk_size)
-        between(0, 1, momentum=momentum)
+        at_least(0, below=1, momentum=momentum)
         self.settings = {"learning_rate": learning_rate, "momentum": momentum, "damping": damping}
         self.settings |= {"norm_constraint": norm_constraint, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.momentum, self.damping = ansatz, learning_rate, momentum, damping

@@ -38,7 +38,7 @@ def check_scalars(
     for name, value in {"steps": steps, "batch_size": batch_size, "seed": seed}.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise ValueError(f"{name}={value!r} must be a whole number")
-    between(2, MOST_WALKERS + 1, batch_size=batch_size)
+    between(2, MOST_WALKERS, batch_size=batch_size)
     at_least(0, steps=steps, seed=seed)
     positive(wall_time=wall_time)
     if overwrite and resume:

@@ -47,7 +47,9 @@ class Metropolis:
         at_least(1, steps=self.steps, n_blocks=self.n_blocks)
         between(_NARROWEST, _WIDEST, width=self.width)
         positive(target_low=self.target_low)
-        between(self.target_low, 1, target_high=self.target_high)
+        at_least(self.target_low, below=1, target_high=self.target_high)
+        if self.target_low == self.target_high:
+            raise ValueError(f"target_high={self.target_high} must be more than target_low={self.target_low}")
 
     def start(self, positions: Tensor) -> Walkers:
         """Make walkers at given positions, with the initial width.

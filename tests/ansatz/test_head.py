@@ -1,7 +1,8 @@
+import members
 import pytest
 import torch
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz import FermiNet
 from qmcnet.ansatz.features import features
 from qmcnet.ansatz.head import DeterminantHead
 from qmcnet.ansatz.orbitals import sum_of_determinants
@@ -63,7 +64,7 @@ def test_bad_settings_are_refused(settings, message):
         head(**settings)
 
 
-@pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
+@pytest.mark.parametrize("ansatz", members.networks())
 def test_fewer_features_than_electrons_of_a_spin_are_refused_where_they_are_chosen(ansatz, small):
     nitrogen = Molecule.atom("N")  # five electrons are up
     with pytest.raises(ValueError, match="4 features of an electron make no 5 independent orbitals, which N needs"):

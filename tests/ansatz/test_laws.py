@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import members
 import pytest
 import torch
 
@@ -20,7 +21,7 @@ TRIPLET = Molecule.atom("He", spin=2)
 SLOWEST = {"isotropic": 1.0, "diagonal": 1.0, "full": 1.0, "bottleneck": 0.5, "null": 0.0}  # fresh exponents
 SLATER = {LIH: 1.0, TRIPLET: 1.7}  # H 1s, He 1s
 
-each_ansatz = pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
+each_ansatz = pytest.mark.parametrize("ansatz", members.networks())
 
 
 def assert_same_sign(sign, expected):
@@ -88,7 +89,7 @@ def test_positions_may_have_any_leading_axes(ansatz, n_states, jastrow, small, w
         torch.testing.assert_close(nested, flat.view(2, 3, n_states), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet, SlaterJastrow])
+@pytest.mark.parametrize("ansatz", members.kinds("ansatz").values())
 @pytest.mark.parametrize("shape", [(5, 3, 3), (5, 5, 3), (5, 4, 2), (3, 5, 1, 3), (12,)])
 def test_positions_of_other_electrons_are_refused(ansatz, shape, small, walkers):
     psi = ansatz(LIH, basis="sto-3g", dtype=DOUBLE) if ansatz is SlaterJastrow else small(ansatz, LIH)

@@ -1,10 +1,10 @@
 import itertools
 import math
 
+import members
 import pytest
 import torch
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
 from qmcnet.ansatz.features import features
 from qmcnet.ansatz.neural_jastrow import LENGTHS, NeuralJastrow
 from qmcnet.laplacian import forward_laplacian
@@ -156,7 +156,7 @@ def test_scores_are_autograd_walker_by_walker(factor, walkers):
     torch.testing.assert_close(per_walker_scores(NaturalStates(psi), positions, 3), expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
+@pytest.mark.parametrize("ansatz", members.networks())
 def test_a_fresh_network_is_nearly_the_one_with_the_cusp_alone(ansatz, small, walkers):
     cusp, neural = (small(ansatz, LIH, jastrow=jastrow) for jastrow in ("cusp", "neural"))
     for name, weight in cusp.state_dict().items():
@@ -168,7 +168,7 @@ def test_a_fresh_network_is_nearly_the_one_with_the_cusp_alone(ansatz, small, wa
     assert 0 < (neural_log - log_abs).abs().max() < 0.03
 
 
-@pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet])
+@pytest.mark.parametrize("ansatz", members.networks())
 def test_its_layers_are_drawn_with_the_weights_of_the_network(ansatz, small):
     layer = small(ansatz, Molecule.chain("H", 16, 2.0, "bohr"), jastrow="neural").head.jastrow.electron
     assert layer.weight.std().item() == pytest.approx((4 * 16) ** -0.5, rel=0.1)

@@ -25,7 +25,8 @@ from qmcnet import VMC, EvaluationSettings, FermiNet, FirstOrder, Metropolis, Mo
 from qmcnet.operators.density import DensityGrid
 from qmcnet.run import driver, vmc
 from qmcnet.run.interruption import Interrupted
-from qmcnet.stages import evaluation, optimization
+from qmcnet.run.intervals import LoggingSettings
+from qmcnet.stages import optimization
 from qmcnet.stages.burn_in import BurnInSettings
 from qmcnet.stages.fetch import fetch as fetch_rows
 from qmcnet.stages.simulation import Simulation
@@ -66,6 +67,7 @@ def make_parts(choice):
         "pretraining": PretrainingSettings(steps=2, basis="sto-3g"),
         "burn_in": BurnInSettings(min_sweeps=2, max_sweeps=2),
         "evaluation": EvaluationSettings(steps=2, burn_in=1, target_error=1e-9, min_steps=2),
+        "logging": LoggingSettings(every=2),
         "batch_size": 8,
         "device": "cuda",
     }
@@ -141,7 +143,6 @@ def main():
     cases = json.load(sys.stdin)
     patch_torch()
     os.fsync = int  # nothing that is written here has to outlive the process
-    evaluation.FIRST_CHECK = 2
     DensityGrid.around = functools.partial(DensityGrid.around, spacing=2.0)  # cube files are long
     findings, out = {}, os.dup(1)
     os.dup2(2, 1)  # what a run prints does not belong to the findings

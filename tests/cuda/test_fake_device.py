@@ -97,6 +97,8 @@ def test_runs_train_resume_and_end_with_all_tensors_on_one_device_and_no_wait_bu
     assert not [f"{name}: {found['error']}" for name, found in findings.items() if "error" in found]
     for name in names:
         check_calls(CASES[name], findings[name]["calls"])
+        observed = any(phase == "observe" for phase, *_ in findings[name]["waits"])
+        assert observed == bool(CASES[name]["observables"])
         for phase, place, count in findings[name]["waits"]:
             if phase not in MAY_WAIT:
                 assert (phase, place) in STATED, f"{name}: {phase}: {place} waits {count} times"

@@ -1,9 +1,10 @@
 """The forward back end on whole wavefunctions: equal to the reference and to finite differences."""
 
+import members
 import pytest
 import torch
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz import Psiformer
 from qmcnet.laplacian import forward_laplacian
 from qmcnet.states.natural import NaturalStates
 from qmcnet.system.molecule import Molecule
@@ -21,11 +22,7 @@ MOLECULES = {
 }
 
 
-SIZES = {
-    FermiNet: {"n_layers": 3, "hidden_one": 8, "hidden_two": 4},
-    Psiformer: {"n_layers": 2, "n_heads": 2, "head_size": 4, "perceptron_size": 6},
-    LapNet: {"n_layers": 3, "n_heads": 2, "head_size": 4, "n_single": 2},
-}
+SIZES = members.sizes()
 each_ansatz = pytest.mark.parametrize("ansatz", list(SIZES))
 
 

@@ -1,10 +1,11 @@
 """Local energy matrices of several states, against closed forms and against one wavefunction of all copies."""
 
+import members
 import pytest
 import torch
 from energies import Formula, local_energy, states_of
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz import FermiNet
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.operators import MolecularHamiltonian
 from qmcnet.operators.hamiltonian import trace
@@ -16,11 +17,7 @@ DOUBLE = torch.float64
 BACKENDS = {"forward": ForwardLaplacian(), "torch_func": TorchFuncLaplacian()}
 HYDROGEN, LIH = Molecule.atom("H"), Molecule.diatomic("Li", "H", 3.015, "bohr")
 S = 3
-SMALL = {
-    FermiNet: {"n_layers": 2, "hidden_one": 8, "hidden_two": 5, "n_determinants": 2, "jastrow": "cusp"},
-    Psiformer: {"n_layers": 2, "n_heads": 2, "head_size": 4, "perceptron_size": 6, "n_determinants": 2},
-    LapNet: {"n_layers": 2, "n_heads": 2, "head_size": 4, "n_single": 1, "n_determinants": 2},
-}
+SMALL = {kind: tiny | {"n_determinants": 2} for kind, tiny in members.sizes().items()}
 
 each_backend = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 each_ansatz = pytest.mark.parametrize("ansatz", SMALL)

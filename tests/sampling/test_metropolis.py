@@ -224,7 +224,7 @@ def test_float32_walkers_stay_float32():
     [
         ({"steps": 0}, "steps=0 must be at least 1"),
         ({"n_blocks": 0}, "n_blocks=0 must be at least 1"),
-        ({"width": 0.0}, r"width=0.0 must be at least 0\.001 and less than 10"),
+        ({"width": 0.0}, r"width=0.0 must be between 0\.001 and 10"),
         ({"target_low": 0.0}, "target_low=0.0 must be positive"),
         ({"target_low": 0.6}, r"target_high=0.55 must be at least 0\.6 and less than 1"),
         ({"target_high": 1.0}, r"target_high=1.0 must be at least 0\.5 and less than 1"),
