@@ -22,9 +22,16 @@ def test_settings_that_must_be_positive(value):
 
 @pytest.mark.parametrize("share", [-1e-9, 1.0, 2.0, math.nan])
 def test_settings_that_must_be_shares(share):
-    between(0, 1, first=0.0, second=0.999, open=None)
+    at_least(0, below=1, first=0.0, second=0.999, open=None)
     with pytest.raises(ValueError, match=f"second={share} must be at least 0 and less than 1"):
-        between(0, 1, first=0.5, second=share)
+        at_least(0, below=1, first=0.5, second=share)
+
+
+@pytest.mark.parametrize("value", [0.999, 3.001, math.nan])
+def test_settings_that_must_be_in_a_range(value):
+    between(1, 3, first=1, second=3, open=None)
+    with pytest.raises(ValueError, match=f"second={value} must be between 1 and 3"):
+        between(1, 3, first=2, second=value)
 
 
 def test_settings_that_must_be_one_of_a_few_words():

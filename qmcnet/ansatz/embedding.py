@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.features import Features
+from qmcnet.checks import between
 from qmcnet.compute.kernels import Linear
 from qmcnet.system.molecule import Molecule
 
@@ -51,6 +52,16 @@ class Embedding(nn.Module):
 
 MOST_LAYERS, MOST = 1000, 100_000
 """Networks with more would take minutes to be made, and are slips of the finger."""
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse sizes of a network that are not positive, or that nobody can mean.
+
+    Args:
+        **sizes: sizes by name.
+    """
+    for name, size in sizes.items():
+        between(1, MOST_LAYERS if name.startswith("n_layer") else MOST, **{name: size})
 
 
 @torch.no_grad()

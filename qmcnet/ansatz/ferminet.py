@@ -12,10 +12,9 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from qmcnet.ansatz.embedding import draw_weights
+from qmcnet.ansatz.embedding import check_sizes, draw_weights
 from qmcnet.ansatz.features import Features, check_molecule, features, spin_slices
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
-from qmcnet.checks import at_least
 from qmcnet.compute.kernels import Linear, mean, tanh
 from qmcnet.system.molecule import Molecule
 
@@ -55,7 +54,7 @@ class FermiNet(nn.Module):
         super().__init__()
         check_molecule(molecule)
         sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two}
-        at_least(1, **sizes)
+        check_sizes(**sizes)
         self.molecule = molecule
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)

@@ -8,10 +8,11 @@ from typing import TypedDict
 
 from torch import Tensor, nn
 
+from qmcnet.ansatz.embedding import check_sizes
 from qmcnet.ansatz.features import Features
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.orbitals import Orbitals, sum_of_determinants
-from qmcnet.checks import at_least, one_of
+from qmcnet.checks import one_of
 from qmcnet.system.molecule import Molecule
 
 
@@ -67,7 +68,7 @@ class DeterminantHead(nn.Module):
                 than there are electrons of one spin: their orbitals are linearly dependent, and psi vanishes.
         """
         super().__init__()
-        at_least(1, n_determinants=n_determinants, n_states=n_states)
+        check_sizes(n_determinants=n_determinants, n_states=n_states)
         if n_features < (most := max(molecule.n_up, molecule.n_down)):
             raise ValueError(
                 f"{n_features} features of an electron make no {most} independent orbitals, which {molecule.formula} "

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.attention import Attention
-from qmcnet.ansatz.embedding import Embedding, draw_weights
+from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
 from qmcnet.ansatz.features import Features, check_molecule, features
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
-from qmcnet.checks import at_least
 from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.system.molecule import Molecule
 
@@ -55,7 +54,7 @@ class Psiformer(nn.Module):
         super().__init__()
         check_molecule(molecule)
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "perceptron_size": perceptron_size}
-        at_least(1, **sizes)
+        check_sizes(**sizes)
         self.molecule = molecule
         width = n_heads * head_size
         # torch draws default weights, which are replaced below: keep them off the global generator.

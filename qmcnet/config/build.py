@@ -139,8 +139,9 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
         if value == "???":
             raise ConfigError(f"{key} has no value: add {key}=VALUE")
     defaults = (config_directory() / "config.yaml").read_text(encoding="utf-8")
-    for key in ("ansatz", "dtype", *PARTS, *SCALARS):
-        if key not in raw and re.search(rf"^(\s+- |.*@)?{key}:", defaults, re.MULTILINE):
+    parts = [key for key in PARTS if re.search(rf"(- |@){key}:", defaults)]  # others are added by +KEY=NAME
+    for key in ("ansatz", "dtype", *parts, *SCALARS):
+        if key not in raw:
             raise ConfigError(f"{key} is missing: leave out ~{key}")
     unknown = [str(key) for key in raw if key not in known]
     if unknown:

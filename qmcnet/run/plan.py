@@ -74,6 +74,9 @@ def newest(parts: Sequence[Part], driver: Driver) -> Checkpoint | None:
     found = driver.checkpoints.load_newest(names, like)
     if found is None:
         return None
+    before = {name: made for name, made in driver.made.items() if name not in names}
+    if any(found.made.get(name, made) != made for name, made in before.items()):
+        return None  # it began where the other run was not yet, or was no more
     driver.earlier_seconds = found.state["wall_seconds"]
     place = names.index(found.stage)
     for part in parts[:place]:

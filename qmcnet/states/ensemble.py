@@ -103,7 +103,12 @@ class LogPsi:
 
 
 @torch.no_grad()
-def states_at(ensemble: Ensemble, positions: Tensor, laplacian: LaplacianBackend, generator: torch.Generator) -> States:
+def states_at(
+    ensemble: Ensemble,
+    positions: Tensor,
+    laplacian: LaplacianBackend | None = None,
+    generator: torch.Generator | None = None,
+) -> States:
     """Evaluate all states at the points of all walkers, with their derivatives.
 
     psi is formed from its logarithm in double precision.

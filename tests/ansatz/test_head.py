@@ -53,8 +53,8 @@ def test_shapes_of_the_orbitals(full, columns, inputs):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_determinants": 0}, "n_determinants=0 must be at least 1"),
-        ({"n_states": 0}, "n_states=0 must be at least 1"),
+        ({"n_determinants": 0}, "n_determinants=0 must be between 1 and 100000"),
+        ({"n_states": 0}, "n_states=0 must be between 1 and 100000"),
         ({"envelope": "slater"}, "envelope='slater' must be one of"),
         ({"jastrow": "slater"}, r"jastrow='slater' must be one of cusp, neural, none"),
     ],

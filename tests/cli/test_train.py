@@ -50,7 +50,7 @@ def test_the_output_echoes_the_run_and_forecasts_its_end(finished):
     assert lines[0] == "H2: charge 0, spin 0, 2 electrons (1 up, 1 down)"
     assert "nearest neighbours 1.400000 bohr = 0.740848 angstrom apart" in lines
     assert f"directory        {directory}" in lines
-    assert any(re.match(r"ansatz +FermiNet, \d+ parameters", line) for line in lines)
+    assert any(re.match(r"ansatz +FermiNet, states: 1, parameters: \d+$", line) for line in lines)
     assert any("s/step" in line for line in lines)
 
 

@@ -169,7 +169,7 @@ def test_building_writes_nothing(tmp_path):
         (["ansatz.hidden_one=1.5"], "ansatz.hidden_one=1.5 must be a whole number"),
         (["ansatz.full_determinants=abc"], "ansatz.full_determinants='abc' must be true or false"),
         (["ansatz.envelope=nope"], "ansatz.envelope='nope' must be one of bottleneck, diagonal, full, isotropic"),
-        (["ansatz.n_layers=0"], "n_layers=0 must be at least 1"),
+        (["ansatz.n_layers=0"], "n_layers=0 must be between 1 and 1000"),
         (["ansatz._target_=qmcnet.nothing.here"], "ansatz._target_='qmcnet.nothing.here' is not part of qmcnet"),
         (["~ansatz._target_"], "ansatz=.* is not a group with a _target_"),
         (["laplacian.chunk_size=abc"], "laplacian.chunk_size='abc' must be a whole number or null"),

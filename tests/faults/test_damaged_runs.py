@@ -167,14 +167,14 @@ def remove(path):
 
 
 @pytest.mark.parametrize("vanish", [remove, lambda path: path.rename(path.with_name("elsewhere"))])
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_a_directory_that_vanishes_is_named(vanish, order, tmp_path, hydrogen, monkeypatch):
+@pytest.mark.parametrize("where", ["burn_in", "optimization", "evaluation"])
+def test_a_directory_that_vanishes_is_named(vanish, where, tmp_path, hydrogen, monkeypatch):
     save = checkpoint.Checkpoints.save
 
-    def vanishing(self, position, stage, state):
-        if position.order == order and position.step and (tmp_path / "run").exists():
+    def vanishing(self, made, stage, state):
+        if stage == where and made[stage] and (tmp_path / "run").exists():
             vanish(tmp_path / "run")
-        return save(self, position, stage, state)
+        return save(self, made, stage, state)
 
     monkeypatch.setattr(checkpoint.Checkpoints, "save", vanishing)
     with pytest.raises(FileNotFoundError, match=f"No such file or directory: .*{tmp_path}/run/"):

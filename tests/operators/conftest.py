@@ -1,6 +1,6 @@
 import pytest
 import torch
-from energies import Formula
+from evaluating import Formula
 
 from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.chemistry.targets import excited_determinants

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from energies import Formula, local_energy
+from evaluating import Formula, local_energy
 
 from qmcnet.ansatz import FermiNet, LapNet
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian

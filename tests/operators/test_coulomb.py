@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from energies import Formula
+from evaluating import Formula
 
 from qmcnet.operators.coulomb import ElectronElectron, ElectronNucleus, NucleusNucleus
 from qmcnet.system.molecule import Molecule

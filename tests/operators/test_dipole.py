@@ -1,6 +1,6 @@
 import pytest
 import torch
-from energies import Formula
+from evaluating import Formula
 from pyscf import gto, scf
 
 from qmcnet.operators.dipole import Dipole

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from energies import Formula, local_energy
+from evaluating import Formula, local_energy
 
 from qmcnet.ansatz import FermiNet
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian

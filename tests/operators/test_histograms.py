@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from energies import Formula
+from evaluating import Formula
 
 from qmcnet.operators.pair import Pair
 from qmcnet.operators.radial import Radial

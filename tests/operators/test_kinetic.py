@@ -1,6 +1,6 @@
 import pytest
 import torch
-from energies import Formula, local_energy, states_of
+from evaluating import Formula, local_energy, states_of
 
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.operators.kinetic import Kinetic

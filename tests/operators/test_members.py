@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from energies import states_of
+from evaluating import states_of
 
 from qmcnet import FermiNet, ForwardLaplacian, Molecule, NaturalStates, ProductStates
 from qmcnet.operators.coulomb import ElectronElectron, ElectronNucleus, NucleusNucleus

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from energies import Formula
+from evaluating import Formula
 
 from qmcnet.operators.operator import OBSERVABLES
 from qmcnet.states.measurements import MEASUREMENTS, observables

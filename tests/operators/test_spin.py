@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from energies import Formula
+from evaluating import Formula
 
 from qmcnet.ansatz import FermiNet
 from qmcnet.operators.spin import ExcessSpin, Spin

@@ -3,7 +3,7 @@
 import members
 import pytest
 import torch
-from energies import Formula, local_energy, states_of
+from evaluating import Formula, local_energy, states_of
 
 from qmcnet.ansatz import FermiNet
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian

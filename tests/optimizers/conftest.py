@@ -2,7 +2,7 @@ import io
 
 import pytest
 import torch
-from energies import Toy
+from evaluating import Toy
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from energies import Toy
+from evaluating import Toy
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 

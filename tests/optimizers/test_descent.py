@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 import torch
-from energies import Toy
+from evaluating import Toy
 from pytorch_optimizer import Lamb
 from torch import nn
 

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import torch
-from energies import Toy
+from evaluating import Toy
 from hydra.utils import instantiate
 from pytorch_optimizer import Lamb
 from scipy.stats import gamma

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from energies import Toy
+from evaluating import Toy
 from torch import nn
 
 from qmcnet import Molecule, Spring

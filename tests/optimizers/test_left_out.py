@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from energies import Toy
+from evaluating import Toy
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn

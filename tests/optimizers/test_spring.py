@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from energies import Toy
+from evaluating import Toy
 from torch import nn
 
 from qmcnet import FermiNet, Molecule, NaturalStates, Spring

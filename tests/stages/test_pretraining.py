@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from energies import local_energy
+from evaluating import local_energy
 
 from qmcnet import (
     FermiNet,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from energies import states_of
+from evaluating import states_of
 
 from qmcnet import FermiNet, MolecularHamiltonian, Molecule, NaturalStates
 from qmcnet.operators.operator import Observable

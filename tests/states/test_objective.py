@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from energies import Formula, states_of
+from evaluating import Formula, states_of
 
 from qmcnet import (
     FermiNet,

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from energies import states_of
+from evaluating import states_of
 from torch import nn
 
 from qmcnet import FirstOrder, Kfac, MolecularHamiltonian, Molecule, Penalty, ProductStates, Spring
