@@ -2,11 +2,14 @@
 
 import inspect
 from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 
 from composing import composed
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+import qmcnet.stages as room
 from qmcnet.config.build import maker
 from qmcnet.config.names import shipped
 from qmcnet.config.naming import folder
@@ -42,9 +45,16 @@ def tiny(kind):
     return {name: next(counts if name.startswith("n_") else widths) for name in sizes if name != "seed"}
 
 
-def sizes():
-    """Sizes of every network that ends in a head."""
-    return {kind: tiny(kind) for kind in networks()}
+def sizes(chosen=None, **head):
+    """Small sizes of every network that ends in a head, with settings of the head; those that are `chosen` stay."""
+    return {kind: {**tiny(kind), **head, **(chosen or {}).get(kind, {})} for kind in networks()}
+
+
+def stages():
+    """Classes of stages: what the files of their room call by a name, with a table of its steps."""
+    files = [import_module(f"{room.__name__}.{found.name}") for found in iter_modules(room.__path__)]
+    found = [kind for file in files for kind in vars(file).values() if getattr(kind, "__module__", "") == file.__name__]
+    return [kind for kind in found if isinstance(kind, type) and isinstance(vars(kind).get("table"), str)]
 
 
 def natural_gradients():

@@ -96,7 +96,7 @@ def locating(group: str, outside: Collection[str] = ()) -> Generator[None]:
     try:
         yield
     except ValueError as error:
-        match = re.match(rf"(?:{group}[ .])?((\w+)=.*)", str(error), re.DOTALL)
+        match = re.match(rf"(?:{group}[ .])?((\w+)(?:\[\d+\])?=.*)", str(error), re.DOTALL)
         if match is None or match[2] in outside:
             raise
         raise ConfigError(f"{group}.{match[1]}") from error

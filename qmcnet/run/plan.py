@@ -111,5 +111,5 @@ def _walk(parts: Sequence[Part], driver: Driver, found: Checkpoint | None) -> di
             driver.restore(found, stage)
             logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found.path.name)
         driver.run(stage, part.folder)
-        driver.findings |= {part.name: stage.conclude(part.folder)}
+        driver.findings |= {part.name: stage.conclude(driver.directory)}
     return driver.findings

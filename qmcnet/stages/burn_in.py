@@ -118,7 +118,7 @@ class BurnIn:
         """Say whether the walkers are relaxed.
 
         Args:
-            folder: where the statistics of the stage are.
+            folder: where the result goes.
 
         Returns:
             Nothing for the result.

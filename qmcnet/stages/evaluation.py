@@ -180,7 +180,7 @@ class Evaluation:
         """Estimate the energy and all that was measured of each state, and write the electron densities.
 
         Args:
-            folder: where cube files go.
+            folder: where the result goes, and the cube files beside it.
 
         Returns:
             What `Result` says of energies and states, by its names.

@@ -176,7 +176,7 @@ class Optimization:
         """Give the wavefunction its averaged parameters.
 
         Args:
-            folder: where the statistics of the stage are.
+            folder: where the result goes.
 
         Returns:
             Nothing for the result.

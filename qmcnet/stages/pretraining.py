@@ -222,7 +222,7 @@ class Pretraining:
         """Do nothing.
 
         Args:
-            folder: where the statistics of the stage are.
+            folder: where the result goes.
 
         Returns:
             Nothing for the result.

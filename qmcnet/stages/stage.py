@@ -75,7 +75,7 @@ class Stage(Protocol):
         """GiB that a step is predicted to need on top of parameters and walkers; None where it is not known."""
 
     def conclude(self, folder: Path) -> Mapping[str, Any]:
-        """Do what belongs to the end of the stage, and return what was found, as plain values."""
+        """Do what belongs to the end of the stage, with files in the folder of the result; return plain values."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as tensors and plain values."""

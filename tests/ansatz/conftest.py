@@ -1,5 +1,6 @@
 import math
 
+import members
 import pytest
 import torch
 
@@ -11,11 +12,12 @@ from qmcnet.stages.pretraining import Pretraining, PretrainingSettings
 from qmcnet.stages.simulation import Simulation
 
 DOUBLE = torch.float64
-SMALL = {
-    FermiNet: {"n_layers": 3, "hidden_one": 12, "hidden_two": 5, "n_determinants": 3},
-    Psiformer: {"n_layers": 2, "n_heads": 2, "head_size": 5, "perceptron_size": 7, "n_determinants": 3},
-    LapNet: {"n_layers": 3, "n_heads": 2, "head_size": 5, "n_single": 2, "n_determinants": 3},
+CHOSEN = {
+    FermiNet: {"n_layers": 3, "hidden_one": 12, "hidden_two": 5},
+    Psiformer: {"n_layers": 2, "n_heads": 2, "head_size": 5, "perceptron_size": 7},
+    LapNet: {"n_layers": 3, "n_heads": 2, "head_size": 5, "n_single": 2},
 }
+SMALL = members.sizes(CHOSEN, n_determinants=3)
 
 
 @pytest.fixture(scope="session")

@@ -239,7 +239,7 @@ def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one
     for key in ("states", "overlaps", "warnings", "energy", "standard_error", "tau", "variance", "evaluation_steps"):
         assert results[0][key] == results[1][key]
     for name in ("density_0.cube", "density_1.cube"):
-        assert (broken / "evaluation" / name).read_bytes() == (whole / "evaluation" / name).read_bytes()
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.parametrize(

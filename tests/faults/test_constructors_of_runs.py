@@ -1,10 +1,11 @@
 """Arguments that people give to the classes of a run from Python: taken, or refused by name."""
 
+import members
 import numpy as np
 import pytest
 import torch
 
-from qmcnet import VMC, FermiNet, LapNet, Molecule, PretrainingSettings, Psiformer, SlaterJastrow
+from qmcnet import VMC, FermiNet, Molecule, PretrainingSettings
 
 SIZES = {"n_layers": 1, "hidden_one": 4, "hidden_two": 2, "n_determinants": 1}
 
@@ -13,7 +14,7 @@ def network():
     return FermiNet(Molecule.atom("H"), **SIZES)
 
 
-@pytest.mark.parametrize("ansatz", [FermiNet, Psiformer, LapNet, SlaterJastrow])
+@pytest.mark.parametrize("ansatz", members.kinds("ansatz").values())
 @pytest.mark.parametrize("molecule", ["LiH", None, 3, Molecule])
 def test_a_wavefunction_is_that_of_a_molecule(ansatz, molecule):
     with pytest.raises(ValueError, match=r"molecule=.* must be a Molecule, as from Molecule.diatomic"):

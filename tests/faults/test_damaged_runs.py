@@ -90,7 +90,7 @@ def test_a_table_has_no_silent_hole(damage, extended, trained, finished, hydroge
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_newest_checkpoint_that_is_none_leads_to_the_one_before(damage, trained, finished, hydrogen):
-    newest = max((finished / "checkpoints").glob("*.pt"))
+    newest = checkpoint.Checkpoints(finished / "checkpoints", 1).paths()[-1]
     DAMAGES[damage](newest)
     (finished / "result.json").unlink()
     again = hydrogen(finished).train()
@@ -106,7 +106,7 @@ def test_a_run_loads_however_it_was_started(finished):
 
 
 def test_copies_of_checkpoints_are_ignored(finished, hydrogen):
-    newest = max((finished / "checkpoints").glob("*.pt"))
+    newest = checkpoint.Checkpoints(finished / "checkpoints", 1).paths()[-1]
     for name in (f"{newest.stem} (1).pt", f"copy of {newest.name}", f"{newest.name}.bak", "notes.txt"):
         (finished / "checkpoints" / name).write_bytes(b"nothing")
     assert hydrogen(finished).train().trained_steps == 6

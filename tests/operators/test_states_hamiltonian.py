@@ -17,7 +17,7 @@ DOUBLE = torch.float64
 BACKENDS = {"forward": ForwardLaplacian(), "torch_func": TorchFuncLaplacian()}
 HYDROGEN, LIH = Molecule.atom("H"), Molecule.diatomic("Li", "H", 3.015, "bohr")
 S = 3
-SMALL = {kind: tiny | {"n_determinants": 2} for kind, tiny in members.sizes().items()}
+SMALL = members.sizes(n_determinants=2)
 
 each_backend = pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 each_ansatz = pytest.mark.parametrize("ansatz", SMALL)

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 
+import members
 import pytest
 import torch
 from pytorch_optimizer import Lamb
@@ -21,17 +22,10 @@ from qmcnet import (
 from qmcnet.report.result import Result
 from qmcnet.run import checkpoint
 from qmcnet.run.interruption import Interrupted
-from qmcnet.stages.burn_in import BurnIn
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.optimization import Optimization
 from qmcnet.stages.pretraining import Pretraining
 
-TABLES = (
-    "pretraining/pretraining_stats.csv",
-    "burn_in/burn_in_stats.csv",
-    "train_stats.csv",
-    "evaluation/evaluation_stats.csv",
-)
 TIMES = {"wall_seconds": 0.0}
 SHORT = EvaluationSettings(steps=8, min_steps=4, burn_in=2)
 
@@ -70,7 +64,9 @@ def same(first, second):
 
 
 def assert_equal_runs(directory, reference, newest):
-    for table in TABLES:
+    tables = [table.relative_to(reference) for table in reference.rglob("*_stats.csv")]
+    assert {table.name for table in tables} == {stage.table for stage in members.stages()}
+    for table in tables:
         assert (directory / table).read_text() == (reference / table).read_text(), table
     states = [newest(run) | TIMES for run in (directory, reference)]
     assert same(*states)
@@ -89,9 +85,7 @@ def test_the_comparison_sees_another_seed(tmp_path, make_run, newest, uninterrup
 @pytest.mark.parametrize(
     ("stage", "count"),
     [
-        (Pretraining, 4),
-        (BurnIn, 3),
-        (Optimization, 3),
+        *((stage, 3) for stage in members.stages()),
         (Evaluation, 9),
     ],
 )

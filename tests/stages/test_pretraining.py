@@ -1,6 +1,7 @@
 import itertools
 import math
 
+import members
 import pytest
 import torch
 from evaluating import local_energy
@@ -22,11 +23,12 @@ from qmcnet.stages.pretraining import Pretraining, PretrainingSettings, orbital_
 from qmcnet.stages.simulation import Simulation
 
 ACTIVE = ("active_electrons", "active_orbitals")
-SIZES = {
+CHOSEN = {
     FermiNet: {"n_layers": 2, "hidden_one": 16, "hidden_two": 4},
     Psiformer: {"n_layers": 1, "n_heads": 2, "head_size": 8},
     LapNet: {"n_layers": 1, "n_heads": 2, "head_size": 8},
 }
+SIZES = members.sizes(CHOSEN)
 LITHIUM = Molecule.atom("Li")  # two electrons up, one down
 BERYLLIUM = Molecule.atom("Be")
 

@@ -1,13 +1,8 @@
+import members
 import pytest
 import torch
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
-
-SIZES = {
-    FermiNet: {"n_layers": 2, "hidden_one": 8, "hidden_two": 5, "n_determinants": 2},
-    Psiformer: {"n_layers": 1, "n_heads": 2, "head_size": 4, "perceptron_size": 6, "n_determinants": 2},
-    LapNet: {"n_layers": 2, "n_heads": 2, "head_size": 4, "n_single": 1, "n_determinants": 2},
-}
+SIZES = members.sizes({kind: {"n_layers": 2} for kind in members.networks()}, n_determinants=2)
 
 
 @pytest.fixture(params=SIZES, scope="session")

@@ -1,10 +1,11 @@
 """States side by side: what their product is, the local matrices that go with it, and its scores."""
 
+import members
 import pytest
 import torch
 from evaluating import Formula, local_energy
 
-from qmcnet.ansatz import FermiNet, LapNet, Psiformer
+from qmcnet.ansatz import FermiNet
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.operators.hamiltonian import trace
 from qmcnet.optimizers.scores import per_walker_scores
@@ -79,8 +80,7 @@ def test_local_matrices_are_divided_by_the_diagonal():
 
 @pytest.mark.parametrize(
     ("ansatz", "backend"),
-    [(FermiNet, TorchFuncLaplacian()), *((ansatz, ForwardLaplacian()) for ansatz in (FermiNet, Psiformer, LapNet))],
-    ids=["FermiNet-torch_func", "FermiNet-forward", "Psiformer-forward", "LapNet-forward"],
+    [(FermiNet, TorchFuncLaplacian()), *((ansatz, ForwardLaplacian()) for ansatz in members.networks())],
 )
 def test_local_energies_are_those_of_each_state_at_its_own_point(network, positions, backend):
     product = ProductStates(network)

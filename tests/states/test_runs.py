@@ -68,7 +68,7 @@ def test_updates_lower_the_trace_but_not_below_the_exact_sum(ansatz, small):
     total = NaturalStates(small(ansatz, HYDROGEN, 2))
     how = MolecularHamiltonian(HYDROGEN), ForwardLaplacian(), Metropolis(steps=5)
     run = Simulation.start(total, *how, 64, 1, torch.device("cpu"))
-    stage = Optimization(run, OPTIMIZERS[ansatz](total), 30)
+    stage = Optimization(run, OPTIMIZERS.get(ansatz, OPTIMIZERS[FermiNet])(total), 30)
 
     def measure():
         samples = []
