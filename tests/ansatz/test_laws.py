@@ -265,7 +265,7 @@ def test_impossible_settings_are_refused(ansatz):
     sizes = [name for name, kind in argument_types(ansatz)[0].items() if kind is int and name != "seed"]
     assert len(sizes) >= 5
     for name, value in itertools.product(sizes, (0, -3)):
-        with pytest.raises(ValueError, match=f"{name}={value} must be at least 1"):
+        with pytest.raises(ValueError, match=f"{name}={value} must be between 1 and 100*"):
             ansatz(LIH, **{name: value})
     with pytest.raises(ValueError, match=r"envelope='slater' must be one of bottleneck, diagonal, full, iso"):
         ansatz(LIH, envelope="slater")
