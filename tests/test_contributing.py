@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from composing import composed
+from omegaconf import OmegaConf
 
 from qmcnet import VMC, FermiNet, ForwardLaplacian, Molecule, NaturalStates, TorchFuncLaplacian
 from qmcnet.ansatz.envelopes import ENVELOPES
+from qmcnet.config.build import build
+from qmcnet.config.schema import ConfigError
 from qmcnet.operators.operator import OBSERVABLES
+from qmcnet.run.identity import identity
 from qmcnet.run.plan import Part
 
 HELIUM = Molecule.atom("He")
@@ -71,6 +76,32 @@ def test_the_operator_can_be_a_term_of_the_hamiltonian(example, make_run, tmp_pa
     extent = run.simulation.walkers.positions.square().sum((-2, -1))
     torch.testing.assert_close(energy.total - without.total, extent)
     torch.testing.assert_close(energy.terms["extent"][:, 0, 0], extent)
+
+
+def test_the_operator_is_a_term_by_configuration_and_is_stored(example, tmp_path):
+    example("operator")
+    term = {"_target_": "example_operator.Extent", "_partial_": True}
+    cfg = OmegaConf.to_container(
+        composed("+system=He", "ansatz.n_layers=1", "batch_size=4", "device=cpu"), resolve=True
+    )
+    with pytest.raises(ConfigError, match=r"terms.trap._target_='example_operator.Extent' is not part of qmcnet"):
+        build(cfg | {"terms": {"trap": term}}, tmp_path)
+    run = build(cfg | {"terms": {"trap": term}, "trust": True}, tmp_path)
+    assert run.config["terms"] == {"trap": term}
+    assert "extent" in run.hamiltonian(run.simulation.states()).terms
+    assert identity(run.config) != identity(build(cfg, tmp_path).config)
+    assert "terms" not in identity(build(cfg, tmp_path).config)
+
+
+def test_an_operator_that_forgets_its_arguments_is_refused(make_run, tmp_path):
+    class Forgetful(torch.nn.Module):
+        name = "forgetful"
+
+        def __init__(self, molecule, strength=1.0):
+            super().__init__()
+
+    with pytest.raises(ValueError, match="Forgetful must keep its arguments strength as `settings`"):
+        _ = make_run(tmp_path, terms={"forgetful": Forgetful}).config
 
 
 def test_the_optimizer_trains(example, make_run, tmp_path):

@@ -22,7 +22,7 @@ from qmcnet.run.identity import flatten
 from qmcnet.run.vmc import VMC
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-PARTS = [name for name in settings_of(VMC) if folder(name).is_dir()]
+PARTS = [name for name in settings_of(VMC) if folder(name).is_dir() and name != "terms"]
 SCALARS = [name for name in settings_of(VMC) if name not in (*PARTS, "terms")]
 """Names of the settings of a run besides wavefunction and terms: groups, which have files, and single values."""
 

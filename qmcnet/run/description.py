@@ -37,7 +37,7 @@ def describe(part: Any, partial: bool = False) -> dict[str, Any]:
     Returns:
         The public name of its class under `_target_`, and its settings.
     """
-    settings = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part.settings
+    settings = asdict(part) if is_dataclass(part) and not isinstance(part, type) else _settings(part)
     target = {"_target_": public_name(f"{type(part).__module__}.{type(part).__qualname__}")}
     nested = {
         key: value | {"_target_": public_name(value["_target_"])}
@@ -45,6 +45,15 @@ def describe(part: Any, partial: bool = False) -> dict[str, Any]:
         if isinstance(value, dict) and "_target_" in value
     }
     return target | ({"_partial_": True} if partial else {}) | settings | nested
+
+
+def _settings(part: Any) -> dict[str, Any]:
+    """Read the settings of an object, which only one without arguments of its own may lack."""
+    kind = type(part)
+    if not hasattr(part, "settings") and (lost := settings_of(kind)):
+        raise ValueError(f"{kind.__name__} must keep its arguments {', '.join(lost)} as `settings`, which a run stores")
+    found: dict[str, Any] = getattr(part, "settings", {})
+    return found
 
 
 def settings_of(run: Callable[..., Any]) -> list[str]:
