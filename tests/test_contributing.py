@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from composing import composed
-from omegaconf import OmegaConf
+from omegaconf import open_dict
 
 from qmcnet import VMC, FermiNet, ForwardLaplacian, Molecule, NaturalStates, TorchFuncLaplacian
 from qmcnet.ansatz.envelopes import ENVELOPES
@@ -81,16 +81,17 @@ def test_the_operator_can_be_a_term_of_the_hamiltonian(example, make_run, tmp_pa
 def test_the_operator_is_a_term_by_configuration_and_is_stored(example, tmp_path):
     example("operator")
     term = {"_target_": "example_operator.Extent", "_partial_": True}
-    cfg = OmegaConf.to_container(
-        composed("+system=He", "ansatz.n_layers=1", "batch_size=4", "device=cpu"), resolve=True
-    )
+    cfg = composed("+system=He", "ansatz.n_layers=1", "batch_size=4", "device=cpu")
+    plain = identity(build(cfg, tmp_path).config)
+    with open_dict(cfg):
+        cfg.terms = {"trap": term}
     with pytest.raises(ConfigError, match=r"terms.trap._target_='example_operator.Extent' is not part of qmcnet"):
-        build(cfg | {"terms": {"trap": term}}, tmp_path)
-    run = build(cfg | {"terms": {"trap": term}, "trust": True}, tmp_path)
+        build(cfg, tmp_path)
+    cfg.trust = True
+    run = build(cfg, tmp_path)
     assert run.config["terms"] == {"trap": term}
     assert "extent" in run.hamiltonian(run.simulation.states()).terms
-    assert identity(run.config) != identity(build(cfg, tmp_path).config)
-    assert "terms" not in identity(build(cfg, tmp_path).config)
+    assert identity(run.config) == plain | {f"terms.trap.{key}": value for key, value in term.items()}
 
 
 def test_an_operator_that_forgets_its_arguments_is_refused(make_run, tmp_path):
