@@ -162,12 +162,10 @@ class Result:
             known = Reference(**self.reference).description
             lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({known})")
         if len(self.states) > 1:
-            lines.append(table(self.states))
+            rows = ["  ".join(f"{overlap:.3f}" for overlap in row) for row in self.overlaps or ()]
+            lines += [table(self.states), *(["overlaps         " + f"\n{'':17}".join(rows)] if rows else [])]
         elif self.states:
             lines += observed_lines(self.states[0])
-        if self.overlaps:
-            rows = ["  ".join(f"{overlap:.3f}" for overlap in row) for row in self.overlaps]
-            lines.append("overlaps         " + f"\n{'':17}".join(rows))
         if self.nonfinite:
             lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
         lines += [f"warning: {warning}" for warning in self.warnings]
