@@ -34,7 +34,7 @@ def test_a_finished_run_has_every_promised_figure(uninterrupted):
     assert all(content[name] is not None for name in PROMISED)
     assert content["geometry"].keys() == {"symbols", "bohr", "angstrom"}
     assert (content["device"], content["precision"], content["seed"]) == ("cpu", "float64", 0)
-    assert content["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(content["versions"]["torch"])  # wheels of an index may lack the local part
     assert content["wall_seconds"] > 0
     assert content["stationary"] is True
     assert content["reference"]["energy"] == pytest.approx(-2.9037243770)
