@@ -180,6 +180,7 @@ class Mixed(nn.Module):
 
     def forward(self, positions, nuclei):
         values, shift = scaled_exp(*self.network(positions, nuclei))
+        values = values * (1 + 0j) if self.matrix.is_complex() else values
         sign, log_abs_psi = torch.linalg.slogdet((values @ self.matrix)[..., None, None])
         return sign, log_abs_psi + shift[..., None]
 

@@ -18,6 +18,7 @@ from qmcnet.config.schema import ConfigError
 from qmcnet.operators.operator import OBSERVABLES
 from qmcnet.run.identity import identity
 from qmcnet.run.plan import Part
+from qmcnet.stages.stage import summarize
 
 HELIUM = Molecule.atom("He")
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
@@ -76,6 +77,9 @@ def test_the_operator_can_be_a_term_of_the_hamiltonian(example, make_run, tmp_pa
     extent = run.simulation.walkers.positions.square().sum((-2, -1))
     torch.testing.assert_close(energy.total - without.total, extent)
     torch.testing.assert_close(energy.terms["extent"][:, 0, 0], extent)
+    stage = run._optimization()
+    assert float(summarize(energy)["extent"]) == pytest.approx(float(extent.mean()))
+    assert stage.tag("extent") == "local_energy/extent"
 
 
 def test_the_operator_is_a_term_by_configuration_and_is_stored(example, tmp_path):
@@ -107,13 +111,13 @@ def test_an_operator_that_forgets_its_arguments_is_refused(make_run, tmp_path):
 
 def test_the_optimizer_trains(example, make_run, tmp_path):
     kind = example("optimizer").FixedLength
-    run = make_run(tmp_path / "run", optimizer=kind)
+    run = make_run(tmp_path / "run", optimizer=kind, steps=24)  # long enough for a forecast
     before = torch.nn.utils.parameters_to_vector(run.ansatz.parameters()).clone()
     energies = run.simulation.hamiltonian(run.simulation.states()).total[:, None]
     run.optimizer.update(run.simulation.walkers.positions, energies, 0.5)
     length = (torch.nn.utils.parameters_to_vector(run.ansatz.parameters()) - before).norm()
     torch.testing.assert_close(length, torch.tensor(0.005, dtype=torch.float64))
-    assert run.train().trained_steps == 5
+    assert run.train().trained_steps == 24
 
 
 def test_the_stage_is_driven_killed_and_continued(example, make_run, tmp_path, monkeypatch, any_series_is_an_estimate):

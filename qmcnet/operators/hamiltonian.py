@@ -9,6 +9,7 @@ References:
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +34,12 @@ class LocalEnergy:
     terms: Mapping[str, Tensor]
     overlap: Tensor
 
-    @property
+    @cached_property
     def matrix(self) -> Tensor:
         """Local matrix of the whole Hamiltonian, shape (B, S, S)."""
         return self.terms["kinetic"] + self._others
 
-    @property
+    @cached_property
     def _others(self) -> Tensor:
         first, *rest = (term for name, term in self.terms.items() if name != "kinetic")
         return sum(rest, first)
@@ -58,13 +59,6 @@ class LocalEnergy:
         """All the rest of it, shape (B,)."""
         return trace(self._others)
 
-    @property
-    def real(self) -> "LocalEnergy":
-        """The real part of every term, for people and statistics: imaginary parts average to zero."""
-        if not self.overlap.is_complex():
-            return self
-        return LocalEnergy({name: term.real for name, term in self.terms.items()}, self.overlap.real)
-
 
 class MolecularHamiltonian(nn.Module):
     """H = -1/2 sum_i lap_i + V_en + V_ee + V_nn with the nuclei clamped, and any further terms."""
@@ -75,10 +69,16 @@ class MolecularHamiltonian(nn.Module):
         Args:
             molecule: nuclei and their charges.
             terms: operators in hartree to add, one component each.
+
+        Raises:
+            ValueError: if two terms have the same name, so that one would be lost.
         """
         super().__init__()
         coulomb = (ElectronNucleus(molecule), ElectronElectron(), NucleusNucleus(molecule))
         self.terms: tuple[Operator, ...] = (Kinetic(), *coulomb, *terms)
+        names = [term.name for term in self.terms]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"terms={names} have the names {', '.join(twice)} twice: give each term one of its own")
         self.modules_of_terms = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
 
     @torch.no_grad()

@@ -58,7 +58,7 @@ def stage_and_step(path: Path) -> tuple[str, int]:
 
 
 class Checkpoints:
-    """The checkpoints of one run directory; their names begin with a count of all steps ever made."""
+    """The checkpoints of one run directory; their names begin with the steps that were made before their stage."""
 
     def __init__(self, directory: Path, keep: int) -> None:
         """Use a directory, which need not exist.
@@ -86,7 +86,8 @@ class Checkpoints:
             The file written.
         """
         self.directory.mkdir(exist_ok=True)  # a run directory that vanished is not made again
-        path = self.directory / f"{sum(made.values()):08d}-{stage}-{made[stage]:08d}.pt"
+        before = sum(made.values()) - made[stage]
+        path = self.directory / f"{before:08d}-{stage}-{made[stage]:08d}.pt"
         content = {"format": FORMAT, "stage": stage, "made": dict(made), **state}
         atomic_write(path, lambda file: torch.save(content, file))
         self._rotate()
@@ -161,7 +162,7 @@ def age(path: Path) -> tuple[int, ...]:
         Numbers that order checkpoints; none of what is no checkpoint.
     """
     if match := NAME.fullmatch(path.name):
-        return 1, int(match[1]), -int(match[3])  # a stage begins where the one before it ended
+        return 1, int(match[1]), int(match[3])
     return (0, *first_format.place(path)) if first_format.NAME.fullmatch(path.name) else ()
 
 

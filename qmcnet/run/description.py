@@ -49,9 +49,10 @@ def describe(part: Any, partial: bool = False) -> dict[str, Any]:
 
 def _settings(part: Any) -> dict[str, Any]:
     """Read the settings of an object, which only one without arguments of its own may lack."""
-    kind = type(part)
-    if not hasattr(part, "settings") and (lost := settings_of(kind)):
-        raise ValueError(f"{kind.__name__} must keep its arguments {', '.join(lost)} as `settings`, which a run stores")
+    lost = list(inspect.signature(type(part)).parameters)[1:]  # the first is what a partial call leaves open
+    if not hasattr(part, "settings") and lost:
+        name = type(part).__name__
+        raise ValueError(f"{name} must keep its arguments {', '.join(lost)} as `settings`, which a run stores")
     found: dict[str, Any] = getattr(part, "settings", {})
     return found
 

@@ -91,8 +91,8 @@ class Driver:
             DamagedCheckpoint: if it lacks something.
         """
         try:
-            self.simulation.load_state_dict(found.state["simulation"])
             stage.load_state_dict(found.state["stage_state"])
+            self.simulation.load_state_dict(found.state["simulation"])
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise DamagedCheckpoint(f"its state of {stage.name} is not whole ({error!r})") from error
         self.made, self.findings = found.made, found.state.get("findings", {})

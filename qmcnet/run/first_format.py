@@ -72,7 +72,7 @@ def _evaluation(own: State, _: State) -> State:
     if "series" in own:
         averages, density = from_series(averages, own["series"]), density and from_total(density, step)
     averages = averages | {"bins": [_with_identity(part) for part in averages["bins"]]}
-    points = {"step": step, "points": own["points"], "steps_per_point": own.get("steps_per_point", 50)}
+    points = {"step": max(step, 0), "points": own["points"], "steps_per_point": own.get("steps_per_point", 50)}
     return {
         "step": step,
         "averages": averages,

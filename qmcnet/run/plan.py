@@ -8,7 +8,7 @@ from typing import Any
 
 from qmcnet.report.csv_table import mend
 from qmcnet.run.checkpoint import Checkpoint, DamagedCheckpoint
-from qmcnet.run.directory import unused
+from qmcnet.run.directory import RunDirectoryError, unused
 from qmcnet.run.driver import Driver
 from qmcnet.stages.stage import Stage, StartsAgain
 
@@ -84,15 +84,16 @@ def newest(parts: Sequence[Part], driver: Driver) -> Checkpoint | None:
             logger.info("extending the run to %d %s steps", part.steps, part.name)
             for later in names[names.index(part.name) + 1 : place + 1]:
                 _set_aside(parts, found, later, driver)
-            return driver.checkpoints.load_newest([part.name], like)
+            return driver.checkpoints.load_newest(names, like)
     return found
 
 
 def _set_aside(parts: Sequence[Part], found: Checkpoint, name: str, driver: Driver) -> None:
     """Keep the files and checkpoints of a stage under a name that says after how many steps it was made."""
     place = [part.name for part in parts].index(name)
-    before = found.made.get(parts[place - 1].name, 0)
-    folder = parts[place].folder
+    before, folder = found.made.get(parts[place - 1].name, 0), parts[place].folder
+    if folder == driver.directory:
+        raise RunDirectoryError(f"{folder} holds another {name}, which stays: choose another directory")
     aside = unused(folder.with_name(f"{name}-after-{before:08d}-steps"))
     folder.mkdir(exist_ok=True)
     folder.rename(aside)

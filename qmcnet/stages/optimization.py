@@ -27,7 +27,7 @@ TAGS |= {
     name: f"local_energy/{name}" for name in ("variance", "minimum", "maximum", "kinetic", "potential", "nonfinite")
 }
 TAGS |= {name: f"sampling/{name}" for name in ("pmove", "width", "stuck_share", "step_length", "log_prob")}
-"""TensorBoard tags; what else a step has is the optimiser's."""
+"""TensorBoard tags; what else a step has are terms of the Hamiltonian, energies of states, and the optimiser's."""
 REPORTED = {
     "kernel_lifted": "%s up to step %d: rounding made %d kernels of the optimiser indefinite; they were damped at the "
     "level of rounding, or gave no step on a GPU. Further ones are counted as kernel_lifted; raise optimizer.damping "
@@ -56,6 +56,7 @@ class Optimization:
 
     name = "optimization"
     table = "train_stats.csv"
+    tags = TAGS
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class Optimization:
         self.operators, self.every = operators, every
         self.average, self.running = ParameterAverage(simulation.ensemble, averaging), ExponentialMean()
         self.penalties = objective.penalties(simulation.molecule)
+        self.tags = TAGS | {term.name: f"local_energy/{term.name}" for term in simulation.hamiltonian.terms}
         self.observed: dict[str, Tensor] = {}  # local matrices when the observables were last measured
         self.counted = dict.fromkeys(REPORTED, 0)
 
@@ -154,7 +156,7 @@ class Optimization:
         Returns:
             The tag.
         """
-        return TAGS.get(column, f"energy/{column}" if column.startswith("state_") else f"opt/{column}")
+        return self.tags.get(column, f"energy/{column}" if column.startswith("state_") else f"opt/{column}")
 
     def status(self, row: Numbers) -> str:
         """Say how the energy stands.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.operators import LocalEnergy
+from qmcnet.operators.hamiltonian import trace
 
 Row = dict[str, Tensor | float]
 """Statistics of one step by name; tensors stay on the device until a writer needs them. A matrix stands for its
@@ -85,7 +86,7 @@ class Stage(Protocol):
 
 
 def summarize(energy: LocalEnergy) -> Row:
-    """Statistics of the local energies of one step, of their real parts if they are complex.
+    """Statistics of the local energies of one step, of their real parts if they are complex: the rest averages to zero.
 
     Walkers whose local energy is not finite are counted and left out of the averages.
 
@@ -93,22 +94,21 @@ def summarize(energy: LocalEnergy) -> Row:
         energy: the local energy of every walker.
 
     Returns:
-        Mean, variance, extremes and terms, in hartree, and the number of non-finite walkers; the mean local energy
-        matrix as `state`, shape (S, S), whose eigenvalues a writer shows.
+        Mean, variance, extremes, potential and all terms, in hartree, and the number of non-finite walkers; the mean
+        local energy matrix as `state`, shape (S, S), whose eigenvalues a writer shows.
     """
-    energy = energy.real
-    total = energy.total
+    total = energy.total.real
     finite = torch.isfinite(total)
     kept = torch.where(finite, total, torch.nan)
     mean = kept.nanmean()
-    parts = {"kinetic": energy.kinetic, "potential": energy.potential}
+    parts = {"potential": energy.potential} | {name: trace(term) for name, term in energy.terms.items()}
     return {
         "state": _mean_energy_matrix(energy, finite),
         "energy": mean,
         "variance": (kept - mean).square().nanmean(),
         "minimum": torch.where(finite, total, torch.inf).amin(),
         "maximum": torch.where(finite, total, -torch.inf).amax(),
-        **{name: torch.where(finite, part, torch.nan).nanmean() for name, part in parts.items()},
+        **{name: torch.where(finite, part.real, torch.nan).nanmean() for name, part in parts.items()},
         "nonfinite": (~finite).sum(),
     }
 

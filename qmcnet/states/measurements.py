@@ -86,7 +86,6 @@ def local_matrices(states: States, energy: LocalEnergy, operators: Sequence[Obse
         Matrices by name, each (B, C, S, S): `energy` and `kinetic` in hartree, `overlap` of the identity, observables
         in units of their own.
     """
-    energy = energy.real
     found = {"energy": energy.matrix, "kinetic": energy.terms["kinetic"], "overlap": energy.overlap}
     return {name: matrix[:, None] for name, matrix in found.items()} | {
         operator.name: states.local(operator(states)) for operator in operators

@@ -2,6 +2,7 @@ import pytest
 import torch
 from evaluating import Formula, local_energy
 
+from qmcnet import MolecularHamiltonian
 from qmcnet.ansatz import FermiNet
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.operators import LocalEnergy
@@ -190,3 +191,17 @@ def test_local_energy_is_a_value():
     matrix = torch.zeros(2, 1, 1, dtype=DOUBLE)
     with pytest.raises(AttributeError):
         LocalEnergy({"kinetic": matrix}, matrix).overlap = matrix
+
+
+class Twice:
+    """A term with the name of another."""
+
+    name = "electron_electron"
+
+    def __call__(self, states):
+        return states.times(torch.ones(len(states.psi), 1))
+
+
+def test_terms_of_one_name_are_refused_since_one_would_be_lost():
+    with pytest.raises(ValueError, match="have the names electron_electron twice"):
+        MolecularHamiltonian(LIH, [Twice()])

@@ -10,7 +10,12 @@ from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.operators import MolecularHamiltonian
 from qmcnet.operators.hamiltonian import trace
 from qmcnet.operators.kinetic import Kinetic
+from qmcnet.stages.fetch import fetch
+from qmcnet.stages.stage import summarize
+from qmcnet.states.measurements import local_matrices
 from qmcnet.states.natural import NaturalStates
+from qmcnet.statistics.averages import Averages
+from qmcnet.statistics.eigenstates import in_eigenstates
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
@@ -240,3 +245,18 @@ def test_the_back_end_sees_one_function_for_as_long_as_the_network_lives():
         local_energy(total, draw(HYDROGEN, S), backend)
     assert seen[0] is seen[1]
     assert seen[1] is not seen[2]
+
+
+@pytest.mark.parametrize("number", [torch.float64, torch.complex128], ids=["real", "complex"])
+def test_what_is_reported_of_mixed_states_are_the_energies_whatever_the_mixing(number, mixed, mixing):
+    hamiltonian, states = solved("trap")
+    matrix = mixing(len(states.energies)).to(number)
+    if number.is_complex:
+        matrix = matrix + 0.4j * mixing(len(matrix), seed=3)
+    at_points = states_of(mixed(states, matrix), draw(HYDROGEN, len(matrix), 20), ForwardLaplacian())
+    energy = hamiltonian(at_points)
+    (row,) = fetch([summarize(energy)])
+    close(torch.tensor([row[f"state_{i}"] for i in range(len(matrix))]).double(), states.energies, 1e-8)
+    averages = Averages()
+    averages.add(local_matrices(at_points, energy, []))
+    close(torch.from_numpy(in_eigenstates(averages.means())["energy"]), states.energies, 1e-8)

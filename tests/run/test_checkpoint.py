@@ -1,9 +1,11 @@
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 
 from qmcnet.compute.files import atomic_write
+from qmcnet.run import first_format
 from qmcnet.run.checkpoint import FORMAT, Checkpoints, stage_and_step
 from qmcnet.run.intervals import CheckpointSettings
 
@@ -48,7 +50,7 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(tmp_path, monkeypatch
 def test_stages_and_steps_survive_the_file_name_and_sort_as_runs_go(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=100)
     made, places = {}, [("pretraining", 12), ("burn_in", 0), ("burn_in", 3), ("optimization", 0), ("optimization", 9)]
-    places += [("evaluation", 0), ("evaluation", 5), ("optimization", 123_456_789)]
+    places += [("optimization", 123_456_789), ("evaluation", 0), ("evaluation", 5)]
     written = []
     for stage, step in places:
         made |= {stage: step}
@@ -57,11 +59,21 @@ def test_stages_and_steps_survive_the_file_name_and_sort_as_runs_go(tmp_path):
     assert [stage_and_step(path) for path in written] == places
     (tmp_path / "copy of 00000012-pretraining-00000012.pt").touch()
     (tmp_path / "damaged-00000012-pretraining-00000012.pt").touch()
-    first_format = [tmp_path / f"{name}.pt" for name in FIRST_FORMAT]
-    for path in reversed(first_format):
+    older = [tmp_path / f"{name}.pt" for name in FIRST_FORMAT]
+    for path in reversed(older):
         path.touch()
-    assert checkpoints.paths() == first_format + written
-    assert [stage_and_step(path) for path in first_format] == FIRST_PLACES
+    assert checkpoints.paths() == older + written
+    assert [stage_and_step(path) for path in older] == FIRST_PLACES
+
+
+def test_a_short_evaluation_after_more_training_is_newer_than_a_long_one_before(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    long = [save(checkpoints, "evaluation", optimization=100, evaluation=step) for step in (0, 900_000)]
+    assert checkpoints.paths() == long
+    short = [save(checkpoints, "evaluation", optimization=120, evaluation=step) for step in (0, 10)]
+    assert checkpoints.paths() == short
+    found = checkpoints.load_newest()
+    assert found is not None and found.made == {"optimization": 120, "evaluation": 10}
 
 
 FIRST_FORMAT = (
@@ -160,3 +172,14 @@ def test_the_checkpoints_of_a_stage_can_be_moved_away(tmp_path):
 def test_at_least_one_checkpoint_is_kept():
     with pytest.raises(ValueError, match=r"^keep=0 must be at least 1"):
         CheckpointSettings(keep=0)
+
+
+def test_points_of_an_evaluation_of_the_first_format_are_counted_from_its_first_recorded_step():
+    empty = {"bins": [], "steps_per_bin": 1, "steps_in_last": 0, "origin": None}
+    for step, counted in ((-3, 0), (0, 0), (7, 7)):
+        own = {"step": step, "averages": empty, "density": {}, "points": [], "steps_per_point": 50}
+        state = {"stage": "evaluation", "stage_state": own, "simulation": {"ansatz": {}}, "average": {}}
+        found = first_format.translated(state, Path(f"00000007-3-evaluation-{max(step, 0):08d}.pt"))
+        assert found["stage_state"]["step"] == step
+        assert found["stage_state"]["measurements"]["points"]["step"] == counted
+        assert found["made"] == {"optimization": 7, "evaluation": counted}

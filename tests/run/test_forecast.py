@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -146,3 +147,16 @@ def test_only_a_gpu_is_waited_for(kind, waits, monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     synchronize(torch.device(kind))
     assert waited == [torch.device(kind)] * waits
+
+
+class Stubborn(FirstOrder):
+    """An optimiser that cannot be copied."""
+
+    def __deepcopy__(self, memo):
+        raise AttributeError("no copies")
+
+
+def test_what_cannot_be_predicted_ends_no_run(tmp_path, make_run):
+    run = make_run(tmp_path, optimizer=partial(Stubborn, learning_rate=1e-3), steps=22)
+    assert predicted_memory(run.simulation, run.optimizer) is None
+    assert run.train().trained_steps == 22

@@ -9,6 +9,7 @@ import torch
 
 from qmcnet import EvaluationSettings, MolecularHamiltonian
 from qmcnet.run.checkpoint import Checkpoints
+from qmcnet.run.directory import RunDirectoryError
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.postmortem import Diverged
 from qmcnet.stages.evaluation import Evaluation
@@ -50,13 +51,13 @@ def went_back(caplog):
 def test_a_place_that_fails_again_is_approached_from_further_back(tmp_path, make_run, fails_at, caplog):
     seen = fails_at(Optimization, 5, times=3)
     make_run(tmp_path, steps=6, **OFTEN).train()
-    # Four steps of pretraining and five of burn-in are counted, too.
-    assert went_back(caplog) == [f"{9 + step:08d}-optimization-{step:08d}.pt" for step in (4, 3, 2)]
+    # Four steps of pretraining and five of burn-in came before.
+    assert went_back(caplog) == [f"00000009-optimization-{step:08d}.pt" for step in (4, 3, 2)]
     assert "retry 3 of 3" in caplog.text
     assert different(seen)  # at step 4: at first, and on the second and the third way back; the first starts there
     assert len(seen) == 3
     kept = {path.name for path in (tmp_path / "postmortem").glob("*-optimization-*.pt")}
-    assert kept >= {"00000013-optimization-00000004.pt", "00000012-optimization-00000003.pt"}
+    assert kept >= {"00000009-optimization-00000004.pt", "00000009-optimization-00000003.pt"}
 
 
 def test_a_place_that_always_fails_ends_the_run_however_often_it_saves(tmp_path, make_run, fails_at, caplog):
@@ -149,10 +150,10 @@ def test_a_longer_evaluation_continues_its_own(finished, make_run, tmp_path):
 def test_an_evaluation_of_a_further_trained_run_is_independent(tmp_path, make_run):
     make_run(tmp_path, steps=2).train()
     make_run(tmp_path, steps=2).evaluate(SHORT, tmp_path / "again")
-    first = torch.load(next((tmp_path / "again" / "checkpoints").glob("00000023-*12.pt")), weights_only=True)
+    first = torch.load(next((tmp_path / "again" / "checkpoints").glob("00000011-*12.pt")), weights_only=True)
     make_run(tmp_path, steps=3).train()
     make_run(tmp_path, steps=3).evaluate(SHORT, tmp_path / "again")
-    second = torch.load(next((tmp_path / "again" / "checkpoints").glob("00000024-*12.pt")), weights_only=True)
+    second = torch.load(next((tmp_path / "again" / "checkpoints").glob("00000012-*12.pt")), weights_only=True)
     assert not torch.equal(first["simulation"]["generator"], second["simulation"]["generator"])
 
 
@@ -173,3 +174,42 @@ def test_retries_of_two_evaluations_are_independent(finished, make_run, monkeypa
         assert json.loads(next((finished / name / "postmortem").glob("*.json")).read_text())["stage"] == Evaluation.name
     both = [energies(finished / name) for name in ("one", "two")]
     assert not set(both[0]) & set(both[1])
+
+
+def test_an_evaluation_after_more_training_is_continued_from_its_own_checkpoints(tmp_path, make_run, monkeypatch):
+    def evaluate(folder):
+        settings = EvaluationSettings(steps=12, min_steps=4, burn_in=2)
+        return make_run(folder / "run", steps=8).load_trained().evaluate(settings, folder / "own")
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    make_run(whole / "run").train()
+    make_run(whole / "run").load_trained().evaluate(EvaluationSettings(steps=40, burn_in=2), whole / "own")
+    make_run(whole / "run", steps=8).train()
+    shutil.copytree(whole, killed)
+    expected, advance, steps = evaluate(whole), Evaluation.advance, iter(range(100))
+
+    def dying(self):
+        if next(steps) == 9:
+            raise KeyboardInterrupt
+        return advance(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluation, "advance", dying)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(killed)
+    newest = Checkpoints(killed / "own" / "checkpoints", 3).paths()[-1]
+    assert newest.name.endswith("evaluation-00000006.pt")
+    assert evaluate(killed).evaluation_steps == expected.evaluation_steps == 12
+    tables = [(folder / "own" / "evaluation_stats.csv").read_text() for folder in (whole, killed)]
+    assert tables[0] == tables[1]
+
+
+def test_an_evaluation_of_other_observables_in_a_used_directory_is_refused(tmp_path, make_run):
+    settings = EvaluationSettings(steps=6, min_steps=4, burn_in=2)
+    make_run(tmp_path / "run").train()
+    make_run(tmp_path / "run").load_trained().evaluate(settings, tmp_path / "own")
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    other = make_run(tmp_path / "run", observables=["dipole"]).load_trained()
+    with pytest.raises(RunDirectoryError, match="own holds another evaluation, which stays: choose another directory"):
+        other.evaluate(settings, tmp_path / "own")
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before

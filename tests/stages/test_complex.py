@@ -1,5 +1,6 @@
 """Runs of complex wavefunctions."""
 
+import csv
 import math
 
 import pytest
@@ -17,7 +18,10 @@ def test_a_run_writes_real_figures_alone(tmp_path, make_run, newest, optimizer, 
     result = run.train()
     assert math.isfinite(result.variance)
     state = newest(tmp_path)
-    assert not any(total.is_complex() for part in state["stage_state"]["averages"]["bins"] for total in part.values())
+    for table in tmp_path.rglob("*_stats.csv"):
+        with open(table) as file:
+            assert {name for row in csv.DictReader(file) for name, number in row.items() if "j" in number} == set()
+    assert all(isinstance(figure, float) for figure in (result.variance, result.tau, result.r_hat))
     assert {value.dtype for value in state["simulation"]["ansatz"].values()} == {dtype}
     again = make_run(tmp_path, network={"complex": True, "dtype": dtype}, optimizer=optimizer).load_trained()
     assert isinstance(again.ansatz, FermiNet)
