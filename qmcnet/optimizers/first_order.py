@@ -12,6 +12,7 @@ from qmcnet.checks import at_least, positive
 from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
+    finite_walkers,
     measured,
     trained_parameters,
     without_lost_walkers,
@@ -81,10 +82,9 @@ class FirstOrder:
         Returns:
             Statistics of the update; `skipped` says whether it was left out.
         """
-        energies = local_energy
-        finite = energies.isfinite().all(-1)
+        finite = finite_walkers(local_energy)
         positions = without_lost_walkers(positions, finite)
-        weights = (2 * centred(energies, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
+        weights = (2 * centred(local_energy, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
         self.chunks.run(
             lambda size: self._differentiate(positions, weights, size),
             lambda few: self.factors(few).sum().backward(),

@@ -8,17 +8,8 @@ sum_g cov(grad f_g), for a complex wavefunction the real part of the quantum geo
 Letters: B walkers, G functions of a walker.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
-
-
-class Sampled(Protocol):
-    """The sampled function as optimisers see it, an `nn.Module`."""
-
-    def factors(self, positions: Tensor) -> Tensor:
-        """Evaluate the G real functions whose derivatives are the scores, at positions (B, N, 3): shape (B, G)."""
 
 
 def trained_parameters(ansatz: nn.Module) -> dict[str, nn.Parameter]:
@@ -41,6 +32,26 @@ def trained_parameters(ansatz: nn.Module) -> dict[str, nn.Parameter]:
     if several := [name for name, parameter in trained.items() if parameter.is_complex()]:
         raise ValueError(f"ansatz: parameters {several} must be real; keep real and imaginary parts as two parameters")
     return trained
+
+
+def finite_walkers(local_energy: Tensor) -> Tensor:
+    """Tell which walkers are not lost.
+
+    Args:
+        local_energy: energies that go with the factors, shape (B, G), in hartree.
+
+    Returns:
+        Which walkers have finite energies, shape (B,).
+
+    Raises:
+        ValueError: for energies that are complex or lack the axis of factors.
+    """
+    if local_energy.ndim != 2 or local_energy.is_complex():
+        raise ValueError(
+            f"local_energy of shape {tuple(local_energy.shape)} and {local_energy.dtype} must be real, one for each of "
+            "the factors of a walker: (B, G), as Natural()(energy, ()) makes of a LocalEnergy"
+        )
+    return local_energy.isfinite().all(-1)
 
 
 def centred(values: Tensor, finite: Tensor) -> Tensor:

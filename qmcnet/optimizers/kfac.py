@@ -25,6 +25,7 @@ from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock, decompose
 from qmcnet.optimizers.gradient import (
     centred,
+    finite_walkers,
     measured,
     trained_parameters,
     without_lost_walkers,
@@ -126,9 +127,8 @@ class Kfac:
             ValueError: at the first update, for parameters whose scores are wrong; at any, if parameters have been
                 frozen or released since the averages began.
         """
-        energies = local_energy
-        finite = energies.isfinite().all(-1)
-        positions, energies = without_lost_walkers(positions, finite), centred(energies, finite)
+        finite = finite_walkers(local_energy)
+        positions, energies = without_lost_walkers(positions, finite), centred(local_energy, finite)
         self.guard(positions)
         starts, n_parameters = parameter_starts(self.ansatz)
         blocks, finite = self.chunks.run(

@@ -20,6 +20,7 @@ from qmcnet.checks import at_least, positive
 from qmcnet.compute.chunks import Chunks
 from qmcnet.optimizers.gradient import (
     centred,
+    finite_walkers,
     measured,
     trained_parameters,
     without_lost_walkers,
@@ -93,8 +94,7 @@ class Spring:
             ValueError: at the first update, for parameters whose scores are wrong; at any, if parameters have been
                 frozen or released since the optimiser was made.
         """
-        energies = local_energy.double()
-        finite = energies.isfinite().all(-1)
+        energies, finite = local_energy.double(), finite_walkers(local_energy)
         positions = without_lost_walkers(positions, finite)
         self.guard(positions)
         scores = self.chunks.run(

@@ -302,7 +302,8 @@ def test_energies_of_real_and_complex_wavefunctions():
     zero, one = torch.zeros_like(matrices), torch.ones_like(matrices)
     energy = LocalEnergy({"kinetic": matrices, "rest": zero}, one)
     assert Natural()(energy, ()).tolist() == [[1, 2], [3, -4], [0, 5]]
-    assert Natural()(energy.real, ()).tolist() == [[1], [3], [0]]
+    real = LocalEnergy({"kinetic": matrices.real, "rest": zero.real}, one.real)
+    assert Natural()(real, ()).tolist() == [[1], [3], [0]]
 
 
 def test_each_function_is_centred_for_itself():

@@ -78,3 +78,12 @@ def test_the_first_update_goes_downhill(optimizer, batches):
     before = parameters(optimizer)
     update(optimizer, batches[0])
     assert (parameters(optimizer) - before) @ parameters_to_vector([part.contiguous() for part in gradient]) < 0
+
+
+@pytest.mark.parametrize("change", [lambda energies: energies[:, 0], lambda energies: energies + 0j])
+def test_energies_of_another_shape_or_kind_are_refused(optimizer, batches, change):
+    positions, energies = batches[0]
+    before = parameters(optimizer)
+    with pytest.raises(ValueError, match=r"must be real, one for each of the factors of a walker: \(B, G\)"):
+        optimizer.update(positions, change(energies))
+    assert torch.equal(parameters(optimizer), before)
