@@ -22,6 +22,7 @@ from qmcnet.checks import one_of
 from qmcnet.chemistry.casscf import active_space, casscf
 from qmcnet.chemistry.gto import GaussianBasis
 from qmcnet.chemistry.scf import default_basis, hartree_fock
+from qmcnet.compute.team import by_first
 from qmcnet.laplacian import signed_log_sum
 from qmcnet.system.molecule import Molecule
 
@@ -206,6 +207,7 @@ class SlaterPart(NamedTuple):
     coefficients: Tensor
 
 
+@by_first
 def slater_part(
     molecule: Molecule,
     basis: str,

@@ -59,7 +59,7 @@ class NaturalOrbitals(nn.Module):
             Shape (M, 2 n^2, S).
         """
         positions = states.positions
-        new = self.cloud.draw(len(positions), states.generator)  # (M, 3)
+        new = states.drawn(self.cloud.draw)  # (M, 3)
         old = self.orbitals(positions)  # (M, N, n)
         sums = [old.new_zeros((len(old), old.shape[-1], states.psi.shape[-1])) for _ in SPINS]  # (M, n, S)
         for electron in range(positions.shape[1]):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.compute.registry import Registry
+from qmcnet.compute.team import drawn
 
 Kind = TypeVar("Kind", bound=Callable[..., Any])
 
@@ -32,7 +33,8 @@ class States:
         local_matrix: maps states at points x^i, (B, S, S), and columns of an operator applied to them, with the rows
             scaled alike, (B, S, K), to the local matrix, (B, S, K).
         overlap: local matrix of the identity, shape (B, S, S).
-        generator: source of randomness, on the device of the positions.
+        generator: source of randomness, on the device of the positions; operators draw from it by `drawn`.
+        count: number of walkers of all processes; here are those of one.
     """
 
     positions: Tensor
@@ -44,6 +46,7 @@ class States:
     local_matrix: Callable[[Tensor, Tensor], Tensor]
     overlap: Tensor
     generator: torch.Generator
+    count: int
 
     @property
     def gradient(self) -> Tensor:
@@ -76,6 +79,17 @@ class States:
             Shape (B, S, ...).
         """
         return points.unflatten(0, (-1, self.psi.shape[-1]))
+
+    def drawn(self, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
+        """Draw random numbers for the points, which do not depend on how many processes share the walkers.
+
+        Args:
+            draw: draws as many rows as it is asked for from a generator.
+
+        Returns:
+            Shape (M, ...).
+        """
+        return drawn(lambda n: draw(n, self.generator), len(self.positions), self.count)
 
     def local(self, operated: Tensor) -> Tensor:
         """Make local matrices of an operator.

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.compute.kernels import linear
+from qmcnet.compute.team import team
 from qmcnet.optimizers.operator import LayerScores
 
 Averages = dict[str, Tensor]
@@ -58,6 +59,25 @@ def eigh(matrices: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     return found
 
 
+def shared_eigh(matrices: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Decompose matrices that all processes have, each in one of them.
+
+    Args:
+        matrices: each (n, n), the same in every process.
+
+    Returns:
+        What `eigh` returns, the same in every process.
+    """
+    own = sorted(range(len(matrices)), key=lambda index: -len(matrices[index]))[
+        team().own
+    ]  # to each as many large ones
+    found = dict(zip(own, eigh([matrices[index] for index in own]), strict=True))
+    nothing = {k: (matrix.new_zeros(len(matrix)), torch.zeros_like(matrix)) for k, matrix in enumerate(matrices)}
+    pairs = [found.get(index, nothing[index]) for index in nothing]
+    sums = team().sum([tensor for pair in pairs for tensor in pair])
+    return list(zip(sums[::2], sums[1::2], strict=True))
+
+
 def decompose(blocks: Mapping[int, "Block"], averages: Mapping[int, Averages]) -> dict[int, Averages]:
     """Prepare the averages of all blocks for divisions.
 
@@ -70,7 +90,7 @@ def decompose(blocks: Mapping[int, "Block"], averages: Mapping[int, Averages]) -
     """
     matrices = {(k, name): m for k, block in blocks.items() for name, m in block.matrices(averages[k]).items()}
     spectra: dict[int, Spectra] = {k: {} for k in blocks}
-    for (k, name), pair in zip(matrices, eigh(list(matrices.values())), strict=True):
+    for (k, name), pair in zip(matrices, shared_eigh(list(matrices.values())), strict=True):
         spectra[k][name] = pair
     return {k: block.prepare(averages[k], spectra[k]) for k, block in blocks.items()}
 

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from qmcnet.checks import at_least, positive
 from qmcnet.compute.chunks import Chunks
+from qmcnet.compute.team import team
 from qmcnet.optimizers.gradient import (
     centred,
     finite_walkers,
     measured,
+    sum_gradients,
     trained_parameters,
     without_lost_walkers,
 )
@@ -83,13 +85,14 @@ class FirstOrder:
             Statistics of the update; `skipped` says whether it was left out.
         """
         finite = finite_walkers(local_energy)
-        positions = without_lost_walkers(positions, finite)
         weights = (2 * centred(local_energy, finite) / finite.sum().clamp(min=1)).to(positions.dtype)
+        own, weights = map(team().share, (without_lost_walkers(positions, finite), weights))
         self.chunks.run(
-            lambda size: self._differentiate(positions, weights, size),
+            lambda size: self._differentiate(own, weights, size),
             lambda few: self.factors(few).sum().backward(),
-            positions,
+            own,
         )
+        sum_gradients(self.trained.values())
         rate = self.learning_rate * scale
         for group in self.optimizer.param_groups:
             group["lr"] = rate

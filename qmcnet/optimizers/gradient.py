@@ -8,8 +8,12 @@ sum_g cov(grad f_g), for a complex wavefunction the real part of the quantum geo
 Letters: B walkers, G functions of a walker.
 """
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor, nn
+
+from qmcnet.compute.team import team
 
 
 def trained_parameters(ansatz: nn.Module) -> dict[str, nn.Parameter]:
@@ -64,10 +68,38 @@ def centred(values: Tensor, finite: Tensor) -> Tensor:
     Returns:
         Centred values, of the same shape.
     """
+    return _centred(values, finite, finite.sum(), lambda total: total)
+
+
+def centred_share(values: Tensor, finite: Tensor) -> Tensor:
+    """Subtract the mean over the walkers of all processes that are not lost, and put zero at those that are.
+
+    Args:
+        values: of the walkers of this process, shape (b, ...), or (b G, ...) as for `centred`.
+        finite: which of all walkers are not lost, shape (B,).
+
+    Returns:
+        Centred values, of the same shape.
+    """
+    return _centred(values, team().share(finite), finite.sum(), lambda total: team().sum([total])[0])
+
+
+def _centred(values: Tensor, finite: Tensor, count: Tensor, over_all: Callable[[Tensor], Tensor]) -> Tensor:
     grouped = values.unflatten(0, (len(finite), -1))  # (B, G, ...)
     mask = finite.view(-1, *[1] * values.dim())
-    mean = torch.where(mask, grouped, 0).sum(0) / finite.sum().clamp(min=1)
+    mean = over_all(torch.where(mask, grouped, 0).sum(0)) / count.clamp(min=1)
     return torch.where(mask, grouped - mean, 0).flatten(0, 1)
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Add up the gradients of all processes, in place.
+
+    Args:
+        parameters: with gradients; the same ones in every process.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for own, total in zip(gradients, team().sum(gradients), strict=True):
+        own.copy_(total)
 
 
 def without_lost_walkers(positions: Tensor, finite: Tensor) -> Tensor:

@@ -24,14 +24,75 @@ def layer_gram(inputs: Tensor, signals: Tensor) -> Tensor:
     Returns:
         Kernel in float64, shape (B, B).
     """
+    if inputs.shape[1] == 1:
+        return folded_gram([inputs.transpose(0, 1), signals.transpose(0, 1)])
+    return (rows_gram if row_by_row(inputs, signals) else scores_gram)(inputs, signals)
+
+
+def row_by_row(inputs: Tensor, signals: Tensor) -> bool:
+    """Tell which way multiplies less.
+
+    Args:
+        inputs: shape (B, M, F_in).
+        signals: shape (B, M, F_out).
+
+    Returns:
+        Whether it is row by row.
+    """
     n_walkers, n_rows, n_in = inputs.shape
     n_out = signals.shape[-1]
-    if n_rows == 1:
-        return folded_gram([inputs.transpose(0, 1), signals.transpose(0, 1)])
     # Row by row, multiplying the products of inputs and signals and adding them up takes as long as forming them.
-    if 2 * n_rows**2 * n_walkers * (n_in + n_out) <= (n_walkers + 2 * n_rows) * n_in * n_out:
-        return rows_gram(inputs, signals)
-    return scores_gram(inputs, signals)
+    return 2 * n_rows**2 * n_walkers * (n_in + n_out) <= (n_walkers + 2 * n_rows) * n_in * n_out
+
+
+def layer_cross(inputs: Tensor, signals: Tensor, other_inputs: Tensor, other_signals: Tensor) -> Tensor:
+    """Kernel of a layer between some walkers and others.
+
+    Args:
+        inputs: shape (B, M, F_in).
+        signals: shape (B, M, F_out).
+        other_inputs: shape (B', M, F_in).
+        other_signals: shape (B', M, F_out).
+
+    Returns:
+        Kernel in float64, shape (B, B').
+    """
+    if inputs.shape[1] == 1:
+        return folded_cross([inputs, signals], [other_inputs, other_signals])
+    if not row_by_row(inputs, signals):
+        kernel = inputs.new_zeros(len(inputs), len(other_inputs), dtype=torch.float64)
+        size = max(1, sizes(signals.device).piece // inputs.shape[-1])
+        for part, other in zip(signals.split(size, -1), other_signals.split(size, -1), strict=True):
+            kernel += linear((part.mT @ inputs).flatten(1), (other.mT @ other_inputs).flatten(1))
+        return kernel
+    mean = (inputs.mean((0, 1)) + other_inputs.mean((0, 1))) / 2  # see `rows_gram`: any vector would do
+    sides = [(inputs - mean, signals, signals.sum(1)), (other_inputs - mean, other_signals, other_signals.sum(1))]
+    weighted = [((rest @ mean + mean @ mean / 2)[..., None] * signal).sum(1) for rest, signal, _ in sides]
+    cross = linear(weighted[0], sides[1][2]).double() + linear(sides[0][2], weighted[1]).double()
+    return folded_cross(sides[0][:2], sides[1][:2]) + cross
+
+
+def folded_cross(factors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """Sum over m and m' of the product over factors of x_bm . x_b'm'.
+
+    Args:
+        factors: each (B, M, F).
+        others: each (B', M, F).
+
+    Returns:
+        Kernel in float64, shape (B, B').
+    """
+    (n_walkers, n_rows, _), n_others = factors[0].shape, len(others[0])
+    kernel = factors[0].new_zeros(n_walkers, n_others, dtype=torch.float64)
+    columns = [other.transpose(0, 1).flatten(0, 1) for other in others]  # (M B', F)
+    size = max(32, sizes(kernel.device).block // (n_rows * n_others))
+    for row in range(n_rows):
+        for start in range(0, n_walkers, size):
+            product = linear(factors[0][start : start + size, row], columns[0])  # (size, M B')
+            for factor, column in zip(factors[1:], columns[1:], strict=True):
+                product *= linear(factor[start : start + size, row], column)
+            kernel[start : start + size] += product.unflatten(1, (n_rows, n_others)).sum(1)
+    return kernel
 
 
 def rows_gram(inputs: Tensor, signals: Tensor) -> Tensor:

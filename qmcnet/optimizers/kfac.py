@@ -13,6 +13,7 @@ References:
 Letters: B walkers, P parameters.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch.nn.utils import get_total_norm
 
 from qmcnet.checks import at_least, positive
 from qmcnet.compute.chunks import Chunks
+from qmcnet.compute.team import team
 from qmcnet.optimizers.curvature import Averages, Block, DiagonalBlock, FullBlock, KroneckerBlock, decompose
 from qmcnet.optimizers.gradient import (
     centred,
@@ -55,6 +57,23 @@ class Measurement:
         """Add the share of another chunk of walkers."""
         averages = {name: value + other.averages[name] for name, value in self.averages.items()}
         return Measurement(self.block, self.slots, self.gradient + other.gradient, averages)
+
+
+def of_all_processes(blocks: Mapping[int, Measurement]) -> dict[int, Measurement]:
+    """Add up what the walkers of all processes say.
+
+    Args:
+        blocks: what those of this process say, by number.
+
+    Returns:
+        The sums.
+    """
+    figures = [figure for part in blocks.values() for figure in (part.gradient, *part.averages.values())]
+    sums = iter(team().sum(figures))
+    return {
+        start: Measurement(part.block, part.slots, next(sums), {name: next(sums) for name in part.averages})
+        for start, part in blocks.items()
+    }
 
 
 class Kfac:
@@ -128,14 +147,18 @@ class Kfac:
                 frozen or released since the averages began.
         """
         finite = finite_walkers(local_energy)
-        positions, energies = without_lost_walkers(positions, finite), centred(local_energy, finite)
-        self.guard(positions)
+        weights = (finite.double() / finite.sum().clamp(min=1)).to(positions.dtype)
+        energies, positions = centred(local_energy, finite).to(positions.dtype), without_lost_walkers(positions, finite)
+        own = [team().share(whole) for whole in (positions, weights, energies)]
+        self.guard(own[0])
         starts, n_parameters = parameter_starts(self.ansatz)
-        blocks, finite = self.chunks.run(
-            lambda size: self._measure(positions, energies, finite, starts, size),
+        blocks, scored = self.chunks.run(
+            lambda size: self._measure([tensor.split(size) for tensor in own], starts),
             lambda few: [self._blocks(few, starts, set())],
-            positions,
+            own[0],
         )
+        blocks = of_all_processes(blocks)
+        finite = finite & team().gather([scored], len(finite))[0]
         figures = [figure for part in blocks.values() for figure in (part.gradient, *part.averages.values())]
         kept = finite.any() & get_total_norm(figures).isfinite()
         self._remember(blocks, kept)
@@ -168,13 +191,11 @@ class Kfac:
         return layers, blocks, finite
 
     def _measure(
-        self, positions: Tensor, energies: Tensor, finite: Tensor, starts: dict[nn.Parameter, int], size: int
+        self, chunks: Sequence[Sequence[Tensor]], starts: dict[nn.Parameter, int]
     ) -> tuple[dict[int, Measurement], Tensor]:
-        """Gradient and curvature, by where the first parameter of a block starts, and the walkers that count."""
-        weights = (finite.double() / finite.sum().clamp(min=1)).to(positions.dtype)
-        tensors = (positions, weights, energies.to(positions.dtype))
+        """Gradient and curvature, by where the first parameter of a block starts, and whose scores are finite."""
         total, kept, unfit = dict[int, Measurement](), list[Tensor](), set[nn.Module]()
-        for chunk, weight, energy in zip(*(tensor.split(size) for tensor in tensors), strict=True):
+        for chunk, weight, energy in zip(*chunks, strict=True):  # positions, weights (b,), centred energies (b, G)
             layers, blocks, finite_scores = self._blocks(chunk, starts, unfit)
             kept.append(finite_scores.view(len(chunk), -1).all(-1))
             weight = weight * kept[-1]  # what the others weigh was settled before: an error of one walker in B
@@ -185,7 +206,7 @@ class Kfac:
                     part = Measurement(block, layer.slots, gradient, block.measure(layer, weight))
                 start = layer.slots[0].start
                 total[start] = total[start] + part if start in total else part
-        return total, finite & torch.cat(kept)
+        return total, torch.cat(kept)
 
     def _remember(self, blocks: dict[int, Measurement], kept: Tensor) -> None:
         """Update the running averages and, when it is time, their decompositions."""

@@ -14,7 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from qmcnet.optimizers.gradient import centred
+from qmcnet.compute.team import team
+from qmcnet.optimizers.gradient import centred, centred_share
 from qmcnet.optimizers.operator import ScoreOperator
 
 
@@ -73,6 +74,19 @@ def right_hand_side(values: Tensor, asked: Tensor, finite: Tensor) -> Tensor:
     return centred(values, finite) * ratio.double().sqrt()
 
 
+def whose_are_finite(scores: ScoreOperator) -> Tensor:
+    """Tell which of all walkers have finite scores.
+
+    Args:
+        scores: of all walkers.
+
+    Returns:
+        Shape (B,).
+    """
+    own = scores.finite.unflatten(0, (len(range(scores.count)[team().own]), -1)).all(-1)
+    return team().gather([own], scores.count)[0]
+
+
 class System(Protocol):
     """The normal equations of one batch.
 
@@ -108,7 +122,7 @@ class WalkerSystem:
             scores: of all walkers.
             finite: walkers that count, shape (B,).
         """
-        self.asked, self.finite = finite, finite & scores.finite.unflatten(0, (len(finite), -1)).all(-1)
+        self.asked, self.finite = finite, finite & whose_are_finite(scores)
         self.scores, self.count = scores, self.finite.sum().clamp(min=1).double()
         self.matrix = scores.kernel()
         centre(self.matrix, self.finite)
@@ -171,12 +185,13 @@ class ParameterSystem:
             scores: of all walkers.
             finite: walkers that count, shape (B,).
         """
-        self.asked, self.finite = finite, finite & scores.finite.unflatten(0, (len(finite), -1)).all(-1)
+        self.asked, self.finite = finite, finite & whose_are_finite(scores)
         dense, count = scores.dense(), self.finite.sum()
-        self.scores = centred(dense.double(), self.finite) / count.clamp(min=1).double().sqrt()  # (B G, P)
-        self.matrix = self.scores.mT @ self.scores
-        self.n_walkers = len(dense)
-        self.rank = (len(dense) // len(finite) * (count - 1)).clamp(max=scores.n_parameters)
+        n_functions = len(dense) // len(team().share(finite))
+        self.scores = centred_share(dense.double(), self.finite) / count.clamp(min=1).double().sqrt()  # (b G, P)
+        (self.matrix,) = team().sum([self.scores.mT @ self.scores])
+        self.n_walkers = n_functions * len(finite)
+        self.rank = (n_functions * (count - 1)).clamp(max=scores.n_parameters)
         self.dtype = scores.dtype
 
     def gradient_norm(self, target: Tensor) -> Tensor:
@@ -188,7 +203,7 @@ class ParameterSystem:
         Returns:
             |O^T e|, in hartree.
         """
-        return (right_hand_side(target, self.asked, self.finite) @ self.scores).norm()
+        return self._transposed_times(right_hand_side(target, self.asked, self.finite)).norm()
 
     def kernel_times(self, vectors: Tensor) -> Tensor:
         """Multiply the kernel of the walkers with vectors.
@@ -199,7 +214,12 @@ class ParameterSystem:
         Returns:
             O O^T times each, shape (B G, W).
         """
-        return self.scores @ (self.scores.mT @ vectors)
+        return team().gather([self.scores @ self._transposed_times(vectors)], len(self.finite))[0]
+
+    def _transposed_times(self, vectors: Tensor) -> Tensor:
+        """Multiply O^T with what all walkers have, (B G, ...)."""
+        own = team().share(vectors.unflatten(0, (len(self.finite), -1))).flatten(0, 1)
+        return team().sum([self.scores.mT @ own])[0]
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
         """Solve for a direction.
@@ -214,7 +234,7 @@ class ParameterSystem:
         matrix = self.matrix.clone()
         matrix.diagonal().add_(damping)
         own = right_hand_side(residual, self.asked, self.finite)
-        solution, indefinite = solve_definite(matrix, own @ self.scores, 10 * torch.finfo(self.dtype).eps)
+        solution, indefinite = solve_definite(matrix, self._transposed_times(own), 10 * torch.finfo(self.dtype).eps)
         return solution.to(self.dtype), indefinite
 
 

@@ -2,8 +2,8 @@
 
 Every part of it is that of a linear layer, O_b = sum_m s_bm x_bm^T, kept as inputs x and signals s.
 
-Letters: B walkers (a complex one counts twice, for log|psi| and for arg psi), P parameters, M rows of a walker
-(electrons, pairs), F features.
+Letters: B walkers, b of them of this process (a complex one counts twice, for log|psi| and for arg psi), P parameters,
+M rows of a walker (electrons, pairs), F features.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.compute.kernels import linear
+from qmcnet.compute.team import team
 from qmcnet.optimizers.gradient import trained_parameters
-from qmcnet.optimizers.gram import layer_gram
+from qmcnet.optimizers.kernel import kernel
 
 
 class Slot(NamedTuple):
@@ -115,24 +116,27 @@ def split_columns(slots: Sequence[Slot], columns: Tensor) -> list[tuple[Slot, Te
 
 
 class ScoreOperator:
-    """Scores O of all walkers as a linear operator, shape (B, P).
+    """Scores O of all walkers as a linear operator, shape (B, P), of which every process keeps those of its own.
 
     Attributes:
-        finite: walkers whose scores are finite, shape (B,); those of the others are taken for zero.
+        finite: walkers of this process whose scores are finite, shape (b,); those of the others are taken for zero.
+        count: number of all walkers, of which a complex one counts once.
     """
 
-    def __init__(self, layers: Sequence[LayerScores], n_parameters: int) -> None:
+    def __init__(self, layers: Sequence[LayerScores], n_parameters: int, count: int) -> None:
         """Keep the scores of every layer.
 
         Args:
-            layers: every parameter stands in exactly one.
+            layers: of the walkers of this process; every parameter stands in exactly one.
             n_parameters: their number P.
+            count: number of all walkers, of which a complex one counts once.
         """
         slots = sorted(slot for layer in layers for slot in layer.slots)
         ends = [slot.start + slot.rows * slot.columns for slot in slots]
         assert [slot.start for slot in slots] + [n_parameters] == [0, *ends], "a parameter without scores"
         (self.layers, self.finite), self.n_parameters = without_lost_scores(layers), n_parameters
         self.dtype = self.layers[0].inputs.dtype
+        self.count = count
 
     def kernel(self) -> Tensor:
         """Multiply the scores of every two walkers: K = O O^T.
@@ -140,11 +144,7 @@ class ScoreOperator:
         Returns:
             Kernel in float64, shape (B, B).
         """
-        first, *others = self.layers
-        kernel = layer_gram(first.inputs, first.signals)
-        for layer in others:
-            kernel += layer_gram(layer.inputs, layer.signals)
-        return kernel
+        return kernel([(layer.inputs, layer.signals) for layer in self.layers], self.count)
 
     def times(self, vector: Tensor) -> Tensor:
         """Differentiate log|psi| along a direction: O v.
@@ -159,7 +159,7 @@ class ScoreOperator:
         for layer in self.layers:
             weight = torch.cat([slot.matrix(vector) for slot in layer.slots], -1)  # (F_out, F_in)
             total.append((linear(layer.inputs, weight) * layer.signals).sum((-2, -1), dtype=torch.float64))
-        return torch.stack(total).sum(0)
+        return team().gather([torch.stack(total).sum(0)], self.count)[0]
 
     def transposed_times(self, weights: Tensor) -> Tensor:
         """Sum the scores of the walkers with weights: O^T w.
@@ -170,19 +170,20 @@ class ScoreOperator:
         Returns:
             O^T w, shape (P,).
         """
+        own = team().share(weights.unflatten(0, (self.count, -1))).flatten()
         result = weights.new_empty(self.n_parameters)
         for layer in self.layers:
-            weighted = (layer.signals * weights[:, None, None]).flatten(0, 1)  # (B M, F_out)
+            weighted = (layer.signals * own[:, None, None]).flatten(0, 1)  # (B M, F_out)
             total = linear(weighted.mT, layer.inputs.flatten(0, 1).mT)  # (F_out, F_in)
             for slot, part in split_columns(layer.slots, total):
                 slot.matrix(result).copy_(part)
-        return result
+        return team().sum([result])[0]
 
     def dense(self) -> Tensor:
-        """Form the scores.
+        """Form the scores of the walkers of this process.
 
         Returns:
-            O, shape (B, P).
+            Rows of O, shape (b, P).
         """
         inputs = self.layers[0].inputs
         result = inputs.new_empty(len(inputs), self.n_parameters)

@@ -202,13 +202,14 @@ def smallest_form(layers: Sequence[LayerScores], others: dict[int, Tensor]) -> l
 
 
 @torch.no_grad()
-def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> ScoreOperator:
+def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int, count: int | None = None) -> ScoreOperator:
     """Scores of every walker, as a linear operator.
 
     Args:
         ansatz: the wavefunction.
         positions: electron positions, shape (B, N, 3), in bohr.
         chunk_size: walkers differentiated at once, which bounds the memory of the backward pass.
+        count: number of walkers of all processes, where these are those of one.
 
     Returns:
         Scores (B G, P), parameters in the order of `trained_parameters`.
@@ -216,7 +217,7 @@ def score_operator(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Sco
     starts, n_parameters = parameter_starts(ansatz)
     unfit: set[nn.Module] = set()
     chunks = [smallest_form(*chunk_layers(ansatz, part, starts, unfit)) for part in positions.split(chunk_size)]
-    return ScoreOperator(joined(chunks), n_parameters)
+    return ScoreOperator(joined(chunks), n_parameters, count or len(positions))
 
 
 def per_walker_scores(ansatz: nn.Module, positions: Tensor, chunk_size: int) -> Tensor:

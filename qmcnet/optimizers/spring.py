@@ -18,6 +18,7 @@ from torch.nn.utils import parameters_to_vector
 
 from qmcnet.checks import at_least, positive
 from qmcnet.compute.chunks import Chunks
+from qmcnet.compute.team import team
 from qmcnet.optimizers.gradient import (
     centred,
     finite_walkers,
@@ -82,7 +83,7 @@ class Spring:
         the parameters and what is remembered as they were.
 
         Args:
-            positions: electron positions, shape (B, N, 3), in bohr.
+            positions: electron positions of all walkers, shape (B, N, 3), in bohr.
             local_energy: energies that go with the factors, shape (B, G), in hartree; walkers where one is not finite
                 are left out.
             scale: multiplies the learning rate.
@@ -95,12 +96,12 @@ class Spring:
                 frozen or released since the optimiser was made.
         """
         energies, finite = local_energy.double(), finite_walkers(local_energy)
-        positions = without_lost_walkers(positions, finite)
-        self.guard(positions)
+        own = team().share(without_lost_walkers(positions, finite))
+        self.guard(own)
         scores = self.chunks.run(
-            lambda size: score_operator(self.ansatz, positions, size),
+            lambda size: score_operator(self.ansatz, own, size, len(positions)),
             lambda few: score_operator(self.ansatz, few, len(few)),
-            positions,
+            own,
         )
         if scores.n_parameters != len(self.direction):
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from qmcnet.compute.files import atomic_write, set_aside
+from qmcnet.compute.team import by_first
 from qmcnet.run import first_format
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Checkpoints:
         ages = {path: age(path) for path in self.directory.glob("*.pt")}
         return sorted((path for path in ages if ages[path]), key=lambda path: ages[path])
 
+    @by_first
     def save(self, made: Mapping[str, int], stage: str, state: dict[str, Any]) -> Path:
         """Write a checkpoint and remove those no longer needed.
 
@@ -102,6 +104,7 @@ class Checkpoints:
             if path not in last_of_stage.values():
                 path.unlink()
 
+    @by_first
     def move(self, stage: str, folder: Path) -> None:
         """Move the checkpoints of a stage away.
 
@@ -113,6 +116,7 @@ class Checkpoints:
             if stage_and_step(path)[0] == stage:
                 path.rename(folder / path.name)
 
+    @by_first
     def load_newest(
         self, stages: Collection[str] | None = None, like: Mapping[str, Any] | None = None
     ) -> Checkpoint | None:
@@ -142,6 +146,7 @@ class Checkpoints:
             return Checkpoint(path, stage, state)
         return None
 
+    @by_first
     def set_aside(self, path: Path, damage: DamagedCheckpoint) -> None:
         """Rename a damaged checkpoint and say so.
 

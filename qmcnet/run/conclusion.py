@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from qmcnet.compute.team import by_first
 from qmcnet.report.binding import say_unbound_electron
 from qmcnet.report.hparams import write_hparams
 from qmcnet.report.origin import origin
@@ -19,6 +20,7 @@ from qmcnet.stages.optimization import Optimization
 from qmcnet.system.molecule import Molecule
 
 
+@by_first
 def finished(
     directory: Path, evaluation: EvaluationSettings, observables: Collection[str], steps: int
 ) -> Result | None:
@@ -41,6 +43,7 @@ def finished(
     return result if enough and measured and result.trained_steps >= steps else None
 
 
+@by_first
 def conclude(
     findings: Mapping[str, Mapping[str, Any]], driver: Driver, molecule: Molecule, config: Mapping[str, Any]
 ) -> Result:

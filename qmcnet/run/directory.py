@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import yaml
 
 from qmcnet.compute.files import atomic_write
+from qmcnet.compute.team import by_first
 from qmcnet.run.identity import difference, identity
 
 try:
@@ -28,7 +29,7 @@ TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 """What the system answers when another process holds a lock; anything else means that it has no locks."""
 
 OURS = re.compile(
-    r"\..*|config\.yaml|train\.log|checkpoints|pretraining|burn_in|evaluation.*|damaged.*|hparams|postmortem"
+    r"\..*|config\.yaml|train(\.rank\d+)?\.log|checkpoints|pretraining|burn_in|evaluation.*|damaged.*|hparams|postmortem"
     r"|result.*\.json|.*_stats\.csv|events\.out\.tfevents.*|.*\.cube|spectrum\.png"
 )
 """What a run writes into its directory, and what systems hide there."""
@@ -89,6 +90,7 @@ def is_used(directory: Path) -> bool:
     return (directory / "result.json").exists() or any((directory / "checkpoints").glob("*.pt"))
 
 
+@by_first
 def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
     """Check that a directory is empty or holds this very run.
 
@@ -196,6 +198,7 @@ def move_aside(directory: Path) -> None:
     logger.info("moved the earlier run to %s", backup)
 
 
+@by_first
 def write_config(directory: Path, config: Mapping[str, Any]) -> None:
     """Write `config.yaml`, from which the run can be built again.
 

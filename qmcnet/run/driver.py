@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qmcnet.compute.streams import stream
+from qmcnet.compute.team import by_first, team
 from qmcnet.report.progress import StageProgress
 from qmcnet.report.writers import Writer
 from qmcnet.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, read, stage_and_step
@@ -134,7 +135,7 @@ class Driver:
         try:
             while not stage.finished():
                 session.step()
-                stop = self.interruption.requested()
+                stop = team().agree(self.interruption.requested())
                 if len(session.rows) < self.logging.every and not stop and not stage.finished():
                     continue
                 if session.flush() and (stop or stage.finished() or session.save_is_due()):
@@ -142,7 +143,7 @@ class Driver:
                     if stage.finished():
                         logger.info("%s done after %d steps  %s", stage.name, stage.step, session.status)
                     if stop and not stage.finished():
-                        raise Interrupted(f"{self.interruption.reason}: {stage.name} saved after step {stage.step}")
+                        raise Interrupted(f"{stop}: {stage.name} saved after step {stage.step}")
         finally:
             session.close()
 
@@ -152,12 +153,15 @@ class _Session:
 
     def __init__(self, driver: Driver, stage: Stage, folder: Path) -> None:
         self.driver, self.stage = driver, stage
-        self.writer = Writer(folder, stage.table, stage.tag, stage.step)
-        self.progress = StageProgress(stage.name, driver.logging.seconds)
+        self.writer = self._writer(folder)
+        self.progress = team().alone(lambda: StageProgress(stage.name, driver.logging.seconds))
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
         self.failed_at, self.went_back_to = 0, stage.step
         self.stopwatch, self.status = Stopwatch(driver.simulation.walkers.positions.device), ""
         self.save()
+
+    def _writer(self, folder: Path) -> Writer:
+        return team().alone(lambda: Writer(folder, self.stage.table, self.stage.tag, self.stage.step))
 
     def step(self) -> None:
         """Make a step and note its row; say the forecast once."""
@@ -166,8 +170,11 @@ class _Session:
             self.rows.append((self.stage.step, row))
         self.stopwatch.tick()
         if self.stopwatch.steps == TIMED_STEPS:
-            seconds, (done, total) = self.stopwatch.seconds_per_step, self.stage.progress()
-            logger.info(forecast(self.stage.name, seconds, total - done, self.stopwatch.device, self.stage.memory()))
+            team().alone(self._forecast)
+
+    def _forecast(self) -> None:
+        seconds, (done, total) = self.stopwatch.seconds_per_step, self.stage.progress()
+        logger.info(forecast(self.stage.name, seconds, total - done, self.stopwatch.device, self.stage.memory()))
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""
@@ -177,7 +184,7 @@ class _Session:
         self.rows = []
         bad = next((step for step, row in rows if is_bad(row)), None)
         # The last update may have spoiled parameters that only the next step would show.
-        record = self.stage.record(rows) if bad is None and self.driver.simulation.finite() else None
+        record = self.stage.record(rows) if bad is None and self._finite() else None
         if record is None or record.lost:
             self._roll_back(rows[-1][0] if bad is None else bad)
             return False
@@ -190,6 +197,9 @@ class _Session:
         self.progress.show(done, total, self.status)
         return True
 
+    def _finite(self) -> bool:
+        return team().agree(None if self.driver.simulation.finite() else True) is None
+
     def _roll_back(self, step: int) -> None:
         report = write_postmortem(self.driver.directory, self.stage.name, step, self.driver.simulation)
         self.retries, self.failed_at = self.retries + 1, max(self.failed_at, step)
@@ -201,13 +211,14 @@ class _Session:
         logger.warning("%s step %d is not finite: %s", self.stage.name, step, report)
         good = self._further_back() if self.retries > 1 else self.good
         logger.warning("going back to %s with a new random seed (retry %d of %d)", good.name, self.retries, limit)
-        self.driver.restore(Checkpoint(good, self.stage.name, read(good)), self.stage)
+        self.driver.restore(Checkpoint(good, self.stage.name, team().first(lambda: read(good))), self.stage)
         self.driver.simulation.generator.manual_seed(stream(self.driver.seed, "retry", self.driver.attempts))
         self.went_back_to = self.stage.step
         self.writer.close()
-        self.writer = Writer(self.folder, self.stage.table, self.stage.tag, self.stage.step)
+        self.writer = self._writer(self.folder)
         self.save()  # A run that is killed now must not make the same attempt again.
 
+    @by_first
     def _further_back(self) -> Path:
         """Find the checkpoint before the one that the last attempt started from, and set those after it aside."""
         places = {path: stage_and_step(path) for path in self.driver.checkpoints.paths()}
@@ -219,7 +230,8 @@ class _Session:
 
     def save_is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return time.monotonic() - self.saved_at >= self.driver.saving.seconds
+        due = time.monotonic() - self.saved_at >= self.driver.saving.seconds
+        return bool(team().agree(due or None))
 
     def save(self) -> None:
         """Write a checkpoint, which a run goes back to."""

@@ -6,6 +6,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from qmcnet.checks import positive
+from qmcnet.compute.launch import STOPPING
 
 EXIT_STATUS = 75
 """EX_TEMPFAIL: stopped with a good checkpoint; the same command continues."""
@@ -17,14 +18,6 @@ PATIENCE = 0.5
 
 class Interrupted(Exception):
     """Raised between two steps once the run has been saved."""
-
-
-SIGNALS = [
-    getattr(signal, name)
-    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")  # some systems lack the last three
-    if hasattr(signal, name)
-]
-"""From whoever stops a process: an operator, Ctrl-C, a terminal that closes, a queue that announces its time limit."""
 
 
 class Interruption:
@@ -52,16 +45,16 @@ class Interruption:
         self._received, self._when = (number, frame), time.monotonic()
         self.reason = f"received {signal.Signals(number).name}"
 
-    def requested(self) -> bool:
-        """Whether the run should stop after this step."""
+    def requested(self) -> str | None:
+        """Say why the run should stop after this step, if it should."""
         if self.wall_time is not None and time.monotonic() - self.start > self.wall_time:
             self.reason = self.reason or f"wall_time={self.wall_time:g} s used up"
-        return self.reason is not None
+        return self.reason
 
     def __enter__(self) -> Self:
         """Install the signal handlers, in the main thread."""
         try:
-            for number in SIGNALS:
+            for number in STOPPING:
                 # nohup ignores SIGHUP, and wants it to stay so.
                 if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._receive)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmcnet.compute.team import by_first
 from qmcnet.report.csv_table import mend
 from qmcnet.run.checkpoint import Checkpoint, DamagedCheckpoint
 from qmcnet.run.directory import RunDirectoryError, unused
@@ -88,6 +89,7 @@ def newest(parts: Sequence[Part], driver: Driver) -> Checkpoint | None:
     return found
 
 
+@by_first
 def _set_aside(parts: Sequence[Part], found: Checkpoint, name: str, driver: Driver) -> None:
     """Keep the files and checkpoints of a stage under a name that says after how many steps it was made."""
     place = [part.name for part in parts].index(name)
@@ -105,7 +107,7 @@ def _walk(parts: Sequence[Part], driver: Driver, found: Checkpoint | None) -> di
     place = names.index(found.stage) if found else 0
     for part in parts[:place]:
         if found and part.name in found.made:
-            mend(part.folder / part.kind.table, found.made[part.name])
+            by_first(mend)(part.folder / part.kind.table, found.made[part.name])
     for part in parts[place:]:
         stage = part.make()
         if found and part.name == found.stage:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from qmcnet.compute.files import atomic_write
+from qmcnet.compute.team import by_first
 from qmcnet.operators.hamiltonian import trace
 from qmcnet.stages.simulation import Simulation
 
@@ -43,7 +44,7 @@ def diagnose(simulation: Simulation) -> dict[str, Any]:
     parameters = simulation.ensemble.named_parameters()
     bad_parameters = [name for name, value in parameters if not torch.isfinite(value).all()]
     positions = simulation.walkers.positions
-    energy = simulation.hamiltonian(simulation.states())
+    energy = simulation.local_energy(simulation.states())
     terms = {name: trace(matrix) for name, matrix in energy.terms.items()}
     bad = torch.stack([~torch.isfinite(term) for term in terms.values()])
     walkers = []
@@ -76,9 +77,13 @@ def write_postmortem(directory: Path, stage: str, step: int, simulation: Simulat
     Returns:
         One sentence that names the culprit and the files.
     """
-    folder = directory / "postmortem"
+    return _write(directory, {"stage": stage, "step": step, **diagnose(simulation)}, simulation)
+
+
+@by_first
+def _write(directory: Path, report: dict[str, Any], simulation: Simulation) -> str:
+    folder, stage, step = directory / "postmortem", report["stage"], report["step"]
     folder.mkdir(exist_ok=True)
-    report = {"stage": stage, "step": step, **diagnose(simulation)}
     earlier = len(list(folder.glob(f"{stage}-{step:08d}*.json")))
     base = folder / (f"{stage}-{step:08d}" + (f"-{earlier + 1}" if earlier else ""))
     atomic_write(base.with_suffix(".pt"), lambda file: torch.save(simulation.state_dict(), file))

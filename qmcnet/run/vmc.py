@@ -12,6 +12,7 @@ from torch import nn
 
 from qmcnet.compute.device import choose_device
 from qmcnet.compute.process import prepare_process
+from qmcnet.compute.team import team
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.operators import MolecularHamiltonian, Operator
 from qmcnet.optimizers import Clipping, Schedule, Spring
@@ -163,7 +164,7 @@ class VMC:
         """
         prepare_process()
         self.check_start()
-        with lock(self.directory), Interruption(self.wall_time) as interruption:
+        with team().alone(lambda: lock(self.directory)), Interruption(self.wall_time) as interruption:
             claim(self.directory, self.config, self.resume, self.overwrite)
             if result := finished(self.directory, self.evaluation, self.observables, self.steps):
                 logger.info("this run is finished: %d steps trained; its result:", result.trained_steps)
@@ -200,7 +201,7 @@ class VMC:
         if trained is None:
             raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
         folder = directory or self.directory / "evaluation" / settings.label(averaged, self.observables)
-        with lock(folder), Interruption(self.wall_time) as interruption:
+        with team().alone(lambda: lock(folder)), Interruption(self.wall_time) as interruption:
             driver = self._driver(folder, interruption)
             driver.begin(trained)
             self._adopt(trained, averaged)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from qmcnet.checks import at_least, between, positive
+from qmcnet.compute.team import team
 from qmcnet.protocols import LogProbability
-from qmcnet.sampling.proposals import all_electron, check_blocks, one_block
+from qmcnet.sampling.proposals import Draws, all_electron, check_blocks, one_block
 from qmcnet.sampling.walkers import Walkers
 
 _NARROWEST, _WIDEST = 1e-3, 10.0
@@ -70,45 +71,48 @@ class Metropolis:
     ) -> tuple[Walkers, dict[str, Tensor]]:
         """Make `steps` moves of every walker, then adapt the width.
 
-        A move to a non-finite log-probability is never accepted; from one, any finite value is.
+        A move to a non-finite log-probability is never accepted; from one, any finite value is. Every process moves its
+        own walkers, and nothing is exchanged before the last move.
 
         Args:
-            log_prob: log-probability up to a constant, evaluated at the start and once a move.
-            walkers: where the walkers are.
+            log_prob: log-probability of the walkers of this process up to a constant, evaluated at the start and once a
+                move.
+            walkers: where all walkers are.
             generator: source of randomness on the device of the walkers.
             adapt: whether the width follows the accepted fraction; False keeps the Markov chain homogeneous.
 
         Returns:
-            The moved walkers and 0-dim statistics on their device: `pmove`, the `width` used (bohr),
+            All walkers, moved, and 0-dim statistics on their device: `pmove`, the `width` used (bohr),
             `stuck_share` of walkers that did not move, `step_length`, the mean distance of an electron from
             where it started (bohr), and the mean `log_prob` of the moved walkers.
         """
-        positions = walkers.positions
-        current = log_prob(positions)  # (B,)
-        n_accepted = torch.zeros(len(positions), dtype=torch.float64, device=positions.device)
+        start, count = walkers.positions, len(walkers.positions)
+        own, draws = team().share(start), Draws(generator, count)
+        current = log_prob(own)  # (B,)
+        n_accepted = torch.zeros(len(own), dtype=torch.float64, device=own.device)
         for _ in range(self.steps):
-            proposed = self._propose(positions, walkers.width, generator)  # (B, N, 3)
+            proposed = self._propose(own, walkers.width, draws)  # (B, N, 3)
             new = log_prob(proposed)
-            log_uniform = torch.rand(new.shape, generator=generator, dtype=new.dtype, device=new.device).log()
-            accepted = new.isfinite() & (~current.isfinite() | (log_uniform < new - current))
-            positions = torch.where(accepted[:, None, None], proposed, positions)
+            accepted = new.isfinite() & (~current.isfinite() | (draws.uniform(new).log() < new - current))
+            own = torch.where(accepted[:, None, None], proposed, own)
             current = torch.where(accepted, new, current)
             n_accepted += accepted
+        positions, current, n_accepted = team().gather([own, current, n_accepted], count)
         pmove = n_accepted.mean() / self.steps
         stats = {
             "pmove": pmove,
             "width": walkers.width,
             "stuck_share": (n_accepted == 0).double().mean(),
-            "step_length": (positions - walkers.positions).norm(dim=-1).double().mean(),
+            "step_length": (positions - start).norm(dim=-1).double().mean(),
             "log_prob": current.double().mean(),
         }
         width = self._adapted(walkers.width, pmove) if adapt else walkers.width
         return Walkers(positions, width), stats
 
-    def _propose(self, positions: Tensor, width: Tensor, generator: torch.Generator) -> Tensor:
+    def _propose(self, positions: Tensor, width: Tensor, draws: Draws) -> Tensor:
         if self.n_blocks == 1:
-            return all_electron(positions, width, generator)
-        return one_block(positions, width, generator, self.n_blocks or positions.shape[1])
+            return all_electron(positions, width, draws)
+        return one_block(positions, width, draws, self.n_blocks or positions.shape[1])
 
     def _adapted(self, width: Tensor, pmove: Tensor) -> Tensor:
         """Scale the width by the ratio of the accepted fraction to the nearer end of its target."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from qmcnet.checks import at_least
+from qmcnet.compute.team import team
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Numbers, Record, Row
 from qmcnet.statistics.equilibrium import equilibrated, looks
@@ -72,7 +73,8 @@ class BurnIn:
         """Sweep once, and look where it is time to."""
         run = self.simulation
         run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
-        self.series.append(run.log_prob(run.walkers.positions))
+        positions = run.walkers.positions
+        self.series += team().gather([run.log_prob(team().share(positions))], len(positions))
         self.step += 1
         if len(self.series) in self.looks or self.step == self.settings.max_sweeps:
             self.equilibrated = equilibrated(torch.stack(self.series))

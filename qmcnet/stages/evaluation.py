@@ -122,7 +122,7 @@ class Evaluation:
         if adapt:
             return {}
         states = run.states()
-        energy = run.hamiltonian(states)
+        energy = run.local_energy(states)
         finite = self.averages.add(local_matrices(states, energy, self.operators))
         for measurement in self.measurements.values():
             measurement.add(states, finite)

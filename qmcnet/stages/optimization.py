@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from qmcnet.compute.team import team
 from qmcnet.operators import LocalEnergy, States
 from qmcnet.operators.operator import Observable
 from qmcnet.optimizers import Clipping, Schedule
@@ -105,8 +106,9 @@ class Optimization:
         run = self.simulation
         run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
         states = run.states()
-        energy = run.hamiltonian(states)
-        minimised = self.objective(energy, [states.local(part(states))[:, 0] for part in self.penalties])
+        energy = run.local_energy(states)
+        penalties = team().gather([states.local(part(states))[:, 0] for part in self.penalties], states.count)
+        minimised = self.objective(energy, penalties)
         self._observe(states, energy)
         clipped, outliers = self.clipping(minimised)
         update = self.optimizer.update(run.walkers.positions, clipped, self.schedule(self.step))

@@ -19,6 +19,8 @@ from qmcnet.chemistry.casscf import active_space
 from qmcnet.chemistry.determinants import Determinants
 from qmcnet.chemistry.scf import default_basis
 from qmcnet.chemistry.targets import EXCITATIONS, casscf_targets, mean_field_targets
+from qmcnet.compute.team import team
+from qmcnet.optimizers.gradient import sum_gradients
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Numbers, Record, Row
 from qmcnet.states.ensemble import copies
@@ -139,12 +141,14 @@ class Pretraining:
         basis = settings.basis or default_basis(molecule)
         space = active_space(settings.method, settings.active_electrons, settings.active_orbitals)
         if space is None:
-            targets = mean_field_targets(molecule, basis, settings.method, n_states, settings.excitations, seed)
+            how = (basis, settings.method, n_states, settings.excitations, seed)
+            targets = team().first(lambda: mean_field_targets(molecule, *how))
         else:
             ensemble, point = simulation.ensemble, copies(simulation.walkers.positions[:1], n_states)[:, 0]
             with torch.no_grad():
                 matrices = ensemble.network.orbitals(point, ensemble.nuclei)  # (1, S K, n, M) each
-            targets = casscf_targets(molecule, basis, space, n_states, matrices[0].shape[-3] // n_states)
+            n_determinants = matrices[0].shape[-3] // n_states
+            targets = team().first(lambda: casscf_targets(molecule, basis, space, n_states, n_determinants))
         return cls(simulation, targets, settings)
 
     def finished(self) -> bool:
@@ -159,12 +163,12 @@ class Pretraining:
         """Log-probability of the mixed ensemble: the first half follows the targets, the rest the network.
 
         Args:
-            positions: electron positions of all states, shape (B, S N, 3), in bohr.
+            positions: electron positions of all states of the walkers of this process, shape (B, S N, 3), in bohr.
 
         Returns:
             Unnormalised log-probability, shape (B,).
         """
-        half = len(positions) // 2
+        half = len(range(len(self.simulation.walkers.positions) // 2)[team().own])
         network = self.simulation.log_prob(positions[half:])
         return torch.cat([self.targets.log_prob(positions[:half]), network])
 
@@ -172,15 +176,17 @@ class Pretraining:
         """Sample and make one update."""
         run = self.simulation
         run.walkers, sampling = self.sampler.sweep(self.log_prob, run.walkers, run.generator)
-        points = copies(run.walkers.positions, run.ensemble.n_states).flatten(0, 1)  # of all states together
+        own, count = team().share(run.walkers.positions), len(run.walkers.positions)
+        points = copies(own, run.ensemble.n_states).flatten(0, 1)  # of all states together
         with torch.no_grad():
             targets = [matrix for matrix in self.targets(points) if matrix.shape[-1]]
-        error = orbital_error(self.network.orbitals(points, run.ensemble.nuclei), targets)
+        error = orbital_error(self.network.orbitals(points, run.ensemble.nuclei), targets) * (len(own) / count)
         self.optimizer.zero_grad()
         error.backward()
+        sum_gradients(run.ensemble.parameters())
         self.optimizer.step()
         self.step += 1
-        return {"mse": error.detach(), **sampling}
+        return {"mse": team().sum([error.detach()])[0], **sampling}
 
     def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
         """Take note of the steps since the last fetch.

@@ -11,7 +11,8 @@ from torch import Tensor
 from qmcnet.compute import kernels
 from qmcnet.compute.chunks import Chunks
 from qmcnet.compute.compilation import Compiled
-from qmcnet.operators import MolecularHamiltonian, States
+from qmcnet.compute.team import team
+from qmcnet.operators import LocalEnergy, MolecularHamiltonian, States
 from qmcnet.protocols import LaplacianBackend
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
 from qmcnet.states.ensemble import states_at
@@ -29,8 +30,9 @@ class Simulation:
         hamiltonian: gives the local energy.
         laplacian: back end that differentiates.
         sampler: moves the walkers.
-        walkers: the ensemble of walkers, each with the positions of as many copies of the molecule as there are states.
-        generator: source of all random numbers, on the device of the walkers.
+        walkers: the ensemble of walkers, each with the positions of as many copies of the molecule as there are states;
+            all of them, however many processes share the work.
+        generator: source of all random numbers, on the device of the walkers, in the same state in every process.
         compile: whether the wavefunction is compiled for sampling.
     """
 
@@ -85,14 +87,28 @@ class Simulation:
         return molecule
 
     def states(self) -> States:
-        """Evaluate all states at the walkers, with their derivatives."""
-        return states_at(self.ensemble, self.walkers.positions, self.laplacian, self.generator)
+        """Evaluate all states at the walkers of this process, with their derivatives."""
+        positions = self.walkers.positions
+        return states_at(self.ensemble, team().share(positions), self.laplacian, self.generator, len(positions))
+
+    def local_energy(self, states: States) -> LocalEnergy:
+        """Evaluate the local energy, and bring together what all processes find.
+
+        Args:
+            states: at the walkers of this process.
+
+        Returns:
+            The local energy of all walkers.
+        """
+        own = self.hamiltonian(states)
+        overlap, *terms = team().gather([own.overlap, *own.terms.values()], states.count)
+        return LocalEnergy(dict(zip(own.terms, terms, strict=True)), overlap)
 
     def log_prob(self, positions: Tensor) -> Tensor:
         """Log-probability that the walkers follow, 2 log|psi|.
 
         Args:
-            positions: electron positions, shape (B, N, 3), in bohr.
+            positions: electron positions of walkers of this process, shape (B, N, 3), in bohr.
 
         Returns:
             Unnormalised log-probability, shape (B,).

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qmcnet.compute.team import by_first, team
 from qmcnet.operators import States
 from qmcnet.operators.density import DensityGrid, state_weights
 from qmcnet.states.ensemble import labels
@@ -50,17 +51,19 @@ class DensityAverage:
         """Count the electrons of one step; walkers whose states are linearly dependent are left out.
 
         Args:
-            states: at the walkers.
-            finite: walkers that count in all averages, shape (B,).
+            states: at the walkers of this process.
+            finite: which of all walkers count in all averages, shape (B,).
         """
         psi = states.by_walker(states.psi)  # (B, S, S)
         identity = torch.eye(psi.shape[-1], dtype=psi.dtype, device=psi.device).expand_as(psi)
         weights = state_weights(psi, states.local_matrix(psi, identity))  # (B S, S^2)
-        finite = finite & states.by_walker(weights).isfinite().all(-1).all(-1)
+        finite = team().share(finite) & states.by_walker(weights).isfinite().all(-1).all(-1)
         kept = finite[:, None].expand(psi.shape[:-1]).flatten()[:, None]
         counts = self.grid.count(states.positions, torch.where(kept, weights, 0))
-        self.bins.add({"counts": counts, "n_walkers": finite.sum()})
+        counts, n_walkers = team().sum([counts, finite.sum()])
+        self.bins.add({"counts": counts, "n_walkers": n_walkers})
 
+    @by_first
     def write(
         self, folder: Path, molecule: Molecule, identity: NDArray[Any], right: NDArray[Any], discarded: int = 0
     ) -> None:

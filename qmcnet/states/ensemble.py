@@ -108,6 +108,7 @@ def states_at(
     positions: Tensor,
     laplacian: LaplacianBackend | None = None,
     generator: torch.Generator | None = None,
+    count: int | None = None,
 ) -> States:
     """Evaluate all states at the points of all walkers, with their derivatives.
 
@@ -118,6 +119,7 @@ def states_at(
         positions: electron positions of the walkers, shape (B, S N, 3), in bohr.
         laplacian: back end that differentiates; the forward Laplacian by default.
         generator: source of randomness for operators that draw; a fresh one by default.
+        count: number of walkers of all processes, where these are those of one.
 
     Returns:
         The states at M = B S points.
@@ -139,6 +141,7 @@ def states_at(
         local_matrix=ensemble.local_matrix,
         overlap=ensemble.identity(psi.unflatten(0, (len(positions), -1))),
         generator=generator or torch.Generator(points.device),
+        count=count or len(positions),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.checks import one_of
+from qmcnet.compute.team import team
 from qmcnet.compute.transfer import to_host
 from qmcnet.operators import LocalEnergy, States
 from qmcnet.operators.operator import OBSERVABLES, Observable
@@ -29,7 +30,7 @@ class Measurement(Protocol):
     """Something that is accumulated over the steps of an evaluation, in memory that does not grow."""
 
     def add(self, states: States, finite: Tensor) -> None:
-        """Take in one step, of which the walkers that are `finite` (B,) count."""
+        """Take in one step, from the states of this process; of all walkers those that are `finite` (B,) count."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed evaluation needs."""
@@ -75,11 +76,11 @@ def make_operators(names: Iterable[str], molecule: Molecule, device: torch.devic
 
 @torch.no_grad()
 def local_matrices(states: States, energy: LocalEnergy, operators: Sequence[Observable]) -> dict[str, Tensor]:
-    """Evaluate local matrices.
+    """Evaluate local matrices, and bring together what all processes find.
 
     Args:
-        states: at the walkers.
-        energy: local energy of the same.
+        states: at the walkers of this process.
+        energy: local energy of all walkers.
         operators: what to measure besides the energy.
 
     Returns:
@@ -87,9 +88,9 @@ def local_matrices(states: States, energy: LocalEnergy, operators: Sequence[Obse
         in units of their own.
     """
     found = {"energy": energy.matrix, "kinetic": energy.terms["kinetic"], "overlap": energy.overlap}
-    return {name: matrix[:, None] for name, matrix in found.items()} | {
-        operator.name: states.local(operator(states)) for operator in operators
-    }
+    measured = team().gather([states.local(operator(states)) for operator in operators], states.count)
+    named = {operator.name: matrices for operator, matrices in zip(operators, measured, strict=True)}
+    return {name: matrix[:, None] for name, matrix in found.items()} | named
 
 
 class Points:
@@ -103,8 +104,8 @@ class Points:
         """Keep the states, where it is time to.
 
         Args:
-            states: at the walkers.
-            finite: walkers that count, shape (B,).
+            states: at the walkers of this process.
+            finite: which of all walkers count, shape (B,).
         """
         self.step += 1
         if self.step % self.steps_per_point:
@@ -113,7 +114,7 @@ class Points:
             self.points, self.steps_per_point = self.points[1::2], 2 * self.steps_per_point
             if self.step % self.steps_per_point:
                 return
-        values = states.by_walker(states.psi)  # (B, S, S)
+        (values,) = team().gather([states.by_walker(states.psi)], len(finite))  # (B, S, S)
         self.points.append(torch.where(finite[:, None, None], values, torch.nan).flatten(0, 1))
 
     def after(self, discarded: int) -> Tensor | None:

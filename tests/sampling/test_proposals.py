@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 
-from qmcnet.sampling.proposals import all_electron, one_block
+from qmcnet.sampling.proposals import Draws, all_electron, one_block
 
 N_ELECTRONS = 4
 WIDTH = torch.tensor(0.7, dtype=torch.float64)
@@ -52,14 +52,14 @@ def test_each_walker_moves_one_whole_block_and_all_blocks_occur_equally(n_blocks
 
 def test_blocks_differ_by_at_most_one_electron():
     positions = torch.zeros(500, 5, 3, dtype=torch.float64)
-    moved = (one_block(positions, WIDTH, torch.Generator().manual_seed(0), n_blocks=2) != 0).all(-1)
+    moved = (one_block(positions, WIDTH, Draws(torch.Generator().manual_seed(0), len(positions)), n_blocks=2) != 0).all(-1)
     assert set(moved.sum(-1).tolist()) == {2, 3}
     assert moved.any(0).all()
 
 
 def test_more_blocks_than_electrons_are_refused():
     with pytest.raises(ValueError, match=r"n_blocks=5 is more than the 4 electrons: choose 1\.\.4"):
-        one_block(torch.zeros(2, 4, 3), WIDTH, torch.Generator(), n_blocks=5)
+        one_block(torch.zeros(2, 4, 3), WIDTH, Draws(torch.Generator(), 2), n_blocks=5)
 
 
 @each_proposal
