@@ -5,6 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from qmcnet.cli.jobs import in_processes
 from qmcnet.cli.status import outcome, run_jobs
 from qmcnet.config.build import load
 from qmcnet.config.naming import config_directory
@@ -16,7 +17,7 @@ from qmcnet.states.measurements import check_observables
 
 statuses: list[int] = []
 
-KEYS = ("run", "output", "device", "wall_time", "trust", "averaged", "observables")
+KEYS = ("run", "output", "device", "devices", "wall_time", "trust", "averaged", "observables")
 """All keys but those of `EvaluationSettings`."""
 
 
@@ -37,7 +38,7 @@ def evaluate(cfg: DictConfig) -> Result:
         raise ConfigError("no run: add run=DIR, the run directory of a finished qmcnet-train")
     if missing := [name for name in KEYS if name not in arguments]:
         raise ConfigError(f"{missing[0]} is missing: leave out ~{missing[0]}")
-    run_directory, output, device, wall_time, trust, averaged, observables = map(arguments.pop, KEYS)
+    run_directory, output, device, _, wall_time, trust, averaged, observables = map(arguments.pop, KEYS)
     measured = {} if observables is None else {"observables": observables}
     check_arguments(VMC, {"device": device, "wall_time": wall_time, **measured})
     check_arguments(VMC.evaluate, {"averaged": averaged})
@@ -52,10 +53,22 @@ def evaluate(cfg: DictConfig) -> Result:
     return run.evaluate(settings, None if output is None else Path(str(output)), averaged)
 
 
+def work(cfg: DictConfig) -> int:
+    """Evaluate one run, as the only process or one of several.
+
+    Args:
+        cfg: the composed configuration.
+
+    Returns:
+        Its exit status.
+    """
+    return outcome(lambda: evaluate(cfg))
+
+
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="evaluate")
 def job(cfg: DictConfig) -> None:
     """Evaluate one job of a single run or a sweep."""
-    statuses.append(outcome(lambda: evaluate(cfg)))
+    statuses.append(in_processes(work, cfg))
 
 
 def main() -> None:

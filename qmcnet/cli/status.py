@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import version
 
 from hydra.errors import HydraException
@@ -16,6 +16,9 @@ from yaml import MarkedYAMLError, YAMLError
 
 from qmcnet.cli.arguments import explain, prepare
 from qmcnet.compute.chunks import out_of_memory
+from qmcnet.compute.launch import joined, place
+from qmcnet.compute.processes import PeerLost
+from qmcnet.compute.team import team
 from qmcnet.report.result import Result
 from qmcnet.run.interruption import EXIT_STATUS, Interrupted
 from qmcnet.run.postmortem import Diverged
@@ -47,15 +50,33 @@ def outcome(task: Callable[[], Result]) -> int:
     except KeyboardInterrupt:
         logger.error("stopped in the middle of a step. The same command continues from the newest checkpoint.")
         return EXIT_STATUS
-    except Exception as error:
-        if (message := answer(error)) is None:  # an error of ours: the log needs the traceback
-            logger.error("internal error\n%s", traceback.format_exc())
-        else:
-            logger.error("error: %s", message)
-            logger.debug("raised here", exc_info=True)
+    except PeerLost:
+        if reason := team().fails(None):
+            logger.error("error: %s. The same command continues from the newest checkpoint", reason)
         return 1
+    except Exception as error:
+        return failed(error)
     logger.info(result.summary())
     return 0 if result.stationary or result.evaluation_steps == 0 else 1
+
+
+def failed(error: Exception) -> int:
+    """Say why a task failed.
+
+    Args:
+        error: that it raised.
+
+    Returns:
+        1.
+    """
+    message = answer(error)
+    team().fails(message or f"internal error: {error!r}")
+    if message is None:  # an error of ours: the log needs the traceback
+        logger.error("internal error\n%s", "".join(traceback.format_exception(error)).rstrip())
+    else:
+        logger.error("error: %s", message)
+        logger.debug("raised here", exc_info=error)
+    return 1
 
 
 def answer(error: Exception) -> str | None:
@@ -97,6 +118,26 @@ def quiet_streams() -> Generator[None]:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
+@contextmanager
+def said_by_first() -> Generator[None]:
+    """Let the first process of a run alone speak to the terminal.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SystemExit: as the command does; of other processes without a message.
+    """
+    if team().rank == 0:
+        yield
+        return
+    with open(os.devnull, "w") as nobody, redirect_stdout(nobody), redirect_stderr(nobody):
+        try:
+            yield
+        except SystemExit as end:
+            raise SystemExit(1 if isinstance(end.code, str) else end.code) from end
+
+
 def about_yaml(error: YAMLError) -> str:
     """Say where a configuration file of the user's own is wrong.
 
@@ -129,7 +170,7 @@ def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
         sys.argv[1:] = prepare(typed)
-        with quiet_streams():
+        with quiet_streams(), joined(place()), said_by_first():
             job()
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error, typed, command, config)}")

@@ -7,9 +7,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from qmcnet.cli.jobs import in_processes
 from qmcnet.cli.run_log import RunLog
 from qmcnet.cli.status import outcome, run_jobs
 from qmcnet.compute.files import naming
+from qmcnet.compute.team import team
 from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.report.result import Result
@@ -33,8 +35,9 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Result:
 
     def on_claim() -> None:
         """Begin the log and keep what Hydra composed, in a directory that is this run's."""
-        log.open(directory / "train.log")
-        write_hydra_files(cfg, directory / ".hydra")
+        if team().rank == 0 or cfg.logging.all_ranks:
+            log.open(directory / (f"train.rank{team().rank}.log" if team().rank else "train.log"))
+        team().alone(lambda: write_hydra_files(cfg, directory / ".hydra"))
 
     run = build(cfg, directory)
     run.check_start()
@@ -59,14 +62,27 @@ def write_hydra_files(cfg: DictConfig, folder: Path) -> None:
         OmegaConf.save(hydra_cfg.overrides.task, folder / "overrides.yaml")
 
 
+def work(cfg: DictConfig) -> int:
+    """Train one run, as the only process or one of several.
+
+    Args:
+        cfg: the composed configuration.
+
+    Returns:
+        Its exit status.
+    """
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    with RunLog() as log:
+        return outcome(lambda: train(cfg, directory, log))
+
+
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")
 def job(cfg: DictConfig) -> None:
     """Train one job of a single run or a sweep; after a stop signal the rest of a sweep is left for later."""
     directory = Path(HydraConfig.get().runtime.output_dir)
     if EXIT_STATUS not in statuses:
-        with RunLog() as log:
-            statuses.append(outcome(lambda: train(cfg, directory, log)))
-    remove_empty(directory)
+        statuses.append(in_processes(work, cfg))
+    team().alone(lambda: remove_empty(directory))
 
 
 def remove_empty(directory: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from qmcnet.compute.team import team
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -90,7 +92,8 @@ def choose_device(device: str | torch.device) -> torch.device:
     """Turn a device name into a device that exists.
 
     Args:
-        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N', or a device of torch.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' (of several processes on a machine, each takes its own) or
+            'cuda:N', or a device of torch.
 
     Returns:
         The device.
@@ -100,7 +103,9 @@ def choose_device(device: str | torch.device) -> torch.device:
     """
     device = str(device)
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and team().size > 1:  # a GPU for each process of a machine
+        device = f"cuda:{team().local_rank}"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device={device!r} must be auto, cpu, cuda or cuda:N")
     found = torch.device(device)

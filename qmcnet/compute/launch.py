@@ -17,7 +17,8 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
-from qmcnet.compute.team import TOLD, Processes, noted, standing_in
+from qmcnet.compute.processes import TOLD, Processes, noted
+from qmcnet.compute.team import standing_in
 
 LOOPBACK = "127.0.0.1"
 GRACE = 8.0

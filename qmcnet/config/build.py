@@ -134,7 +134,7 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
     if "system" not in raw:
         raise ConfigError(f"no system: add +system=NAME with NAME one of {', '.join(systems())}")
     used_by_system = set(re.findall(r"\$\{(\w+)\}", str(raw["system"])))
-    known = {"system", "ansatz", "dtype", "states", "trust", "terms", *PARTS, *SCALARS, *used_by_system}
+    known = {"system", "ansatz", "dtype", "states", "trust", "devices", "terms", *PARTS, *SCALARS, *used_by_system}
     for key, value in flatten(raw).items():
         if value == "???":
             raise ConfigError(f"{key} has no value: add {key}=VALUE")

@@ -84,14 +84,13 @@ def folded_cross(factors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
     """
     (n_walkers, n_rows, _), n_others = factors[0].shape, len(others[0])
     kernel = factors[0].new_zeros(n_walkers, n_others, dtype=torch.float64)
-    columns = [other.transpose(0, 1).flatten(0, 1) for other in others]  # (M B', F)
-    size = max(32, sizes(kernel.device).block // (n_rows * n_others))
-    for row in range(n_rows):
-        for start in range(0, n_walkers, size):
-            product = linear(factors[0][start : start + size, row], columns[0])  # (size, M B')
-            for factor, column in zip(factors[1:], columns[1:], strict=True):
-                product *= linear(factor[start : start + size, row], column)
-            kernel[start : start + size] += product.unflatten(1, (n_rows, n_others)).sum(1)
+    rows, columns = ([side.transpose(0, 1).flatten(0, 1) for side in sides] for sides in (factors, others))  # (M B, F)
+    size = max(1, sizes(kernel.device).block // (n_rows * n_others * n_walkers)) * n_walkers  # whole sets of walkers
+    for start in range(0, n_rows * n_walkers, size):
+        product = linear(rows[0][start : start + size], columns[0])
+        for row, column in zip(rows[1:], columns[1:], strict=True):
+            product *= linear(row[start : start + size], column)
+        kernel += product.view(-1, n_walkers, n_rows, n_others).sum((0, 2))
     return kernel
 
 

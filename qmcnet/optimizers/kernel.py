@@ -8,9 +8,10 @@ Letters: B walkers, b walkers of a process, G functions of a walker, M rows of a
 
 from collections.abc import Generator, Sequence
 
+import torch
 from torch import Tensor
 
-from qmcnet.compute.team import team
+from qmcnet.compute.team import Meeting, team
 from qmcnet.optimizers.gram import layer_cross, layer_gram
 
 TOGETHER = 2**25
@@ -35,20 +36,21 @@ def kernel(layers: Sequence[Layer], count: int) -> Tensor:
     own = layer_gram(*first)
     for layer in others:
         own += layer_gram(*layer)
-    return assembled(own, met(layers, count), count)
+    meetings = team().meetings(count)
+    return assembled([own, *met(layers, meetings[team().rank], count)], meetings, count)
 
 
-def met(layers: Sequence[Layer], count: int) -> list[Tensor]:
+def met(layers: Sequence[Layer], meetings: Sequence[Meeting], count: int) -> list[Tensor]:
     """Multiply the scores of own walkers with those of other processes.
 
     Args:
         layers: inputs and signals of the walkers of this process.
+        meetings: who meets whom here.
         count: number of all walkers B.
 
     Returns:
         For each meeting, shape (mine G, theirs G), in float64.
     """
-    meetings = team().meetings(count)
     found: list[Tensor | float] = [0.0] * len(meetings)
     for group in grouped(layers) if meetings else ():
         whole = team().gather([tensor for layer in group for tensor in layer], count)
@@ -80,31 +82,43 @@ def grouped(layers: Sequence[Layer]) -> Generator[list[Layer]]:
     yield group
 
 
-def assembled(own: Tensor, blocks: Sequence[Tensor], count: int) -> Tensor:
+def assembled(blocks: Sequence[Tensor], meetings: Sequence[Sequence[Meeting]], count: int) -> Tensor:
     """Put the blocks of all processes together.
 
     Args:
-        own: of the walkers of this process, shape (b G, b G).
-        blocks: of each meeting.
+        blocks: of the own walkers with one another, (b G, b G), and of each meeting.
+        meetings: of each process.
         count: number of all walkers B.
 
     Returns:
         Shape (B G, B G).
     """
-    meetings = team().meetings(count)
-    if not meetings:
-        return own
-    size, n_functions = team().size, len(own) // len(range(count)[team().own])
-    whole = own.new_zeros(count, n_functions, count, n_functions)
-    mine = whole[team().own]  # (b, G, B, G)
-    mine[:, :, team().own] = own.view(len(mine), n_functions, len(mine), n_functions)
-    for meeting, block in zip(meetings, blocks, strict=True):
-        part = mine[meeting.mine][:, :, meeting.other :: size][:, :, meeting.theirs]
-        part.copy_(block.view(part.shape))
-        mirror = whole[meeting.other :: size][meeting.theirs][:, :, team().own][:, :, meeting.mine]
-        mirror.copy_(block.mT.reshape(mirror.shape))
-    (total,) = team().sum([whole])
-    return total.flatten(2).flatten(0, 1)
+    size, n_functions = team().size, len(blocks[0]) // len(range(count)[team().own])
+    if len(blocks) == 1:
+        return blocks[0]
+    places = [list(_places(rank, meetings[rank], count)) for rank in range(size)]
+    lengths = [sum(len(rows) * len(columns) for rows, columns in of_rank) * n_functions**2 for of_rank in places]
+    whole = blocks[0].new_empty(count, n_functions, count, n_functions)
+    for vector, of_rank in zip(team().collect(torch.cat([b.flatten() for b in blocks]), lengths), places, strict=True):
+        parts = iter(vector.split([len(rows) * len(columns) * n_functions**2 for rows, columns in of_rank]))
+        for rows, columns in of_rank:
+            block = next(parts).view(len(rows), n_functions, len(columns), n_functions)
+            whole[_slice(rows), :, _slice(columns)] = block
+            whole[_slice(columns), :, _slice(rows)] = block.permute(2, 3, 0, 1)
+    return whole.flatten(2).flatten(0, 1)
+
+
+def _places(rank: int, meetings: Sequence[Meeting], count: int) -> Generator[tuple[range, range]]:
+    """Walkers of the rows and the columns of the blocks of a process."""
+    walkers = range(count)
+    own = walkers[rank :: team().size]
+    yield own, own
+    for meeting in meetings:
+        yield own[meeting.mine], walkers[meeting.other :: team().size][meeting.theirs]
+
+
+def _slice(walkers: range) -> slice:
+    return slice(walkers.start, walkers.stop, walkers.step)
 
 
 def _walkers(tensor: Tensor, count: int) -> Tensor:

@@ -10,6 +10,7 @@ from qmcnet.run.description import public_name
 NOT_IDENTITY = (
     "steps",
     "device",
+    "devices",
     "compile",
     "laplacian.compile",
     "logging",

@@ -12,10 +12,12 @@ class LoggingSettings:
     Attributes:
         every: steps between fetches; every step is recorded whatever this is.
         seconds: seconds between progress lines where the output is not a terminal.
+        all_ranks: of several processes, each keeps a log of its own, `train.rank1.log` and so on.
     """
 
     every: int = 10
     seconds: float = 30.0
+    all_ranks: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings.

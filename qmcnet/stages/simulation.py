@@ -73,7 +73,12 @@ class Simulation:
 
         Returns:
             A simulation ready for its first stage.
+
+        Raises:
+            ValueError: if there are more processes than walkers.
         """
+        if team().size > batch_size:
+            raise ValueError(f"batch_size={batch_size} must be at least {team().size}, a walker for each process")
         generator = torch.Generator(device).manual_seed(seed)
         dtype = next(ensemble.parameters()).dtype
         positions = initial_positions(ensemble.molecule, batch_size * ensemble.n_states, generator, dtype, device)

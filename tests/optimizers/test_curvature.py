@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from qmcnet.optimizers.curvature import DiagonalBlock, FullBlock, KroneckerBlock, decompose, eigh
+from qmcnet.optimizers.curvature import DiagonalBlock, FullBlock, KroneckerBlock, decompose
+from qmcnet.optimizers.spectra import eigh
 from qmcnet.optimizers.operator import LayerScores, Slot
 
 N_IN, N_OUT = 5, 3

@@ -160,7 +160,7 @@ def test_a_walker_whose_scores_are_not_finite_is_lost(part, value, kind, batch):
     gradient = kind(operator, finite).gradient_norm(right_hand_side(residual, all_finite, finite))
     broken = replace(without, **{part: getattr(without, part).clone()})
     getattr(broken, part)[5, 0, 0] = value
-    system = kind(ScoreOperator([broken, *operator.layers[1:]], operator.n_parameters), all_finite)
+    system = kind(ScoreOperator([broken, *operator.layers[1:]], operator.n_parameters, operator.count), all_finite)
     assert torch.equal(system.finite, finite)
     direction, indefinite = system.solve(residual, 1e-2)
     assert not indefinite

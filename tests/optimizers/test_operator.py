@@ -59,7 +59,7 @@ def test_slots_are_views_of_the_vector_of_parameters():
 def test_columns_and_outputs_of_a_wide_layer_go_to_their_parameters():
     inputs = torch.tensor([[[1.0, 2.0, 1.0]]])
     signals = torch.tensor([[[10.0, 100.0]]])
-    operator = ScoreOperator([LayerScores(inputs, signals, (Slot(2, 2, 2), Slot(0, 2, 1)))], 6)
+    operator = ScoreOperator([LayerScores(inputs, signals, (Slot(2, 2, 2), Slot(0, 2, 1)))], 6, len(inputs))
     assert operator.dense().tolist() == [[10, 100, 10, 20, 100, 200]]
 
 

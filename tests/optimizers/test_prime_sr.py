@@ -108,7 +108,7 @@ def test_both_systems_give_the_same_momentum(n_walkers, lost):
     for step in range(4):
         scores = scores + scale * torch.randn(n_walkers, 60, generator=generator, dtype=torch.float64)
         layer = LayerScores(scores[:, None], torch.ones(n_walkers, 1, 1).double(), (Slot(0, 1, 60),))
-        operator = ScoreOperator([layer], 60)
+        operator = ScoreOperator([layer], 60, n_walkers)
         walkers, parameters = (kind(operator, finite) for kind in (WalkerSystem, ParameterSystem))
         assert walkers.n_walkers == parameters.n_walkers == n_walkers
         one, other = momenta[0](walkers), momenta[1](parameters)

@@ -3,8 +3,9 @@ import time
 
 import pytest
 
+from qmcnet.compute.launch import STOPPING
 from qmcnet.run import interruption
-from qmcnet.run.interruption import EXIT_STATUS, SIGNALS, Interrupted, Interruption
+from qmcnet.run.interruption import EXIT_STATUS, Interrupted, Interruption
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.optimization import Optimization
 
@@ -13,7 +14,7 @@ def test_exit_status_is_the_one_that_schedulers_read_as_try_again():
     assert EXIT_STATUS == 75
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_a_signal_is_remembered_and_its_handler_put_back(number):
     before = signal.signal(number, signal.default_int_handler)  # whatever this process was started with
     try:

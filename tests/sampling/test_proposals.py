@@ -16,8 +16,8 @@ each_proposal = pytest.mark.parametrize("n_blocks", PROPOSALS)
 
 
 def displacements(n_blocks, positions):
-    generator = torch.Generator().manual_seed(3)
-    return PROPOSALS[n_blocks](positions, WIDTH, generator) - positions
+    draws = Draws(torch.Generator().manual_seed(3), len(positions))
+    return PROPOSALS[n_blocks](positions, WIDTH, draws) - positions
 
 
 @each_proposal
@@ -52,7 +52,9 @@ def test_each_walker_moves_one_whole_block_and_all_blocks_occur_equally(n_blocks
 
 def test_blocks_differ_by_at_most_one_electron():
     positions = torch.zeros(500, 5, 3, dtype=torch.float64)
-    moved = (one_block(positions, WIDTH, Draws(torch.Generator().manual_seed(0), len(positions)), n_blocks=2) != 0).all(-1)
+    moved = (one_block(positions, WIDTH, Draws(torch.Generator().manual_seed(0), len(positions)), n_blocks=2) != 0).all(
+        -1
+    )
     assert set(moved.sum(-1).tolist()) == {2, 3}
     assert moved.any(0).all()
 
@@ -65,4 +67,4 @@ def test_more_blocks_than_electrons_are_refused():
 @each_proposal
 def test_float32_positions_stay_float32(n_blocks):
     positions = torch.zeros(2, N_ELECTRONS, 3)
-    assert PROPOSALS[n_blocks](positions, WIDTH, torch.Generator()).dtype == torch.float32
+    assert PROPOSALS[n_blocks](positions, WIDTH, Draws(torch.Generator(), 2)).dtype == torch.float32

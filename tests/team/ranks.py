@@ -66,14 +66,20 @@ def work(folder: Path, names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    import sys, time
-    size = int(sys.argv[1]); names=sys.argv[2:] or list(CASES)
+    import sys
+    import time
+
+    size = int(sys.argv[1])
+    names = sys.argv[2:] or list(CASES)
     folder = Path("/tmp/d/ranks") / str(size)
-    import shutil; shutil.rmtree(folder, ignore_errors=True)
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    t=time.time()
+    t = time.time()
     if size == 1:
-        torch.set_num_threads(1); work(folder, names)
+        torch.set_num_threads(1)
+        work(folder, names)
     else:
         print(launch(work, (folder, names), size))
-    print(size, time.time()-t)
+    print(size, time.time() - t)

@@ -1,0 +1,57 @@
+"""How many processes share a run on one machine."""
+
+import os
+
+import torch
+
+from qmcnet.compute.device import choose_device
+from qmcnet.compute.launch import place
+
+FEWEST_WALKERS = 64
+"""Walkers that a process should have, so that one more makes a step shorter."""
+
+
+def choose_crew(devices: int | str, device: str, n_walkers: int | None = None) -> int:
+    """Decide how many processes are to be started.
+
+    Args:
+        devices: their number, or 'auto': every GPU, or on a CPU as many processes as threads of torch, as long as each
+            has enough walkers.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        n_walkers: number of walkers, where it is known.
+
+    Returns:
+        Their number; 1 in a process that is one of several already.
+
+    Raises:
+        ValueError: for a number that is out of range, or more than there are devices or walkers.
+    """
+    if isinstance(devices, bool) or not (devices == "auto" or (isinstance(devices, int) and devices >= 1)):
+        raise ValueError(f"devices={devices!r} must be auto or a whole number from 1")
+    started = place()
+    if started is not None:
+        if devices not in ("auto", 1, started.size):
+            raise ValueError(
+                f"devices={devices}: {started.size} processes were started for this run; leave out devices"
+            )
+        return 1
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        most, have = (torch.cuda.device_count(), "GPUs") if chosen.index is None else (1, f"GPU named by {device=!s}")
+    else:
+        most, have = n_cores(), "cores"
+    if devices == "auto":
+        share = most if n_walkers is None else n_walkers // FEWEST_WALKERS
+        return max(1, most if chosen.type == "cuda" else min(torch.get_num_threads(), share))
+    assert isinstance(devices, int)
+    if devices > most:
+        raise ValueError(f"devices={devices} is more than the {most} {have} of this machine, one for each process")
+    if n_walkers is not None and devices > n_walkers:
+        raise ValueError(f"devices={devices} is more than batch_size={n_walkers}: each process needs a walker")
+    return devices
+
+
+def n_cores() -> int:
+    """Count the cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # which macOS lacks
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
