@@ -16,6 +16,7 @@ from qmcnet.config.build import build
 from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.report.result import Result
 from qmcnet.run.interruption import EXIT_STATUS
+from qmcnet.stages.stage import Stage
 
 logger = logging.getLogger(__name__)
 statuses: list[int] = []
@@ -76,12 +77,24 @@ def work(cfg: DictConfig) -> int:
         return outcome(lambda: train(cfg, directory, log))
 
 
+def longest(cfg: DictConfig) -> Stage:
+    """Make the stage that most of the time is spent in.
+
+    Args:
+        cfg: the composed configuration.
+
+    Returns:
+        The optimisation of a run that is used for nothing else.
+    """
+    return build(cfg, HydraConfig.get().runtime.output_dir).trial()
+
+
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")
 def job(cfg: DictConfig) -> None:
     """Train one job of a single run or a sweep; after a stop signal the rest of a sweep is left for later."""
     directory = Path(HydraConfig.get().runtime.output_dir)
     if EXIT_STATUS not in statuses:
-        statuses.append(in_processes(work, cfg))
+        statuses.append(in_processes(work, cfg, longest))
     team().alone(lambda: remove_empty(directory))
 
 

@@ -1,24 +1,22 @@
 """How many processes share a run on one machine."""
 
 import os
+from collections.abc import Callable
 
 import torch
 
 from qmcnet.compute.device import choose_device
 from qmcnet.compute.launch import place
 
-FEWEST_WALKERS = 64
-"""Walkers that a process should have, so that one more makes a step shorter."""
 
-
-def choose_crew(devices: int | str, device: str, n_walkers: int | None = None) -> int:
+def choose_crew(devices: int | str, device: str, n_walkers: int | None, measure: Callable[[], int]) -> int:
     """Decide how many processes are to be started.
 
     Args:
-        devices: their number, or 'auto': every GPU, or on a CPU as many processes as threads of torch, as long as each
-            has enough walkers.
+        devices: their number, or 'auto': every GPU, or on a CPU as many as are measured to help.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
         n_walkers: number of walkers, where it is known.
+        measure: finds out how many processes help on a CPU.
 
     Returns:
         Their number; 1 in a process that is one of several already.
@@ -41,8 +39,7 @@ def choose_crew(devices: int | str, device: str, n_walkers: int | None = None) -
     else:
         most, have = n_cores(), "cores"
     if devices == "auto":
-        share = most if n_walkers is None else n_walkers // FEWEST_WALKERS
-        return max(1, most if chosen.type == "cuda" else min(torch.get_num_threads(), share))
+        return most if chosen.type == "cuda" else measure()
     assert isinstance(devices, int)
     if devices > most:
         raise ValueError(f"devices={devices} is more than the {most} {have} of this machine, one for each process")

@@ -111,24 +111,24 @@ def limit_threads() -> None:
     torch.set_num_threads(1)
 
 
-def launch(work: Callable[..., int], arguments: tuple[Any, ...], size: int) -> tuple[int, str | None]:
+def launch(work: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> tuple[Any, str | None]:
     """Start the processes of a run on this machine and wait for them.
 
     Signals that ask to stop are handed on to the first process, which agrees with the others on a step. If one process
     fails, the others end: within seconds where they wait for it, and otherwise they are made to.
 
     Args:
-        work: what each process does; returns an exit status, of which that of the first process counts.
+        work: what each process does, a function of a module; to return 1 is to have failed.
         arguments: its arguments, which can be pickled.
         size: number of processes.
 
     Returns:
-        The exit status, and what is left to say of a process that failed.
+        What the first process returned, None if one failed, and what is left to say of that.
     """
     store = TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False)
-    statuses = multiprocessing.get_context("spawn").SimpleQueue()
+    results = multiprocessing.get_context("spawn").SimpleQueue()
     with environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):
-        given = (work, arguments, size, store.port, statuses)
+        given = (work, arguments, size, store.port, results)
         context = spawn(_work, given, nprocs=size, join=False)
     lost: str | None = None
     with handing_on(context.pids()[0]):
@@ -139,22 +139,22 @@ def launch(work: Callable[..., int], arguments: tuple[Any, ...], size: int) -> t
             lost = f"rank {error.error_index} was killed by {error.signal_name}" if error.signal_name else None
         except ProcessRaisedException as error:
             lost = f"rank {error.error_index}: {str(error).strip().splitlines()[-1]}"
-    if not statuses.empty():
-        return statuses.get(), None
-    return 1, None if store.check([TOLD]) else noted(store) or lost
+    if not results.empty():
+        return results.get(), None
+    return None, None if store.check([TOLD]) else noted(store) or lost
 
 
-def _work(rank: int, work: Callable[..., int], arguments: tuple[Any, ...], size: int, port: int, statuses: Any) -> None:
+def _work(rank: int, work: Callable[..., int], arguments: tuple[Any, ...], size: int, port: int, results: Any) -> None:
     """Do the work of one process."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     store = TCPStore(LOOPBACK, port, is_master=False)
     interface = {"linux": "lo", "darwin": "lo0"}.get(sys.platform, "")
     with environment(GLOO_SOCKET_IFNAME=interface), joined(Place(rank, size, rank, LOOPBACK, port), store):
-        status = work(*arguments)
-    if status == 1:
+        result = work(*arguments)
+    if result == 1:
         sys.exit(1)
     if rank == 0:
-        statuses.put(status)
+        results.put(result)
 
 
 def _stop_with_parent() -> None:

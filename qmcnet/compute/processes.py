@@ -76,6 +76,7 @@ class Processes:
 
         Raises:
             PeerLost: if one of them is no more.
+            RuntimeError: any other error of the operation.
         """
         sent = arguments[-1]
         self.messages, self.bytes = self.messages + 1, self.bytes + (sent.nbytes if isinstance(sent, Tensor) else 0)

@@ -17,10 +17,15 @@ from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.postmortem import Diverged, is_bad, write_postmortem
 from qmcnet.stages.fetch import fetch
 from qmcnet.stages.forecast import TIMED_STEPS, Stopwatch, forecast
+from qmcnet.stages.scaling import alternative
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Row, Stage
 
 logger = logging.getLogger(__name__)
+
+
+LONG = 60.0
+"""Seconds that a stage takes, from which on it is worth to know what another number of processes would make of it."""
 
 
 class Driver:
@@ -174,7 +179,9 @@ class _Session:
 
     def _forecast(self) -> None:
         seconds, (done, total) = self.stopwatch.seconds_per_step, self.stage.progress()
-        logger.info(forecast(self.stage.name, seconds, total - done, self.stopwatch.device, self.stage.memory()))
+        line = forecast(self.stage.name, seconds, total - done, self.stopwatch.device, self.stage.memory())
+        is_long = seconds * (total - done) > LONG
+        logger.info(line + (alternative(self.driver.simulation, seconds) if is_long else ""))
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""

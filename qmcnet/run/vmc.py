@@ -35,6 +35,7 @@ from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
 from qmcnet.stages.optimization import Optimization, Optimizer
 from qmcnet.stages.pretraining import Pretraining, PretrainingSettings
 from qmcnet.stages.simulation import Simulation
+from qmcnet.stages.stage import Stage
 from qmcnet.states.ensemble import Objective
 from qmcnet.states.measurements import check_observables, make_operators
 from qmcnet.states.natural import Natural
@@ -211,6 +212,17 @@ class VMC:
             driver.draw_anew(f"evaluation in {os.path.relpath(folder, self.directory)} after {made} steps")
             parts = [self._evaluation(settings, folder)]
             return conclude(execute(parts, driver), driver, self.molecule, self.config)
+
+    def trial(self, evaluation: EvaluationSettings | None = None) -> Stage:
+        """Make a stage to be timed, of a run that is used for nothing else.
+
+        Args:
+            evaluation: how to evaluate; None for the optimisation.
+
+        Returns:
+            The stage.
+        """
+        return self._optimization() if evaluation is None else self._evaluation(evaluation, self.directory).make()
 
     def load_trained(self) -> "VMC":
         """Take over the newest checkpoint of the run directory without running anything.
