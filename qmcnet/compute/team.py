@@ -36,6 +36,28 @@ class Meeting:
     theirs: slice
 
 
+def meetings(rank: int, size: int, count: int) -> list[Meeting]:
+    """Say which walkers of other processes those of one meet.
+
+    Args:
+        rank: the process.
+        size: how many there are.
+        count: number of all walkers B.
+
+    Returns:
+        The meetings; each pair of walkers has one in one of its two processes.
+    """
+    met = [(rank + step) % size for step in range(1, (size + 1) // 2)]
+    found = [Meeting(other, slice(None), slice(None)) for other in met]
+    if size % 2 == 0:  # the one opposite is met by both, each with half of the walkers of the lower rank
+        other = (rank + size // 2) % size
+        half = len(range(count)[min(rank, other) :: size]) // 2
+        first, second = slice(None, half), slice(half, None)
+        mine, theirs = (first, slice(None)) if rank < other else (slice(None), second)
+        found.append(Meeting(other, mine, theirs))
+    return found
+
+
 class Team(Protocol):
     """The processes of a run, as one of them sees them.
 

@@ -17,6 +17,7 @@ DEFAULTS = {
     "min_steps": 10,
     "burn_in": 5,
     "device": "cpu",
+    "devices": 1,
     "wall_time": None,
 }
 

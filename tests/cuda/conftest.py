@@ -44,7 +44,7 @@ def on_fake_device(request):
     library = build(request.config.cache.mkdir("fake_device"))
 
     def run(cases):
-        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        paths = os.pathsep.join([str(ROOT), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         environment["LD_PRELOAD"] = str(library)  # before torch looks for devices
         command = [sys.executable, str(HERE / "run_cases.py")]

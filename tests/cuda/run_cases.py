@@ -16,12 +16,14 @@ import traceback
 from pathlib import Path
 
 import torch
+from echo import Echo
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from pretended import Pretence, patch_torch
 
 import qmcnet
 from qmcnet import VMC, EvaluationSettings, FermiNet, FirstOrder, Metropolis, Molecule, PretrainingSettings
+from qmcnet.compute.team import Solo, standing_in
 from qmcnet.operators.density import DensityGrid
 from qmcnet.run import driver, vmc
 from qmcnet.run.interruption import Interrupted
@@ -68,7 +70,7 @@ def make_parts(choice):
         "burn_in": BurnInSettings(min_sweeps=2, max_sweeps=2),
         "evaluation": EvaluationSettings(steps=2, burn_in=1, target_error=1e-9, min_steps=2),
         "logging": LoggingSettings(every=2),
-        "batch_size": 8,
+        "batch_size": 9,
         "device": "cuda",
     }
 
@@ -99,7 +101,8 @@ def phases(watch):
 def run(choice):
     """Train and evaluate, or do so stopped after every step, saved, built anew and continued from the file."""
     ansatz, parts, watch = make_ansatz(choice), make_parts(choice), Pretence(PACKAGE)
-    with tempfile.TemporaryDirectory() as folder, phases(watch), watch:
+    team = Echo(choice["devices"]) if choice["devices"] > 1 else Solo()
+    with tempfile.TemporaryDirectory() as folder, standing_in(team), phases(watch), watch:
         for _ in range(20):
             with contextlib.suppress(Interrupted):
                 VMC(ansatz, folder, **parts).train()

@@ -33,6 +33,7 @@ AXES = {
     "complex": [False, True],
     "n_blocks": [1, None],
     "stopped": [True, False],
+    "devices": [1, 3],
 }
 TURNS = {"clipping": members("clipping"), "averaging": members("averaging")}
 """Settings of one class each."""
@@ -69,7 +70,7 @@ STATED = {
         2,
         "the stopwatch, before the first step that it times and at the last",
     ),
-    ("optimization step", "optimizers/curvature.py _linalg_eigh"): (
+    ("optimization step", "optimizers/spectra.py _linalg_eigh"): (
         math.inf,
         "KFAC: torch looks whether a decomposition converged; a tenth of the steps, after the first ten",
     ),

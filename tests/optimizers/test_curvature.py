@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from qmcnet.optimizers.curvature import DiagonalBlock, FullBlock, KroneckerBlock, decompose
-from qmcnet.optimizers.spectra import eigh
 from qmcnet.optimizers.operator import LayerScores, Slot
+from qmcnet.optimizers.spectra import eigh
 
 N_IN, N_OUT = 5, 3
 

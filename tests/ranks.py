@@ -1,13 +1,18 @@
 """Runs of every kind, made alike by one, two and three processes."""
 
 import copy
+import logging
+import os
+import signal
+import sys
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from qmcnet import VMC, EvaluationSettings, FermiNet, Kfac, Metropolis, Molecule, PretrainingSettings, Spring
-from qmcnet.compute.launch import launch
+from qmcnet.cli.status import outcome, said_by_first
+from qmcnet.compute.team import team
 from qmcnet.optimizers import FirstOrder
 from qmcnet.optimizers.averaging import AveragingSettings
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
@@ -20,16 +25,15 @@ HELIUM = partial(Molecule.atom, "He")
 SMALL = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2}
 
 CASES = {
-    "spring": (LIH, {}, {"optimizer": Spring}),
-    "minsr": (HELIUM, {}, {"optimizer": partial(Spring, momentum=0.0), "sampler": Metropolis(steps=3, n_blocks=None)}),
+    "spring": (LIH, {}, {"optimizer": Spring, "sampler": Metropolis(steps=3, n_blocks=None), "steps": 30}),
     "prime_sr": (LIH, {}, {"optimizer": partial(Spring, momentum=None), "averaging": AveragingSettings("exponential")}),
     "few_parameters": (
         partial(Molecule.atom, "H"),
         {"hidden_one": 2, "hidden_two": 1, "n_determinants": 1, "complex": True},
         {"optimizer": partial(Spring, momentum=None), "batch_size": 67},
     ),
-    "kfac": (LIH, {}, {"optimizer": Kfac}),
-    "adam": (LIH, {}, {"optimizer": partial(FirstOrder, max_grad_norm=0.5)}),
+    "kfac": (LIH, {}, {"optimizer": Kfac, "steps": 30}),
+    "adam": (LIH, {}, {"optimizer": partial(FirstOrder, max_grad_norm=0.5), "steps": 30}),
     "complex": (HELIUM, {"complex": True}, {"optimizer": Spring, "observables": ["pair"]}),
     "two_states": (
         HELIUM,
@@ -47,10 +51,10 @@ def make(name: str, directory: Path, **changes) -> VMC:
         "sampler": Metropolis(steps=3),
         "pretraining": PretrainingSettings(steps=4, basis="6-31g", learning_rate=3e-3),
         "burn_in": BurnInSettings(min_sweeps=4, max_sweeps=5),
-        "evaluation": EvaluationSettings(steps=12, min_steps=6, burn_in=2),
+        "evaluation": EvaluationSettings(steps=8, min_steps=6, burn_in=2),
         "logging": LoggingSettings(every=4),
         "checkpoints": CheckpointSettings(seconds=0),
-        "steps": 30,
+        "steps": 12,
         "batch_size": 23,
         "device": "cpu",
     }
@@ -65,21 +69,41 @@ def work(folder: Path, names: list[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    import sys
-    import time
+class Fault:
+    """What goes wrong in one process, after some steps of the optimisation."""
 
-    size = int(sys.argv[1])
-    names = sys.argv[2:] or list(CASES)
-    folder = Path("/tmp/d/ranks") / str(size)
-    import shutil
+    def __init__(self, kind: str, step: int = 3) -> None:
+        self.kind, self.step = kind, step
 
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    t = time.time()
-    if size == 1:
-        torch.set_num_threads(1)
-        work(folder, names)
-    else:
-        print(launch(work, (folder, names), size))
-    print(size, time.time() - t)
+    def strike(self, run: VMC) -> None:
+        """Lie in wait in the process that the fault is meant for."""
+        evaluate = run.simulation.hamiltonian.forward
+
+        def later(states):
+            energy = evaluate(states)
+            self.step -= 1
+            if self.step == 0:
+                if self.kind == "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if self.kind == "stopped":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                if self.kind == "raises":
+                    raise RuntimeError("a cable was cut")
+                if self.kind == "memory":
+                    raise torch.OutOfMemoryError("out of memory")
+                if self.kind == "nan":
+                    with torch.no_grad():
+                        next(run.ansatz.parameters()).fill_(torch.nan)
+            return energy
+
+        run.simulation.hamiltonian.forward = later
+
+
+def work_with_fault(folder: Path, kind: str) -> int:
+    """Train a run in which the second process meets a fault; what every process does."""
+    run = make("spring", folder)
+    if team().rank == 1:
+        Fault(kind).strike(run)
+    with said_by_first():
+        logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+        return outcome(run.train)
