@@ -1,6 +1,7 @@
 """Neural-network quantum Monte Carlo in PyTorch: all that a notebook needs, on one screen."""
 
 from qmcnet.ansatz import FermiNet, LapNet, Psiformer, SlaterJastrow
+from qmcnet.compute.launch import joined
 from qmcnet.config.build import build, load
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.operators import LocalEnergy, MolecularHamiltonian, Operator, States
@@ -52,6 +53,7 @@ __all__ = [
     "Walkers",
     "build",
     "initial_positions",
+    "joined",
     "load",
     "states_at",
 ]

@@ -10,7 +10,8 @@ class Echo(Processes):
     """
 
     def __init__(self, size: int = 3) -> None:
-        self.rank, self.size, self.local_rank, self.messages, self.bytes = 0, size, 0, 0, 0
+        self.rank, self.size, self.local_rank, self.local_size = 0, size, 0, size
+        self.messages = self.bytes = 0
         self.own = slice(0, None, size)
 
     def _call(self, collective: Any, *arguments: Any, **keywords: Any) -> None:

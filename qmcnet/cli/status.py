@@ -16,7 +16,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from qmcnet.cli.arguments import explain, prepare
 from qmcnet.compute.chunks import out_of_memory
-from qmcnet.compute.launch import joined, place
+from qmcnet.compute.launch import joined
 from qmcnet.compute.processes import PeerLost
 from qmcnet.compute.team import team
 from qmcnet.report.result import Result
@@ -170,7 +170,7 @@ def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
         sys.argv[1:] = prepare(typed)
-        with quiet_streams(), joined(place()), said_by_first():
+        with quiet_streams(), joined(), said_by_first():
             job()
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error, typed, command, config)}")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qmcnet.compute.device import memory_share, sizes
 from qmcnet.compute.memory import peak_bytes
+from qmcnet.compute.team import team
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -151,6 +152,7 @@ class Chunks:
         if kind not in self.sizes:
             if len(positions) <= FEW_WALKERS:
                 return limit
-            budget = sizes(positions.device).evaluated or memory_share(positions.device)
+            own = (sizes(positions.device).evaluated or 0) // team().local_size
+            budget = own or memory_share(positions.device)
             self.sizes[kind] = max(1, budget // bytes_per_walker(few, positions))
         return min(self.sizes[kind], limit)

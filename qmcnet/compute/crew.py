@@ -29,20 +29,19 @@ def choose_crew(devices: int | str, device: str, n_walkers: int | None, measure:
     started = place()
     if started is not None:
         if devices not in ("auto", 1, started.size):
-            raise ValueError(
-                f"devices={devices}: {started.size} processes were started for this run; leave out devices"
-            )
+            raise ValueError(f"devices={devices}: {started.size} processes are running already; leave out devices")
         return 1
     chosen = choose_device(device)
-    if chosen.type == "cuda":
-        most, have = (torch.cuda.device_count(), "GPUs") if chosen.index is None else (1, f"GPU named by {device=!s}")
-    else:
-        most, have = n_cores(), "cores"
+    on_gpus = chosen.type == "cuda"
+    if on_gpus and chosen.index is not None and devices not in ("auto", 1):
+        raise ValueError(f"devices={devices} needs device=cuda, a GPU for each process; device={device} is one")
+    most = torch.cuda.device_count() if on_gpus and chosen.index is None else 1 if on_gpus else n_cores()
     if devices == "auto":
-        return most if chosen.type == "cuda" else measure()
+        return most if on_gpus else measure()
     assert isinstance(devices, int)
     if devices > most:
-        raise ValueError(f"devices={devices} is more than the {most} {have} of this machine, one for each process")
+        kind = "GPUs" if on_gpus else "cores"
+        raise ValueError(f"devices={devices} is more than the {most} {kind} of this machine, one for each process")
     if n_walkers is not None and devices > n_walkers:
         raise ValueError(f"devices={devices} is more than batch_size={n_walkers}: each process needs a walker")
     return devices

@@ -104,7 +104,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     device = str(device)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and team().size > 1:  # a GPU for each process of a machine
+    if device == "cuda" and team().size > 1 and torch.cuda.device_count() != 1:  # srun may show each process its own
         device = f"cuda:{team().local_rank}"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device={device!r} must be auto, cpu, cuda or cuda:N")

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -26,6 +27,10 @@ GRACE = 8.0
 before they are killed."""
 
 
+PATIENCE = timedelta(days=1)
+"""How long others may be busy, such as the first with a CASSCF calculation; one that ends is missed at once."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a process stands among those of a run.
@@ -34,6 +39,7 @@ class Place:
         rank: its number, from 0.
         size: how many there are.
         local_rank: its number on its machine.
+        local_size: how many there are on its machine.
         address: machine on which the first process waits for the others.
         port: port there.
     """
@@ -41,6 +47,7 @@ class Place:
     rank: int
     size: int
     local_rank: int
+    local_size: int
     address: str
     port: int
 
@@ -55,15 +62,17 @@ def place(environment: Mapping[str, str] = os.environ) -> Place | None:
         Its place; None for a process on its own.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        rank, size, local_rank = (int(environment.get(name, 0)) for name in names)
-        return Place(rank, size, local_rank, environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
+        rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        local = int(environment.get("LOCAL_RANK", 0)), int(environment.get("LOCAL_WORLD_SIZE", 1))
+        return Place(rank, size, *local, environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
     if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) == 1:  # which a batch script that calls no srun does not have
         return None
     names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
     rank, size, local_rank = (int(environment[name]) for name in names)
+    local_size = -(-size // int(environment.get("SLURM_STEP_NUM_NODES", 1)))
     job = int(environment.get("SLURM_JOB_ID", 0)) * 7 + int(environment.get("SLURM_STEP_ID", 0))
-    return Place(rank, size, local_rank, first_node(environment["SLURM_STEP_NODELIST"]), 20000 + job % 20000)
+    address, port = first_node(environment["SLURM_STEP_NODELIST"]), 20000 + job % 20000
+    return Place(rank, size, local_rank, local_size, address, port)
 
 
 def first_node(nodes: str) -> str:
@@ -80,16 +89,17 @@ def first_node(nodes: str) -> str:
 
 
 @contextmanager
-def joined(at: Place | None, store: TCPStore | None = None) -> Generator[None]:
+def joined(at: Place | None = None, store: TCPStore | None = None) -> Generator[None]:
     """Belong to the processes of a run while in a `with` block.
 
     Args:
-        at: place of this process; None stays on its own.
+        at: place of this process; by default that which torchrun or srun has given it, if any.
         store: where the processes find each other; by default they do by address and port.
 
     Yields:
         Nothing.
     """
+    at = at or place()
     if at is None or at.size == 1:
         yield
         return
@@ -98,9 +108,10 @@ def joined(at: Place | None, store: TCPStore | None = None) -> Generator[None]:
         agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun keeps a store of its own
         store = TCPStore(at.address, at.port, at.size, at.rank == 0 and not agent, wait_for_workers=False)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=PrefixStore("run", store), rank=at.rank, world_size=at.size)
+    prefixed = PrefixStore("run", store)
+    dist.init_process_group(backend, store=prefixed, rank=at.rank, world_size=at.size, timeout=PATIENCE)
     try:
-        with standing_in(Processes(store, at.local_rank)):
+        with standing_in(Processes(store, at.local_rank, at.local_size)):
             yield
     finally:
         dist.destroy_process_group()
@@ -149,7 +160,7 @@ def _work(rank: int, work: Callable[..., int], arguments: tuple[Any, ...], size:
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     store = TCPStore(LOOPBACK, port, is_master=False)
     interface = {"linux": "lo", "darwin": "lo0"}.get(sys.platform, "")
-    with environment(GLOO_SOCKET_IFNAME=interface), joined(Place(rank, size, rank, LOOPBACK, port), store):
+    with environment(GLOO_SOCKET_IFNAME=interface), joined(Place(rank, size, rank, size, LOOPBACK, port), store):
         result = work(*arguments)
     if result == 1:
         sys.exit(1)

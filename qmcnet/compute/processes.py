@@ -60,14 +60,16 @@ class Idle:
 class Processes:
     """One of several processes, by the collective operations of torch.distributed."""
 
-    def __init__(self, store: TCPStore, local_rank: int) -> None:
+    def __init__(self, store: TCPStore, local_rank: int, local_size: int) -> None:
         """Take the place that torch.distributed has been started with.
 
         Args:
             store: where processes leave notes for each other.
             local_rank: number of this process on its machine.
+            local_size: number of processes on its machine.
         """
-        self.rank, self.size, self.local_rank = dist.get_rank(), dist.get_world_size(), local_rank
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.local_rank, self.local_size = local_rank, local_size
         self.store, self.messages, self.bytes = store, 0, 0
         self.own = slice(self.rank, None, self.size)
 

@@ -65,6 +65,7 @@ class Team(Protocol):
         rank: its number, from 0.
         size: how many there are.
         local_rank: its number on its machine.
+        local_size: how many there are on its machine, which share its memory.
         messages: collective operations so far.
         bytes: what this process has put into them.
     """
@@ -72,6 +73,7 @@ class Team(Protocol):
     rank: int
     size: int
     local_rank: int
+    local_size: int
     messages: int
     bytes: int
 
@@ -110,7 +112,7 @@ class Team(Protocol):
 class Solo:
     """A single process."""
 
-    rank, size, local_rank, messages, bytes = 0, 1, 0, 0, 0
+    rank, size, local_rank, local_size, messages, bytes = 0, 1, 0, 1, 0, 0
     own = slice(None)
 
     def share(self, whole: Tensor) -> Tensor:

@@ -57,6 +57,8 @@ def layer_cross(inputs: Tensor, signals: Tensor, other_inputs: Tensor, other_sig
     Returns:
         Kernel in float64, shape (B, B').
     """
+    if not len(inputs) or not len(other_inputs):
+        return inputs.new_zeros(len(inputs), len(other_inputs), dtype=torch.float64)
     if inputs.shape[1] == 1:
         return folded_cross([inputs, signals], [other_inputs, other_signals])
     if not row_by_row(inputs, signals):

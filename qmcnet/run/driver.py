@@ -187,6 +187,8 @@ class _Session:
         """Write the buffered rows; on bad numbers roll back and return False."""
         if not self.rows:
             return True
+        if not self.driver.simulation.in_step():
+            raise ValueError("an operator has to draw by states.drawn: processes have drawn different random numbers")
         rows = list(zip([step for step, _ in self.rows], fetch(row for _, row in self.rows), strict=True))
         self.rows = []
         bad = next((step for step, row in rows if is_bad(row)), None)

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from qmcnet.compute.device import standing_for, synchronize
 from qmcnet.compute.memory import AsShapes, peak_bytes, predicted_peak
+from qmcnet.compute.team import team
 from qmcnet.laplacian import ForwardLaplacian, forward_laplacian
 from qmcnet.stages.simulation import Simulation
 from qmcnet.states.ensemble import copies
@@ -58,20 +59,21 @@ def predicted_memory(simulation: Simulation, optimizer: Any) -> float | None:
     """
     kept = sum(tensor.nbytes for tensor in tree_leaves(optimizer.state_dict()) if isinstance(tensor, Tensor))
     positions = simulation.walkers.positions
+    own = team().share(positions)
     try:
-        local_energy = _local_energy_peak(simulation)
+        local_energy = _local_energy_peak(simulation, own)
         with AsShapes():
             ansatz, shadow = copy.deepcopy((simulation.ensemble, optimizer))
-        size = simulation.chunks.sizes.get(positions.device.type, len(positions))
-        moves = peak_bytes(ansatz, positions[:size].to("meta"))
+        size = simulation.chunks.sizes.get(positions.device.type, len(own))
+        moves = peak_bytes(ansatz, own[:size].to("meta"))
         update = _update_peak(shadow, optimizer, positions)
     except Exception:  # whatever an optimiser or a network of the user's own cannot do without numbers
         return None
     return (kept + max(moves, local_energy, update)) / 2**30
 
 
-def _local_energy_peak(simulation: Simulation) -> int:
-    backend, positions, log_psi = simulation.laplacian, simulation.walkers.positions, simulation.ensemble.log_psi
+def _local_energy_peak(simulation: Simulation, positions: Tensor) -> int:
+    backend, log_psi = simulation.laplacian, simulation.ensemble.log_psi
     if not isinstance(backend, ForwardLaplacian):
         raise NotImplementedError("other back ends run on numbers alone")
     positions = copies(positions, simulation.ensemble.n_states).flatten(0, 1)
@@ -138,6 +140,6 @@ def forecast(
     """
     left = seconds_per_step * steps_left
     amount = f"{left / 3600:.2f} h" if left > 5400 else f"{left / 60:.1f} min" if left > 90 else f"{left:.0f} s"
-    memory = f"{peak_memory(device):.2f} GiB on {device}"
+    memory = f"{peak_memory(device):.2f} GiB on {device}" + f" for each of {team().size} processes" * (team().size > 1)
     share = "" if predicted is None else f" ({predicted:.2g} GiB of it predicted for a step)"
     return f"forecast: {seconds_per_step:.3g} s/step, {amount} for {steps_left} steps of {stage}, {memory}{share}"

@@ -131,6 +131,11 @@ class Simulation:
         tensors = [*self.ensemble.parameters(), self.walkers.positions]
         return bool(torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).isfinite().all())
 
+    def in_step(self) -> bool:
+        """Whether all processes have drawn the same random numbers, as they have unless an operator draws by itself."""
+        drawn = torch.tensor([zlib.crc32(self.generator.get_state().numpy().tobytes())])
+        return all(bool(found == drawn) for found in team().collect(drawn, [1] * team().size))
+
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes while the simulation runs."""
         return {

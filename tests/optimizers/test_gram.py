@@ -5,7 +5,7 @@ import torch
 
 from qmcnet.compute.device import SIZES
 from qmcnet.optimizers import gram
-from qmcnet.optimizers.gram import folded_gram, layer_gram, rows_gram, scores_gram
+from qmcnet.optimizers.gram import folded_gram, layer_cross, layer_gram, rows_gram, scores_gram
 
 SHAPES = [(7, 3, 5, 4), (7, 1, 5, 4), (1, 3, 5, 4), (5, 6, 2, 1), (70, 2, 3, 3)]
 
@@ -32,6 +32,19 @@ def test_kernels_are_those_of_the_scores(shape, kernel, block, piece, monkeypatc
     result = kernel(inputs, signals)
     torch.testing.assert_close(result, exact(inputs, signals), rtol=1e-11, atol=1e-11)
     assert torch.equal(result, result.mT)
+
+
+@pytest.mark.parametrize(("block", "piece"), [(1, 1), (150, 10), (2**20, 2**20)])
+@pytest.mark.parametrize("row_by_row", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kernels_between_some_walkers_and_others_are_those_of_the_scores(shape, row_by_row, block, piece, monkeypatch):
+    monkeypatch.setitem(SIZES, "cpu", replace(SIZES["cpu"], block=block, piece=piece))
+    monkeypatch.setattr(gram, "row_by_row", lambda *_: row_by_row)
+    inputs, signals = random_layer(shape, offset=2.0)
+    n_some = (len(inputs) + 1) // 3
+    some, others = (inputs[:n_some], signals[:n_some]), (inputs[n_some:], signals[n_some:])
+    expected = exact(inputs, signals)[:n_some, n_some:]
+    torch.testing.assert_close(layer_cross(*some, *others), expected, rtol=1e-11, atol=1e-11)
 
 
 def test_products_are_folded_over_any_number_of_factors():
