@@ -121,9 +121,9 @@ def compare(case: str, processes: int, rounds: int, steps: int) -> list[dict[str
             result, reason = launch(timed, (case, threads, steps), size)
             assert result, reason
             found[name].append(result)
-    rows = []
+    rows, figures = [], ("step", "moves", "energy", "update", "wait", "messages", "MB")
     for name, turns in found.items():
-        row = {key: statistics.median(turn.get(key, 0.0) for turn in turns) for key in (*turns[0], "wait")}
+        row = {key: statistics.median(turn.get(key, 0.0) for turn in turns) for key in figures}
         gains = [turn["step"] / own["step"] for turn, own in zip(found["1 process"], turns, strict=True)]
         rows.append({"case": case, "contestant": name, **row, "gain": statistics.median(gains)})
     return rows

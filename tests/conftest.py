@@ -150,6 +150,7 @@ class Child:
 
     def _work(self, folder, function, arguments):
         os.chdir(folder)
+        multiprocessing.current_process()._config["daemon"] = False  # it may start processes of its own
         for number, stream in enumerate(self.streams, start=1):
             os.dup2(stream.fileno(), number)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")

@@ -70,8 +70,7 @@ def fastest_crew(make: Make, cfg: DictConfig) -> int:
     Returns:
         The number of processes whose steps are shortest.
     """
-    prepare_process()
-    seconds = {1: seconds_per_step(make(cfg)) * WORTH}
+    seconds = {1: _trial(make, cfg) * WORTH}
     for size in {n_cores(), n_cores() // 2} - {0, 1}:
         found, _ = launch(_in_process, (partial(_trial, make), cfg, HydraConfig.get()), size)
         seconds |= {size: found} if found else {}  # what goes wrong will go wrong again, and be said then
@@ -83,5 +82,8 @@ def fastest_crew(make: Make, cfg: DictConfig) -> int:
 
 def _trial(make: Make, cfg: DictConfig) -> float:
     prepare_process()
-    logging.disable()
-    return seconds_per_step(make(cfg))
+    logging.disable()  # the run itself will say the same
+    try:
+        return seconds_per_step(make(cfg))
+    finally:
+        logging.disable(logging.NOTSET)

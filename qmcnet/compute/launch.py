@@ -162,8 +162,10 @@ def _work(rank: int, work: Callable[..., int], arguments: tuple[Any, ...], size:
     interface = {"linux": "lo", "darwin": "lo0"}.get(sys.platform, "")
     with environment(GLOO_SOCKET_IFNAME=interface), joined(Place(rank, size, rank, size, LOOPBACK, port), store):
         result = work(*arguments)
-    if result == 1:
-        sys.exit(1)
+        if result == 1:  # without waiting for operations that the others will never join
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
     if rank == 0:
         results.put(result)
 

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from qmcnet.compute.crew import n_cores
+
 
 @pytest.fixture(scope="module")
 def finished(command_line):
@@ -277,3 +279,24 @@ def test_observables_are_added_by_the_command_line(command_line, finished, tmp_p
     assert status == 0
     assert "this run is finished: 25 steps trained" in output
     assert content(folder) == before
+
+
+@pytest.mark.skipif(n_cores() < 2, reason="a process needs a core")
+def test_two_processes_give_the_numbers_of_one_and_are_as_quiet(command_line):
+    common = ["steps=4", "dtype=float64"]
+    status, output, errors = command_line.train(*common, "hydra.run.dir=one")
+    assert status == 0, output + errors
+    status, output, errors = command_line.train(*common, "hydra.run.dir=two", "devices=2", "logging.all_ranks=true")
+    assert status in (0, 1)  # the processes do not take any series for an estimate
+    for line in ("walkers          32", "optimization done after 4 steps", "evaluation done after 30 steps"):
+        assert output.count(line) == 1, output + errors
+    for table in ("train_stats.csv", "evaluation/evaluation_stats.csv"):
+        columns = []
+        for name in ("one", "two"):
+            with open(command_line.folder / name / table, newline="") as file:
+                columns.append([float(row["energy"]) for row in csv.DictReader(file)])
+        assert columns[1] == pytest.approx(columns[0], rel=1e-9)
+    assert (command_line.folder / "two" / "train.rank1.log").stat().st_size > 0
+    status, output, errors = command_line.train(*common, "devices=2", "ansatz.hidden_one=0")
+    assert status == 1
+    assert (output + errors).splitlines() == ["error: ansatz.hidden_one=0 must be between 1 and 100000"]
