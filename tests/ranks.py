@@ -32,7 +32,7 @@ CASES = {
         {"hidden_one": 2, "hidden_two": 1, "n_determinants": 1, "complex": True},
         {"optimizer": partial(Spring, momentum=None), "batch_size": 67},
     ),
-    "kfac": (LIH, {}, {"optimizer": Kfac, "steps": 30}),
+    "kfac": (LIH, {}, {"optimizer": Kfac, "steps": 30, "batch_size": 26}),
     "adam": (LIH, {}, {"optimizer": partial(FirstOrder, max_grad_norm=0.5), "steps": 30}),
     "complex": (HELIUM, {"complex": True}, {"optimizer": Spring, "observables": ["pair"]}),
     "two_states": (
@@ -42,7 +42,7 @@ CASES = {
     ),
     "penalty": (HELIUM, {"n_states": 2}, {"objective": Penalty(), "optimizer": Kfac}),
 }
-"""Molecule, network and settings of runs, of which the number of walkers is divided by neither two nor three."""
+"""Molecule, network and settings of runs; the number of walkers is divided by neither two nor three, but once by two."""
 
 
 def make(name: str, directory: Path, **changes) -> VMC:

@@ -79,9 +79,7 @@ class SlaterJastrow(nn.Module):
         space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}
         basis = basis or default_basis(molecule)
         slater = slater_part(molecule, basis, method, ci_threshold, **space)
-        assert torch.allclose(slater.basis.centers, molecule.nuclei), (
-            "centres of the basis in another order than nuclei"
-        )
+        assert torch.allclose(slater.basis.centers, molecule.nuclei), "centres of the basis are not the nuclei in order"
         self.molecule = molecule
         self.settings = {"basis": basis, "method": method, **space, "ci_threshold": ci_threshold, "jastrow": jastrow}
         self.settings |= {"nuclear_cusp": nuclear_cusp, "backflow": backflow, "train_orbitals": train_orbitals}

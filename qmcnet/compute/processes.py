@@ -81,6 +81,8 @@ class Processes:
             RuntimeError: any other error of the operation.
         """
         sent = arguments[-1]
+        if isinstance(sent, Tensor) and sent.is_meta:  # shapes alone, whose memory is predicted, need no message
+            return
         self.messages, self.bytes = self.messages + 1, self.bytes + (sent.nbytes if isinstance(sent, Tensor) else 0)
         try:
             collective(*arguments, **keywords)
@@ -111,9 +113,9 @@ class Processes:
             Each of all walkers, shape (k B, ...), the same bits in every process.
         """
         own, most = len(range(count)[self.own]), -(-count // self.size)
+        if not parts:
+            return []
         shapes = [(len(part) // own * count, *part.shape[1:]) for part in parts]
-        if not parts or parts[0].is_meta:  # shapes alone, whose memory is predicted, need no message
-            return [part.new_empty(shape) for part, shape in zip(parts, shapes, strict=True)]
         places, total = list[slice](), 0  # bytes of each part, where any type of numbers may start
         for part in parts:
             places.append(slice(total, total + most * (part.nbytes // own)))
@@ -137,8 +139,6 @@ class Processes:
         Returns:
             The vectors, by rank.
         """
-        if vector.is_meta:
-            return [vector.new_empty(length) for length in lengths]
         sent = torch.cat([vector, vector.new_zeros(max(lengths) - len(vector))])
         return [row[:length] for row, length in zip(self._all_gather(sent), lengths, strict=True)]
 
@@ -156,8 +156,6 @@ class Processes:
         Returns:
             The sums, the same bits in every process.
         """
-        if parts and parts[0].is_meta:
-            return [part.clone() for part in parts]
         alike: dict[torch.dtype, list[int]] = defaultdict(list)
         for index, part in enumerate(parts):
             alike[part.dtype].append(index)

@@ -17,7 +17,7 @@ from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.postmortem import Diverged, is_bad, write_postmortem
 from qmcnet.stages.fetch import fetch
 from qmcnet.stages.forecast import TIMED_STEPS, Stopwatch, forecast
-from qmcnet.stages.scaling import alternative
+from qmcnet.stages.scaling import alternative, traffic
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Row, Stage
 
@@ -163,6 +163,7 @@ class _Session:
         self.folder, self.rows, self.retries = folder, list[tuple[int, Row]](), 0
         self.failed_at, self.went_back_to = 0, stage.step
         self.stopwatch, self.status = Stopwatch(driver.simulation.walkers.positions.device), ""
+        self.sent = team().messages, team().bytes
         self.save()
 
     def _writer(self, folder: Path) -> Writer:
@@ -180,6 +181,7 @@ class _Session:
     def _forecast(self) -> None:
         seconds, (done, total) = self.stopwatch.seconds_per_step, self.stage.progress()
         line = forecast(self.stage.name, seconds, total - done, self.stopwatch.device, self.stage.memory())
+        line += traffic(self.sent, self.stopwatch.steps + 1)
         is_long = seconds * (total - done) > LONG
         logger.info(line + (alternative(self.driver.simulation, seconds) if is_long else ""))
 

@@ -57,6 +57,20 @@ def threads(count: int) -> Generator[None]:
         torch.set_num_threads(before)
 
 
+def traffic(before: tuple[int, int], steps: int) -> str:
+    """Say what a process has sent.
+
+    Args:
+        before: messages and bytes before the first of the steps.
+        steps: steps since then.
+
+    Returns:
+        A few words; nothing of a single process.
+    """
+    messages, sent = ((now - then) / steps for now, then in zip((team().messages, team().bytes), before, strict=True))
+    return f"; each sends {messages:.0f} messages, {sent / 2**20:.2g} MiB a step" if team().size > 1 else ""
+
+
 def alternative(simulation: Simulation, seconds: float) -> str:
     """Say what another number of processes would make of a step.
 

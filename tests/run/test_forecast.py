@@ -5,11 +5,13 @@ from functools import partial
 
 import pytest
 import torch
+from echo import Echo
 from torch.utils._pytree import tree_leaves
 
 from qmcnet.ansatz import FermiNet
 from qmcnet.compute.device import synchronize
 from qmcnet.compute.memory import LiveBytes
+from qmcnet.compute.team import standing_in
 from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.optimizers import FirstOrder, Kfac, Spring
 from qmcnet.run.vmc import VMC
@@ -75,6 +77,24 @@ def test_the_memory_of_a_step_is_predicted_from_shapes(name, chunk_size, tmp_pat
     measured = (step.peak + sum(tensor.nbytes for tensor in state)) / 2**30
     # What a sampler, a clipping and the sums of a local energy keep besides is a few numbers a walker.
     assert measured - batch_size * 2000 / 2**30 < predicted < 1.02 * measured
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_memory_of_a_step_falls_with_the_number_of_processes_and_is_predicted(name, tmp_path):
+    def memory():
+        run = vmc(tmp_path, ForwardLaplacian(100), batch_size=99, optimizer=OPTIMIZERS[name])
+        stage = run._optimization()
+        stage.advance()
+        predicted = predicted_memory(run.simulation, run.optimizer)
+        state = [tensor for tensor in tree_leaves(run.optimizer.state_dict()) if isinstance(tensor, torch.Tensor)]
+        with LiveBytes() as step:
+            stage.advance()
+        return predicted, (step.peak + sum(tensor.nbytes for tensor in state)) / 2**30
+
+    with standing_in(Echo(3)):
+        predicted, measured = memory()
+    assert measured - 99 * 2000 / 2**30 < predicted < 1.02 * measured
+    assert predicted < memory()[0] / 2
 
 
 def test_the_kernel_of_many_walkers_is_predicted(tmp_path):
