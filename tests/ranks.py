@@ -42,7 +42,7 @@ CASES = {
     ),
     "penalty": (HELIUM, {"n_states": 2}, {"objective": Penalty(), "optimizer": Kfac}),
 }
-"""Molecule, network and settings of runs; the number of walkers is divided by neither two nor three, but once by two."""
+"""Molecule, network and settings of runs; neither two nor three divides the number of walkers, but once two does."""
 
 
 def make(name: str, directory: Path, **changes) -> VMC:
