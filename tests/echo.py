@@ -23,3 +23,11 @@ class Echo(Processes):
     def agree(self, value: Any) -> Any:
         self.messages += 1
         return value
+
+
+class Rank(Echo):
+    """A process of any rank."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(size)
+        self.rank, self.own = rank, slice(rank, None, size)

@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.jobs import in_processes
-from qmcnet.cli.status import outcome, run_jobs
+from qmcnet.cli.status import leave_if_failed, outcome, run_jobs
 from qmcnet.config.build import load
 from qmcnet.config.naming import config_directory
 from qmcnet.config.schema import ConfigError, check_arguments
@@ -97,6 +97,7 @@ def longest(cfg: DictConfig) -> Stage:
 def job(cfg: DictConfig) -> None:
     """Evaluate one job of a single run or a sweep."""
     statuses.append(in_processes(work, cfg, longest))
+    leave_if_failed(statuses)
 
 
 def main() -> None:

@@ -70,20 +70,25 @@ def fastest_crew(make: Make, cfg: DictConfig) -> int:
     Returns:
         The number of processes whose steps are shortest.
     """
-    seconds = {1: _trial(make, cfg) * WORTH}
-    for size in {n_cores(), n_cores() // 2} - {0, 1}:
-        found, _ = launch(_in_process, (partial(_trial, make), cfg, HydraConfig.get()), size)
-        seconds |= {size: found} if found else {}  # what goes wrong will go wrong again, and be said then
-    best = min(seconds, key=lambda size: seconds[size])
-    shown = ", ".join(f"{size}: {found:.3g} s" for size, found in (seconds | {1: seconds[1] / WORTH}).items())
+    seconds = dict[int, float]()
+    for size in sorted({1, n_cores(), n_cores() // 2} - {0}):
+        given = (partial(_trial, make), cfg, HydraConfig.get())
+        found = _trial(make, cfg) if size == 1 else launch(_in_process, given, size)[0]
+        seconds |= {size: found} if found else {}
+    if not seconds:  # what goes wrong will go wrong again, and be said then
+        return 1
+    best = min(seconds, key=lambda size: seconds[size] * (WORTH if size == 1 else 1))
+    shown = ", ".join(f"{size}: {found:.3g} s" for size, found in seconds.items())
     logger.info("devices=%d, chosen by seconds per step: %s", best, shown)
     return best
 
 
-def _trial(make: Make, cfg: DictConfig) -> float:
+def _trial(make: Make, cfg: DictConfig) -> float | None:
     prepare_process()
     logging.disable()  # the run itself will say the same
     try:
         return seconds_per_step(make(cfg))
+    except Exception:  # whatever a run can meet, such as a lack of memory; it will say so
+        return None
     finally:
         logging.disable(logging.NOTSET)

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import version
 
@@ -169,9 +169,19 @@ def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise what it would print with a traceback
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
-        sys.argv[1:] = prepare(typed)
         with quiet_streams(), joined(), said_by_first():
-            job()
+            _run(job, typed, command, config)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    nothing_to_do = 0 if SHOWING & {text.partition("=")[0] for text in typed} else 1
+    sys.exit(EXIT_STATUS if EXIT_STATUS in statuses else max(statuses, default=nothing_to_do))
+
+
+def _run(job: Callable[[], None], typed: Sequence[str], command: str, config: str) -> None:
+    """Run a Hydra job; what cannot be run leaves with one line."""
+    try:
+        sys.argv[1:] = prepare(typed)
+        job()
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error, typed, command, config)}")
     except YAMLError as error:
@@ -180,5 +190,16 @@ def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config
         sys.exit(f"error: {' '.join((answer(error) or str(error)).split())}")
     except KeyboardInterrupt:
         sys.exit(EXIT_STATUS)
-    nothing_to_do = 0 if SHOWING & {text.partition("=")[0] for text in typed} else 1
-    sys.exit(EXIT_STATUS if EXIT_STATUS in statuses else max(statuses, default=nothing_to_do))
+
+
+def leave_if_failed(statuses: Sequence[int]) -> None:
+    """Leave a sweep that several processes make together once a job has failed: one of them may have failed alone.
+
+    Args:
+        statuses: of the jobs so far.
+
+    Raises:
+        SystemExit: after a failure.
+    """
+    if team().size > 1 and 1 in statuses:
+        raise SystemExit(1)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.jobs import in_processes
 from qmcnet.cli.run_log import RunLog
-from qmcnet.cli.status import outcome, run_jobs
+from qmcnet.cli.status import leave_if_failed, outcome, run_jobs
 from qmcnet.compute.files import naming
 from qmcnet.compute.team import team
 from qmcnet.config.build import build
@@ -96,6 +96,7 @@ def job(cfg: DictConfig) -> None:
     if EXIT_STATUS not in statuses:
         statuses.append(in_processes(work, cfg, longest))
     team().alone(lambda: remove_empty(directory))
+    leave_if_failed(statuses)
 
 
 def remove_empty(directory: Path) -> None:

@@ -4,7 +4,7 @@ Letters: B walkers, N electrons.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
@@ -90,6 +90,9 @@ def bytes_per_walker(function: Callable[[Tensor], object], positions: Tensor) ->
     return max(1, (four - two) // 2)
 
 
+SHARED = "processes"
+
+
 class Chunks:
     """How many walkers some work takes at once: as many as fit the share of the memory that is meant for it.
 
@@ -108,6 +111,19 @@ class Chunks:
             most: walkers at once, if the memory allows it; None for no limit.
         """
         self.option, self.most, self.sizes = option, most, dict[str, int]()
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the sizes, and among how many processes the memory was shared out."""
+        return self.sizes | {SHARED: team().local_size}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Take over sizes that were chosen for as many processes.
+
+        Args:
+            state: what `state_dict` returned; earlier versions had one process.
+        """
+        if state.get(SHARED, 1) == team().local_size:
+            self.sizes |= {kind: size for kind, size in state.items() if kind != SHARED}
 
     def run(self, apply: Callable[[int], T], few: Callable[[Tensor], object], positions: Tensor) -> T:
         """Do work in chunks.

@@ -42,7 +42,7 @@ def choose_crew(devices: int | str, device: str, n_walkers: int | None, measure:
     if devices > most:
         kind = "GPUs" if on_gpus else "cores"
         raise ValueError(f"devices={devices} is more than the {most} {kind} of this machine, one for each process")
-    if n_walkers is not None and devices > n_walkers:
+    if isinstance(n_walkers, int) and 1 < n_walkers < devices:
         raise ValueError(f"devices={devices} is more than batch_size={n_walkers}: each process needs a walker")
     return devices
 

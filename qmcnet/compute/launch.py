@@ -60,10 +60,16 @@ def place(environment: Mapping[str, str] = os.environ) -> Place | None:
 
     Returns:
         Its place; None for a process on its own.
+
+    Raises:
+        ValueError: if a variable of torchrun is missing.
     """
-    if "RANK" in environment and "WORLD_SIZE" in environment:
+    if int(environment.get("WORLD_SIZE", 1)) > 1:
+        needed = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        if missing := [name for name in needed if name not in environment]:
+            raise ValueError(f"WORLD_SIZE={environment['WORLD_SIZE']} of torchrun is set, but not {missing[0]}")
         rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-        local = int(environment.get("LOCAL_RANK", 0)), int(environment.get("LOCAL_WORLD_SIZE", 1))
+        local = int(environment["LOCAL_RANK"]), int(environment["LOCAL_WORLD_SIZE"])
         return Place(rank, size, *local, environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
     if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) == 1:  # which a batch script that calls no srun does not have
         return None
@@ -110,11 +116,21 @@ def joined(at: Place | None = None, store: TCPStore | None = None) -> Generator[
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     prefixed = PrefixStore("run", store)
     dist.init_process_group(backend, store=prefixed, rank=at.rank, world_size=at.size, timeout=PATIENCE)
+    processes = Processes(store, at.local_rank, at.local_size)
     try:
-        with standing_in(Processes(store, at.local_rank, at.local_size)):
+        with standing_in(processes):
             yield
     finally:
+        if processes.alone_now and torch.cuda.is_initialized():  # a GPU may wait for one that is gone
+            _leave()
         dist.destroy_process_group()
+
+
+def _leave() -> None:
+    """End without waiting for operations that others will never join."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def limit_threads() -> None:
@@ -135,6 +151,9 @@ def launch(work: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> t
 
     Returns:
         What the first process returned, None if one failed, and what is left to say of that.
+
+    Raises:
+        KeyboardInterrupt: if a signal to stop has ended processes that had not yet begun.
     """
     store = TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False)
     results = multiprocessing.get_context("spawn").SimpleQueue()
@@ -142,7 +161,7 @@ def launch(work: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> t
         given = (work, arguments, size, store.port, results)
         context = spawn(_work, given, nprocs=size, join=False)
     lost: str | None = None
-    with handing_on(context.pids()[0]):
+    with handing_on(context.pids()[0]) as received:
         try:
             while not context.join(grace_period=GRACE):
                 pass
@@ -152,6 +171,8 @@ def launch(work: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> t
             lost = f"rank {error.error_index}: {str(error).strip().splitlines()[-1]}"
     if not results.empty():
         return results.get(), None
+    if received:  # before the processes could answer a signal in good order
+        raise KeyboardInterrupt
     return None, None if store.check([TOLD]) else noted(store) or lost
 
 
@@ -162,10 +183,8 @@ def _work(rank: int, work: Callable[..., int], arguments: tuple[Any, ...], size:
     interface = {"linux": "lo", "darwin": "lo0"}.get(sys.platform, "")
     with environment(GLOO_SOCKET_IFNAME=interface), joined(Place(rank, size, rank, size, LOOPBACK, port), store):
         result = work(*arguments)
-        if result == 1:  # without waiting for operations that the others will never join
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(1)
+        if result == 1:
+            _leave()
     if rank == 0:
         results.put(result)
 
@@ -206,30 +225,35 @@ STOPPING = [
 
 
 @contextmanager
-def handing_on(pid: int) -> Generator[None]:
-    """Hand signals that ask to stop on to another process.
+def handing_on(pid: int) -> Generator[list[int]]:
+    """Hand signals that ask to stop on to another process, and in the end to whoever waited for them before.
 
     Args:
         pid: the process.
 
     Yields:
-        Nothing.
+        A list that fills with signals.
     """
+    received = list[int]()
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         """Pass a signal."""
+        received.append(number)
         try:
             os.kill(pid, number)
         except ProcessLookupError:  # it has just ended
             return
 
-    before = {}
+    before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
             if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, hand_on)
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        for number in received[:1]:  # such as that of a job scheduler, which may queue the job again
+            if callable(before[number]) and before[number] is not signal.default_int_handler:
+                before[number](number, None)

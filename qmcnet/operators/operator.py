@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from qmcnet.compute.registry import Registry
-from qmcnet.compute.team import drawn
 
 Kind = TypeVar("Kind", bound=Callable[..., Any])
 
@@ -33,7 +32,9 @@ class States:
         local_matrix: maps states at points x^i, (B, S, S), and columns of an operator applied to them, with the rows
             scaled alike, (B, S, K), to the local matrix, (B, S, K).
         overlap: local matrix of the identity, shape (B, S, S).
-        generator: source of randomness, on the device of the positions; operators draw from it by `drawn`.
+        drawn: draws random numbers for the points: maps a function that draws as many rows as it is asked for from a
+            generator on the device of the positions to rows of the points, (M, ...), which do not depend on how many
+            processes share the walkers.
         count: number of walkers of all processes; here are those of one.
     """
 
@@ -45,7 +46,7 @@ class States:
     at: Callable[[Tensor], Tensor]
     local_matrix: Callable[[Tensor, Tensor], Tensor]
     overlap: Tensor
-    generator: torch.Generator
+    drawn: Callable[[Callable[[int, torch.Generator], Tensor]], Tensor]
     count: int
 
     @property
@@ -79,17 +80,6 @@ class States:
             Shape (B, S, ...).
         """
         return points.unflatten(0, (-1, self.psi.shape[-1]))
-
-    def drawn(self, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
-        """Draw random numbers for the points, which do not depend on how many processes share the walkers.
-
-        Args:
-            draw: draws as many rows as it is asked for from a generator.
-
-        Returns:
-            Shape (M, ...).
-        """
-        return drawn(lambda n: draw(n, self.generator), len(self.positions), self.count)
 
     def local(self, operated: Tensor) -> Tensor:
         """Make local matrices of an operator.

@@ -132,7 +132,7 @@ class FirstOrder:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {**self.optimizer.state_dict(), "chunks": dict(self.chunks.sizes)}
+        return {**self.optimizer.state_dict(), "chunks": self.chunks.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -150,7 +150,7 @@ class FirstOrder:
                 f"the saved optimiser trained {count} parameters, but the ansatz has {len(self.trained)} to train: "
                 "freeze the same parameters as the run that saved it"
             )
-        self.chunks.sizes |= state.get("chunks", {})
+        self.chunks.load_state_dict(state.get("chunks", {}))
         own = {name: value for name, value in state.items() if name != "chunks"}
         self.optimizer.load_state_dict(own | {"param_groups": groups})
 

@@ -233,7 +233,7 @@ class Kfac:
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         state = {"step": self.step, "weight": self.weight, "averages": self.averages, "parts": self.parts}
-        return {**state, "chunks": dict(self.chunks.sizes)}
+        return {**state, "chunks": self.chunks.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -242,7 +242,7 @@ class Kfac:
             state: what `state_dict` returned.
         """
         device = next(self.ansatz.parameters()).device
-        self.chunks.sizes |= state.get("chunks", {})
+        self.chunks.load_state_dict(state.get("chunks", {}))
         self.step, self.weight = state["step"], state["weight"].to(device, torch.float64)
         self.averages, self.parts = (
             {start: {name: value.to(device) for name, value in part.items()} for start, part in state[key].items()}

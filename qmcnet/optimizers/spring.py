@@ -140,7 +140,7 @@ class Spring:
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         principal = {"leading": None} if self.principal is None else self.principal.state_dict()
-        return {"direction": self.direction, "principal": principal, "chunks": dict(self.chunks.sizes)}
+        return {"direction": self.direction, "principal": principal, "chunks": self.chunks.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -157,5 +157,5 @@ class Spring:
                 f"{len(self.direction)} to train: freeze the same parameters as the run that saved it"
             )
         self.direction = state["direction"].to(self.direction)
-        self.chunks.sizes |= state.get("chunks", {})
+        self.chunks.load_state_dict(state.get("chunks", {}))
         self.principal = Principal.from_state(state["principal"], self.direction.device)

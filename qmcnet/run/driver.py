@@ -138,19 +138,27 @@ class Driver:
             return
         session = _Session(self, stage, folder)
         try:
-            while not stage.finished():
+            finished = False
+            while not finished:
                 session.step()
-                stop = team().agree(self.interruption.requested())
-                if len(session.rows) < self.logging.every and not stop and not stage.finished():
+                stop, finished = self._news(stage)
+                if len(session.rows) < self.logging.every and not stop and not finished:
                     continue
-                if session.flush() and (stop or stage.finished() or session.save_is_due()):
+                if not session.flush():
+                    finished = False
+                elif stop or finished or session.save_is_due():
                     session.save()
-                    if stage.finished():
+                    if finished:
                         logger.info("%s done after %d steps  %s", stage.name, stage.step, session.status)
-                    if stop and not stage.finished():
+                    elif stop:
                         raise Interrupted(f"{stop}: {stage.name} saved after step {stage.step}")
         finally:
             session.close()
+
+    def _news(self, stage: Stage) -> tuple[str | None, bool]:
+        """Agree on why to stop, if at all, and whether the stage is finished, which the first process says."""
+        reason, finished = self.interruption.requested(), team().rank == 0 and stage.finished()
+        return team().agree((reason, finished) if reason or finished else None) or (None, False)
 
 
 class _Session:
@@ -189,8 +197,6 @@ class _Session:
         """Write the buffered rows; on bad numbers roll back and return False."""
         if not self.rows:
             return True
-        if not self.driver.simulation.in_step():
-            raise ValueError("an operator has to draw by states.drawn: processes have drawn different random numbers")
         rows = list(zip([step for step, _ in self.rows], fetch(row for _, row in self.rows), strict=True))
         self.rows = []
         bad = next((step for step, row in rows if is_bad(row)), None)

@@ -169,8 +169,8 @@ class Pretraining:
             Unnormalised log-probability, shape (B,).
         """
         half = len(range(len(self.simulation.walkers.positions) // 2)[team().own])
-        network = self.simulation.log_prob(positions[half:])
-        return torch.cat([self.targets.log_prob(positions[:half]), network])
+        halves = ((self.targets.log_prob, positions[:half]), (self.simulation.log_prob, positions[half:]))
+        return torch.cat([log_prob(part) for log_prob, part in halves if len(part)])
 
     def advance(self) -> Row:
         """Sample and make one update."""

@@ -131,11 +131,6 @@ class Simulation:
         tensors = [*self.ensemble.parameters(), self.walkers.positions]
         return bool(torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).isfinite().all())
 
-    def in_step(self) -> bool:
-        """Whether all processes have drawn the same random numbers, as they have unless an operator draws by itself."""
-        drawn = torch.tensor([zlib.crc32(self.generator.get_state().numpy().tobytes())])
-        return all(bool(found == drawn) for found in team().collect(drawn, [1] * team().size))
-
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes while the simulation runs."""
         return {
@@ -143,7 +138,7 @@ class Simulation:
             "walkers": self.walkers.to_state(),
             "generator": self.generator.get_state(),
             "cpu_kernels": kernels.library(),
-            "chunks": {"sampling": dict(self.chunks.sizes), "laplacian": dict(self._laplacian_chunks())},
+            "chunks": {"sampling": self.chunks.state_dict(), "laplacian": dict(self._laplacian_chunks())},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -158,7 +153,7 @@ class Simulation:
         self._continue_random_numbers(state["generator"].cpu())
         kernels.use_library(state.get("cpu_kernels", "onednn"))  # by which every processor multiplied at first
         chunks = state.get("chunks", {"sampling": {}, "laplacian": {}})
-        self.chunks.sizes |= chunks["sampling"]
+        self.chunks.load_state_dict(chunks["sampling"])
         self._laplacian_chunks().update(chunks["laplacian"])
 
     def _laplacian_chunks(self) -> dict[str, int]:

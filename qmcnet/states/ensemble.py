@@ -3,7 +3,7 @@
 Letters: B walkers, S states, M = B S points, N electrons, G functions of a walker, A nuclei.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qmcnet.compute.team import drawn
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.operators import LocalEnergy, Operator, States
 from qmcnet.protocols import LaplacianBackend
@@ -140,9 +141,14 @@ def states_at(
         at=partial(_elsewhere, ensemble, points.dtype, dtype, shift),
         local_matrix=ensemble.local_matrix,
         overlap=ensemble.identity(psi.unflatten(0, (len(positions), -1))),
-        generator=generator or torch.Generator(points.device),
+        drawn=partial(_drawn, generator or torch.Generator(points.device), len(points), count or len(positions)),
         count=count or len(positions),
     )
+
+
+def _drawn(generator: torch.Generator, rows: int, count: int, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
+    """Draw for the points of all walkers, and take those of this process."""
+    return drawn(lambda n: draw(n, generator), rows, count)
 
 
 @torch.no_grad()

@@ -5,9 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from echo import Rank
 from hydra.errors import ConfigCompositionException
+from yaml import YAMLError
 
-from qmcnet.cli.status import outcome, quiet_streams, run_jobs
+from qmcnet.cli import status
+from qmcnet.cli.status import leave_if_failed, outcome, quiet_streams, run_jobs
+from qmcnet.compute.team import standing_in
 from qmcnet.run.interruption import Interrupted
 from qmcnet.run.postmortem import Diverged
 
@@ -122,3 +126,29 @@ def print_to_nobody():
     with quiet_streams():
         print("to nobody")
     sys.stdout.flush()  # as Python does at its end
+
+
+@pytest.mark.parametrize("error", [ConfigCompositionException("a"), ValueError("b"), YAMLError("c"), OSError("d")])
+def test_of_several_processes_the_first_alone_says_what_is_wrong(error, monkeypatch, capsys):
+    def job():
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["qmcnet-train"])
+    codes = []
+    for rank in range(2):
+        monkeypatch.setattr(status, "joined", lambda rank=rank: standing_in(Rank(rank, 2)))
+        with pytest.raises(SystemExit) as end:
+            run_jobs(job, [])
+        codes.append(end.value.code)
+    assert codes[0].startswith("error: ")
+    assert codes[1] == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_several_processes_leave_a_sweep_when_a_job_has_failed():
+    leave_if_failed([0, 1])  # a single process goes on
+    with standing_in(Rank(1, 2)):
+        leave_if_failed([0, 75])
+        with pytest.raises(SystemExit) as end:
+            leave_if_failed([0, 1])
+    assert end.value.code == 1

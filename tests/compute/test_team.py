@@ -1,12 +1,16 @@
 import itertools
+import os
 import pickle
+import signal
+import time
 
 import pytest
 import torch
-from echo import Echo
+from echo import Echo, Rank
 
 from qmcnet.compute import crew
-from qmcnet.compute.launch import Place, first_node, place
+from qmcnet.compute.chunks import Chunks
+from qmcnet.compute.launch import Place, first_node, launch, place
 from qmcnet.compute.processes import Idle, PeerLost, portable
 from qmcnet.compute.team import Solo, by_first, drawn, meetings, standing_in, team
 
@@ -33,14 +37,6 @@ def test_meetings_are_shared_out_evenly(size):
         for rank in range(size)
     ]
     assert max(pairs) == min(pairs) == 64**2 * (size - 1) / 2
-
-
-class Rank(Echo):
-    """A process of any rank."""
-
-    def __init__(self, rank, size):
-        super().__init__(size)
-        self.rank, self.own = rank, slice(rank, None, size)
 
 
 def test_numbers_of_a_walker_do_not_depend_on_the_processes():
@@ -88,6 +84,7 @@ def test_what_is_gathered_keeps_its_types_and_shapes():
         ({}, None),
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}, None),  # of a script that calls no srun
         ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, None),  # as some containers have it
         (
             {
                 "RANK": "3",
@@ -163,10 +160,18 @@ def test_gpus_are_counted(monkeypatch):
         choose(2, "cuda:1")
 
 
+@pytest.mark.parametrize("n_walkers", [0, -1, "abc", [1, 2], True])
+def test_what_is_no_number_of_walkers_is_left_to_the_run(n_walkers):
+    assert choose(1, n_walkers=n_walkers) == 1
+
+
 def test_processes_that_are_there_already_are_taken(monkeypatch):
     assert choose("auto") == 17
-    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "head", "MASTER_PORT": 1}.items():
-        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="WORLD_SIZE=2 of torchrun is set, but not RANK"):
+        choose("auto")
+    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
     assert choose(1) == choose(2) == choose("auto") == 1
     with pytest.raises(ValueError, match="devices=3: 2 processes are running already; leave out devices"):
         choose(3)
@@ -198,3 +203,41 @@ def test_an_idle_one_takes_every_call():
         assert idle.write(1, rows=2) is None
     with pytest.raises(AttributeError):
         idle.__len__()
+
+
+def test_sizes_of_chunks_are_kept_by_as_many_processes_on_a_machine():
+    chunks = Chunks("chunk_size")
+    chunks.sizes["cpu"] = 40
+    state = chunks.state_dict()
+    again, shared = Chunks("chunk_size"), Chunks("chunk_size")
+    again.load_state_dict(state)
+    assert again.sizes == {"cpu": 40}
+    with standing_in(Echo(3)):
+        shared.load_state_dict(state)
+        assert shared.sizes == {}
+        shared.sizes["cpu"] = 13
+        state = shared.state_dict()
+    again.load_state_dict(state)
+    assert again.sizes == {"cpu": 40}
+    again.load_state_dict({"cpu": 5})  # of an earlier version
+    assert again.sizes == {"cpu": 5}
+
+
+def sleep(path):
+    path.touch()
+    time.sleep(60)
+
+
+def wait_for_sleepers(path):
+    try:
+        launch(sleep, (path,), 2)
+    except KeyboardInterrupt:
+        print("interrupted")
+
+
+def test_a_signal_before_processes_can_answer_it_ends_them_and_is_not_taken_for_a_failure(tmp_path, fork):
+    child = fork(wait_for_sleepers, tmp_path / "asleep")
+    while not (tmp_path / "asleep").exists():
+        time.sleep(0.05)
+    os.kill(child.process.pid, signal.SIGTERM)
+    assert child.wait()[:2] == (0, "interrupted\n")
