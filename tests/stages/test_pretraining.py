@@ -4,6 +4,7 @@ import math
 import members
 import pytest
 import torch
+from echo import Rank
 from evaluating import local_energy
 
 from qmcnet import (
@@ -19,6 +20,7 @@ from qmcnet import (
 )
 from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.chemistry.targets import excited_determinants
+from qmcnet.compute.team import standing_in, team
 from qmcnet.stages.pretraining import Pretraining, PretrainingSettings, orbital_error
 from qmcnet.stages.simulation import Simulation
 
@@ -123,6 +125,17 @@ def test_half_of_the_walkers_follow_hartree_fock_and_half_the_network(batch_size
     torch.testing.assert_close(mixed[:4], stage.targets.log_prob(positions)[:4], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(mixed[4:], 2 * stage.simulation.ensemble(positions)[1][4:], rtol=1e-12, atol=1e-12)
     assert not torch.allclose(mixed[4:], stage.targets.log_prob(positions)[4:])
+
+
+@pytest.mark.parametrize("batch_size", [3, 4, 8, 9])
+def test_every_process_has_its_share_of_both_halves(batch_size):
+    stage = pretraining(LITHIUM, batch_size=batch_size)
+    positions = stage.simulation.walkers.positions
+    whole = stage.log_prob(positions)
+    for rank in range(3):
+        with standing_in(Rank(rank, 3)):
+            own = stage.log_prob(team().share(positions))
+        torch.testing.assert_close(own, whole[rank::3], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
