@@ -1,5 +1,6 @@
 """How the processes of a run are started and find each other: by `launch`, by torchrun, or by srun."""
 
+import logging
 import multiprocessing
 import os
 import re
@@ -155,6 +156,7 @@ def launch(work: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> t
     Raises:
         KeyboardInterrupt: if a signal to stop has ended processes that had not yet begun.
     """
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it says which processes it ends
     store = TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False)
     results = multiprocessing.get_context("spawn").SimpleQueue()
     with environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):
