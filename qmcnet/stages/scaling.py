@@ -87,23 +87,27 @@ def alternative(simulation: Simulation, seconds: float) -> str:
     if simulation.generator.device.type != "cpu" or most == 1 or simulation.compile:
         return ""
     size = team().size
-    other = 1 if size > 1 else most
+    if size > 1:  # each of which has a single thread
+        other, n_threads, threads_of_other = 1, 1, n_cores()
+    else:  # which keeps what threads it has been given
+        other, n_threads, threads_of_other = most, torch.get_num_threads(), 1
     try:
         with standing_in(Solo()):
-            saved = _moves_and_energies(simulation, size) - _moves_and_energies(simulation, other)
+            saved = _moves_and_energies(simulation, size, n_threads)
+            saved -= _moves_and_energies(simulation, other, threads_of_other)
     except Exception:  # whatever more walkers at once can meet: a forecast is no reason to end a run
         return ""
     return f"; with devices={other} instead of {size} it might take {max(seconds - saved, 0):.2g} s/step"
 
 
-def _moves_and_energies(simulation: Simulation, size: int) -> float:
+def _moves_and_energies(simulation: Simulation, size: int, n_threads: int) -> float:
     """Time the moves of the share of one of some processes, and the local energies of a chunk, which stands for it."""
     share = simulation.walkers.positions[::size].contiguous()
     points, log_psi = copies(share, simulation.ensemble.n_states).flatten(0, 1), simulation.ensemble.log_psi
     chunk = points
     if isinstance(simulation.laplacian, ForwardLaplacian):
         chunk = points[: simulation.laplacian.size_of_chunk(log_psi, points)]
-    with threads(1 if size > 1 else n_cores()):
+    with threads(n_threads):
         moves = (simulation.sampler.steps + 1) * _fastest(lambda: simulation.log_prob(share))
         energy = _fastest(lambda: simulation.laplacian(log_psi, chunk))
     return moves + energy * len(points) / len(chunk)
