@@ -11,6 +11,7 @@ from yaml import YAMLError
 
 from qmcnet.cli import status
 from qmcnet.cli.status import leave_if_failed, outcome, quiet_streams, run_jobs
+from qmcnet.compute.processes import PeerLost
 from qmcnet.compute.team import standing_in
 from qmcnet.run.interruption import Interrupted
 from qmcnet.run.postmortem import Diverged
@@ -152,3 +153,16 @@ def test_several_processes_leave_a_sweep_when_a_job_has_failed():
         with pytest.raises(SystemExit) as end:
             leave_if_failed([0, 1])
     assert end.value.code == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [(ValueError("steps=-1"), "steps=-1"), (RuntimeError("cut"), "internal error: RuntimeError('cut')")],
+)
+def test_a_process_that_fails_leaves_a_note_for_the_others(error, note, monkeypatch):
+    notes = []
+    monkeypatch.setattr(Rank, "fails", lambda self, reason: notes.append(reason))
+    with standing_in(Rank(1, 2)):
+        assert outcome(raising(error)) == 1
+        assert outcome(raising(PeerLost("gone"))) == 1
+    assert notes == [note, None]

@@ -9,6 +9,7 @@ import torch
 from echo import Echo, Rank
 
 from qmcnet.compute import crew
+from qmcnet.compute import launch as launching
 from qmcnet.compute.chunks import Chunks
 from qmcnet.compute.launch import Place, first_node, launch, place
 from qmcnet.compute.processes import Idle, PeerLost, portable
@@ -229,6 +230,7 @@ def sleep(path):
 
 
 def wait_for_sleepers(path):
+    launching.GRACE = 0.2
     try:
         launch(sleep, (path,), 2)
     except KeyboardInterrupt:

@@ -157,7 +157,7 @@ class Drawn:
     name, components = "drawn", ("x",)
 
     def __call__(self, states):
-        noise = torch.rand(len(states.psi), 1, dtype=torch.float64, generator=states.generator)
+        noise = states.drawn(lambda n, generator: torch.rand(n, 1, dtype=torch.float64, generator=generator))
         return states.times(noise)
 
 

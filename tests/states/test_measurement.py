@@ -65,7 +65,8 @@ def test_states_are_given_at_every_point(n_states):
     sign, log_abs_psi = total.network(points, LITHIUM.nuclei)
     assert torch.equal(states.positions, points)
     assert torch.equal(states.nuclei, LITHIUM.nuclei)
-    assert states.generator is generator
+    expected = torch.rand(B * n_states, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(states.drawn(lambda n, source: torch.rand(n, generator=source)), expected)
     shift = log_abs_psi.amax(-1, keepdim=True)
     torch.testing.assert_close(states.psi, sign * (log_abs_psi - shift).exp())
     assert states.psi.abs().amax(-1).tolist() == [1.0] * (B * n_states)
