@@ -20,12 +20,12 @@ from qmcnet.stages.burn_in import BurnInSettings
 from qmcnet.states.natural import Natural
 from qmcnet.states.penalty import Penalty
 
-LIH = partial(Molecule.diatomic, "Li", "H", bond_length=3.015, units="bohr")
+H2 = partial(Molecule.diatomic, "H", "H", bond_length=1.4, units="bohr")
 HELIUM = partial(Molecule.atom, "He")
 SMALL = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2}
 
 CASES = {
-    "spring": (LIH, {}, {"optimizer": Spring, "sampler": Metropolis(steps=3, n_blocks=None), "steps": 30}),
+    "spring": (H2, {}, {"optimizer": Spring, "sampler": Metropolis(steps=3, n_blocks=None), "steps": 30}),
     "few_parameters": (
         partial(Molecule.atom, "H"),
         {"hidden_one": 2, "hidden_two": 1, "n_determinants": 1, "complex": True},
@@ -39,7 +39,7 @@ CASES = {
     "kfac": (
         HELIUM,
         {"n_states": 2},
-        {"optimizer": Kfac, "objective": Penalty(), "observables": ["pair"], "steps": 30, "batch_size": 26},
+        {"optimizer": Kfac, "objective": Penalty(), "observables": ["pair"], "steps": 12, "batch_size": 26},
     ),
     "two_states": (
         HELIUM,

@@ -17,7 +17,7 @@ TOLERANCE = 1e-10
 def folders(request, tmp_path_factory):
     """Directories of runs made by one process, and by several."""
     alone, shared = (tmp_path_factory.mktemp(name) for name in ("alone", "shared"))
-    names = list(ranks.CASES) if request.param == 2 else ["kfac", "two_states"]
+    names = list(ranks.CASES) if request.param == 2 else ["kfac"]
     result, reason = launch(ranks.work, (shared, names), request.param)
     assert (result, reason) == (0, None)
     ranks.work(alone, names)
@@ -62,9 +62,9 @@ def test_tables_and_states_do_not_depend_on_the_number_of_processes(folders):
 def test_one_process_continues_what_several_began(folders, tmp_path):
     name = "kfac"
     _, shared = folders[name]
-    extended = ranks.make(name, shared, steps=32)
+    extended = ranks.make(name, shared, steps=14)
     extended.train()
-    straight = ranks.make(name, tmp_path / name, steps=32)
+    straight = ranks.make(name, tmp_path / name, steps=14)
     straight.train()
     one, other = (torch.nn.utils.parameters_to_vector(run.ansatz.parameters()) for run in (extended, straight))
     torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=TOLERANCE)
