@@ -26,9 +26,7 @@ LOOPBACK = "127.0.0.1"
 GRACE = 8.0
 """Seconds that other processes get to end by themselves when one has failed, before they are told to, and once more
 before they are killed."""
-
-
-PATIENCE = timedelta(days=1)
+TIMEOUT = timedelta(days=1)
 """How long others may be busy, such as the first with a CASSCF calculation; one that ends is missed at once."""
 
 
@@ -116,13 +114,13 @@ def joined(at: Place | None = None, store: TCPStore | None = None) -> Generator[
         store = TCPStore(at.address, at.port, at.size, at.rank == 0 and not agent, wait_for_workers=False)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     prefixed = PrefixStore("run", store)
-    dist.init_process_group(backend, store=prefixed, rank=at.rank, world_size=at.size, timeout=PATIENCE)
+    dist.init_process_group(backend, store=prefixed, rank=at.rank, world_size=at.size, timeout=TIMEOUT)
     processes = Processes(store, at.local_rank, at.local_size)
     try:
         with standing_in(processes):
             yield
     finally:
-        if processes.alone_now and torch.cuda.is_initialized():  # a GPU may wait for one that is gone
+        if processes.lost_peer and torch.cuda.is_initialized():  # a GPU may wait for one that is gone
             _leave()
         dist.destroy_process_group()
 
@@ -178,7 +176,7 @@ def launch(work: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> t
     return None, None if store.check([TOLD]) else noted(store) or lost
 
 
-def _work(rank: int, work: Callable[..., int], arguments: tuple[Any, ...], size: int, port: int, results: Any) -> None:
+def _work(rank: int, work: Callable[..., Any], arguments: tuple[Any, ...], size: int, port: int, results: Any) -> None:
     """Do the work of one process."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     store = TCPStore(LOOPBACK, port, is_master=False)

@@ -70,7 +70,7 @@ class Processes:
         """
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.local_rank, self.local_size = local_rank, local_size
-        self.store, self.messages, self.bytes, self.alone_now = store, 0, 0, False
+        self.store, self.messages, self.bytes, self.lost_peer = store, 0, 0, False
         self.own = slice(self.rank, None, self.size)
 
     def _call(self, collective: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
@@ -88,7 +88,7 @@ class Processes:
             collective(*arguments, **keywords)
         except RuntimeError as error:
             if isinstance(error, dist.DistError) or "gloo/transport" in str(error):
-                self.alone_now = True
+                self.lost_peer = True
                 raise PeerLost("another process of this run has ended") from error
             raise
 

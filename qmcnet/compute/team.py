@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -243,11 +244,12 @@ def standing_in(other: Team) -> Generator[None]:
         _team = before
 
 
-def drawn(draw: Callable[[int], Tensor], rows: int, count: int) -> Tensor:
+def drawn(draw: Callable[[int, torch.Generator], Tensor], generator: torch.Generator, rows: int, count: int) -> Tensor:
     """Draw random numbers for all walkers in every process, so that none depends on how many processes there are.
 
     Args:
-        draw: draws as many rows as it is asked for, from a generator in the same state in every process.
+        draw: draws as many rows as it is asked for from a generator.
+        generator: in the same state in every process.
         rows: rows for the own walkers, k b.
         count: number of all walkers B.
 
@@ -255,7 +257,7 @@ def drawn(draw: Callable[[int], Tensor], rows: int, count: int) -> Tensor:
         Those of the own walkers, shape (k b, ...).
     """
     of_a_walker = rows // len(range(count)[team().own])
-    return team().share(draw(count * of_a_walker).unflatten(0, (count, of_a_walker))).flatten(0, 1)
+    return team().share(draw(count * of_a_walker, generator).unflatten(0, (count, of_a_walker))).flatten(0, 1)
 
 
 def by_first(function: Callable[P, T]) -> Callable[P, T]:

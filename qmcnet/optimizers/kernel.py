@@ -52,7 +52,7 @@ def met(layers: Sequence[Layer], meetings: Sequence[Meeting], count: int) -> lis
         For each meeting, shape (mine G, theirs G), in float64.
     """
     found: list[Tensor | float] = [0.0] * len(meetings)
-    for group in grouped(layers) if meetings else ():
+    for group in grouped(layers, count) if meetings else ():
         whole = team().gather([tensor for layer in group for tensor in layer], count)
         for layer, theirs in zip(group, zip(whole[::2], whole[1::2], strict=True), strict=True):
             for index, meeting in enumerate(meetings):
@@ -63,18 +63,20 @@ def met(layers: Sequence[Layer], meetings: Sequence[Meeting], count: int) -> lis
     return [block for block in found if isinstance(block, Tensor)]
 
 
-def grouped(layers: Sequence[Layer]) -> Generator[list[Layer]]:
-    """Put small layers together.
+def grouped(layers: Sequence[Layer], count: int) -> Generator[list[Layer]]:
+    """Put small layers together, in the same groups in every process, though some have a walker less.
 
     Args:
-        layers: inputs and signals.
+        layers: inputs and signals of the walkers of this process.
+        count: number of all walkers B.
 
     Yields:
-        Layers of no more than `TOGETHER` bytes, or a single one.
+        Layers of no more than `TOGETHER` bytes in the largest share, or a single one.
     """
     group, size = list[Layer](), 0
+    own, most = len(range(count)[team().own]), -(-count // team().size)
     for layer in layers:
-        more = sum(tensor.nbytes for tensor in layer)
+        more = sum(tensor.nbytes for tensor in layer) // own * most
         if group and size + more > TOGETHER:
             yield group
             group, size = [], 0
@@ -93,10 +95,10 @@ def assembled(blocks: Sequence[Tensor], meetings: Sequence[Sequence[Meeting]], c
     Returns:
         Shape (B G, B G).
     """
-    size, n_functions = team().size, len(blocks[0]) // len(range(count)[team().own])
     if len(blocks) == 1:
         return blocks[0]
-    places = [list(_places(rank, meetings[rank], count)) for rank in range(size)]
+    n_functions = len(blocks[0]) // len(range(count)[team().own])
+    places = [list(_places(rank, of_rank, count)) for rank, of_rank in enumerate(meetings)]
     lengths = [sum(len(rows) * len(columns) for rows, columns in of_rank) * n_functions**2 for of_rank in places]
     whole = blocks[0].new_empty(count, n_functions, count, n_functions)
     for vector, of_rank in zip(team().collect(torch.cat([b.flatten() for b in blocks]), lengths), places, strict=True):

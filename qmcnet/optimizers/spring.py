@@ -95,7 +95,7 @@ class Spring:
             ValueError: at the first update, for parameters whose scores are wrong; at any, if parameters have been
                 frozen or released since the optimiser was made.
         """
-        energies, finite = local_energy.double(), finite_walkers(local_energy)
+        finite, energies = finite_walkers(local_energy), local_energy.double()
         own = team().share(without_lost_walkers(positions, finite))
         self.guard(own)
         scores = self.chunks.run(

@@ -3,7 +3,9 @@
 Dimension letters: B walkers, N electrons.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,54 +26,23 @@ class Draws:
     count: int
 
     def normal(self, like: Tensor) -> Tensor:
-        """Draw from the standard normal distribution.
-
-        Args:
-            like: has the shape (B, ...) and the dtype of the numbers.
-
-        Returns:
-            Numbers, shape (B, ...).
-        """
-
-        def draw(n: int) -> Tensor:
-            """Draw for all walkers."""
-            shape = (n, *like.shape[1:])
-            return torch.randn(shape, generator=self.generator, dtype=like.dtype, device=like.device)
-
-        return drawn(draw, len(like), self.count)
+        """Draw from the standard normal distribution, in the shape (B, ...) and dtype of a tensor."""
+        given: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+        shape = like.shape[1:]
+        return self._drawn(lambda n, source: torch.randn((n, *shape), generator=source, **given), len(like))
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Draw between 0 and 1.
-
-        Args:
-            like: has the shape (B,) and the dtype of the numbers.
-
-        Returns:
-            Numbers, shape (B,).
-        """
-
-        def draw(n: int) -> Tensor:
-            """Draw for all walkers."""
-            return torch.rand((n,), generator=self.generator, dtype=like.dtype, device=like.device)
-
-        return drawn(draw, len(like), self.count)
+        """Draw between 0 and 1, in the shape (B,) and dtype of a tensor."""
+        given: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+        return self._drawn(lambda n, source: torch.rand((n,), generator=source, **given), len(like))
 
     def choice(self, below: int, like: Tensor) -> Tensor:
-        """Draw whole numbers from 0.
+        """Draw a whole number from 0 for each walker of a tensor (B, ...), shape (B, 1)."""
+        device = like.device
+        return self._drawn(lambda n, source: torch.randint(below, (n, 1), generator=source, device=device), len(like))
 
-        Args:
-            below: the first that is not drawn.
-            like: has as many rows B.
-
-        Returns:
-            One for each walker, shape (B, 1).
-        """
-
-        def draw(n: int) -> Tensor:
-            """Draw for all walkers."""
-            return torch.randint(below, (n, 1), generator=self.generator, device=like.device)
-
-        return drawn(draw, len(like), self.count)
+    def _drawn(self, draw: Callable[[int, torch.Generator], Tensor], rows: int) -> Tensor:
+        return drawn(draw, self.generator, rows, self.count)
 
 
 def all_electron(positions: Tensor, width: Tensor, draws: Draws) -> Tensor:

@@ -3,7 +3,7 @@
 Letters: B walkers, S states, M = B S points, N electrons, G functions of a walker, A nuclei.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -126,6 +126,7 @@ def states_at(
         The states at M = B S points.
     """
     points = copies(positions, ensemble.n_states).flatten(0, 1)  # (M, N, 3)
+    source, count = generator or torch.Generator(points.device), count or len(positions)
     log_psi = (laplacian or ForwardLaplacian())(ensemble.log_psi, points)
     assert log_psi.extra is not None
     dtype = torch.promote_types(log_psi.value.dtype, torch.float64)
@@ -141,14 +142,9 @@ def states_at(
         at=partial(_elsewhere, ensemble, points.dtype, dtype, shift),
         local_matrix=ensemble.local_matrix,
         overlap=ensemble.identity(psi.unflatten(0, (len(positions), -1))),
-        drawn=partial(_drawn, generator or torch.Generator(points.device), len(points), count or len(positions)),
-        count=count or len(positions),
+        drawn=partial(drawn, generator=source, rows=len(points), count=count),
+        count=count,
     )
-
-
-def _drawn(generator: torch.Generator, rows: int, count: int, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
-    """Draw for the points of all walkers, and take those of this process."""
-    return drawn(lambda n: draw(n, generator), rows, count)
 
 
 @torch.no_grad()

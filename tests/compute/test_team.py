@@ -14,6 +14,7 @@ from qmcnet.compute.chunks import Chunks
 from qmcnet.compute.launch import Place, first_node, launch, place
 from qmcnet.compute.processes import Idle, PeerLost, portable
 from qmcnet.compute.team import Solo, by_first, drawn, meetings, standing_in, team
+from qmcnet.optimizers import kernel
 
 
 @pytest.mark.parametrize("count", [8, 23])
@@ -47,7 +48,9 @@ def test_numbers_of_a_walker_do_not_depend_on_the_processes():
             generator = torch.Generator().manual_seed(1)
             with standing_in(Rank(rank, size)):
                 own = len(range(11)[team().own])
-                parts.append(drawn(lambda n, g=generator: torch.randn(n, 2, generator=g), 3 * own, 11).view(own, -1))
+                parts.append(
+                    drawn(lambda n, source: torch.randn(n, 2, generator=source), generator, 3 * own, 11).view(own, -1)
+                )
         whole = torch.empty(11, 6)
         for rank, part in enumerate(parts):
             whole[rank::size] = part
@@ -243,3 +246,14 @@ def test_a_signal_before_processes_can_answer_it_ends_them_and_is_not_taken_for_
         time.sleep(0.05)
     os.kill(child.process.pid, signal.SIGTERM)
     assert child.wait()[:2] == (0, "interrupted\n")
+
+
+def test_unequal_shares_are_brought_together_in_the_same_messages(monkeypatch):
+    rows = torch.ones(5, 4, 2, dtype=torch.float64)  # 64 bytes for a walker, of whom one process has three, one two
+    monkeypatch.setattr(kernel, "TOGETHER", 2 * 320)
+    found = []
+    for rank in range(2):
+        with standing_in(Rank(rank, 2)):
+            own = team().share(rows)
+            found.append([len(group) for group in kernel.grouped([(own, own)] * 5, len(rows))])
+    assert found[0] == found[1]
