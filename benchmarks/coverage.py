@@ -180,7 +180,7 @@ def evaluated(ansatz: qmcnet.SlaterJastrow) -> tuple[list[Window], Window]:
     run = Simulation.start(qmcnet.NaturalStates(ansatz), *how, sampler, N_RUNS * N_WALKERS, 1, torch.device("cpu"))
     short, long = [Averages() for _ in range(N_RUNS)], Averages()
     for step in range(-BURN_IN, SHORT_STEPS + LONG_STEPS):
-        run.walkers, _ = sampler.sweep(run.log_prob, run.walkers, run.generator, adapt=step < 0)
+        run.sweep(sampler=sampler, adapt=step < 0)
         if step >= 0:
             energies = run.hamiltonian(run.states()).matrix[:, None]
             shares = energies.split(N_WALKERS) if step < SHORT_STEPS else [energies]

@@ -128,9 +128,7 @@ def parts(label: str, count: int, sizes: Mapping[str, Any], repeats: int) -> lis
     simulation = run.simulation
 
     def sweep() -> None:
-        simulation.walkers, _ = simulation.sampler.sweep(
-            simulation.log_prob, simulation.walkers, simulation.generator, adapt=False
-        )
+        simulation.sweep(adapt=False)
 
     for _ in range(5):
         sweep()

@@ -126,9 +126,7 @@ def measure(directory: Path, n_walkers: int) -> list[dict[str, object]]:
     exact: list[Tensor] = []
     energies: dict[str, list[Tensor]] = {name: [] for name in PRODUCTS}
     while sum(len(part) for part in exact) < n_walkers:
-        simulation.walkers, _ = simulation.sampler.sweep(
-            simulation.log_prob, simulation.walkers, simulation.generator, adapt=False
-        )
+        simulation.sweep(adapt=False)
         positions = simulation.walkers.positions
         exact.append(evaluate(*double, None, positions.double()))
         for name, product in PRODUCTS.items():

@@ -60,7 +60,7 @@ def measure(name: str, repeats: int, compiled: bool, folder: Path) -> dict[str, 
     simulation, positions = run.simulation, walkers(molecule, count)
     simulation.walkers = simulation.sampler.start(positions)
     for _ in range(20):
-        simulation.walkers, _ = simulation.sampler.sweep(simulation.log_prob, simulation.walkers, simulation.generator)
+        simulation.sweep()
     positions = simulation.walkers.positions
 
     def sweep() -> None:

@@ -6,6 +6,7 @@ References:
     Metropolis, Rosenbluth, Rosenbluth, Teller, Teller, J. Chem. Phys. 21, 1087 (1953), doi:10.1063/1.1699114.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from qmcnet.checks import at_least, between, positive
 from qmcnet.compute.team import team
 from qmcnet.protocols import LogProbability
-from qmcnet.sampling.proposals import Draws, all_electron, check_blocks, one_block
+from qmcnet.sampling.proposals import Draws, all_electron, check_blocks, log_ratio, one_block
 from qmcnet.sampling.walkers import Walkers
 
 _NARROWEST, _WIDEST = 1e-3, 10.0
@@ -28,9 +29,11 @@ class Metropolis:
     Attributes:
         steps: moves in a sweep.
         n_blocks: 1 moves all electrons at once, n > 1 one of n groups of them, None single electrons.
-        width: width of the first sweep, bohr.
+        width: width of the first sweep, bohr, or in units of the local lengths.
         target_low: lower end of the accepted fraction that the width is steered to.
         target_high: upper end of it.
+        local: whether the width is in units of a length that grows with the distance of an electron to the nuclei, so
+            that electrons in a core make short moves and outer ones long ones.
     """
 
     steps: int = 10
@@ -38,6 +41,7 @@ class Metropolis:
     width: float = 0.2
     target_low: float = 0.5
     target_high: float = 0.55
+    local: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot sample.
@@ -67,7 +71,12 @@ class Metropolis:
 
     @torch.no_grad()
     def sweep(
-        self, log_prob: LogProbability, walkers: Walkers, generator: torch.Generator, adapt: bool = True
+        self,
+        log_prob: LogProbability,
+        walkers: Walkers,
+        generator: torch.Generator,
+        adapt: bool = True,
+        lengths: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Walkers, dict[str, Tensor]]:
         """Make `steps` moves of every walker, then adapt the width.
 
@@ -80,22 +89,34 @@ class Metropolis:
             walkers: where all walkers are.
             generator: source of randomness on the device of the walkers.
             adapt: whether the width follows the accepted fraction; False keeps the Markov chain homogeneous.
+            lengths: of local moves, those of electrons at positions (B, N, 3), shape (B, N, 1), in bohr.
 
         Returns:
-            All walkers, moved, and 0-dim statistics on their device: `pmove`, the `width` used (bohr),
+            All walkers, moved, and 0-dim statistics on their device: `pmove`, the `width` used (bohr or local lengths),
             `stuck_share` of walkers that did not move, `step_length`, the mean distance of an electron from
             where it started (bohr), and the mean `log_prob` of the moved walkers.
+
+        Raises:
+            ValueError: if the moves are local and no lengths are given.
         """
-        start, count = walkers.positions, len(walkers.positions)
+        if self.local and lengths is None:
+            raise ValueError("lengths must be given for local moves, as by Simulation.sweep")
+        start, count, local = walkers.positions, len(walkers.positions), lengths if self.local else None
         own, draws = team().share(start), Draws(generator, count)
         current = log_prob(own)  # (B,)
+        width = walkers.width if local is None else walkers.width * local(own)
         n_accepted = torch.zeros(len(own), dtype=torch.float64, device=own.device)
         for _ in range(self.steps):
-            proposed = self._propose(own, walkers.width, draws)  # (B, N, 3)
+            proposed = self._propose(own, width, draws)  # (B, N, 3)
             new = log_prob(proposed)
-            accepted = new.isfinite() & (~current.isfinite() | (draws.uniform(new).log() < new - current))
+            gain, back = new - current, width
+            if local is not None:
+                back = walkers.width * local(proposed)
+                gain = gain + log_ratio(own, proposed, width, back)
+            accepted = new.isfinite() & (~current.isfinite() | (draws.uniform(new).log() < gain))
             own = torch.where(accepted[:, None, None], proposed, own)
             current = torch.where(accepted, new, current)
+            width = width if local is None else torch.where(accepted[:, None, None], back, width)
             n_accepted += accepted
         positions, current, n_accepted = team().gather([own, current, n_accepted], count)
         pmove = n_accepted.mean() / self.steps
@@ -106,8 +127,8 @@ class Metropolis:
             "step_length": (positions - start).norm(dim=-1).double().mean(),
             "log_prob": current.double().mean(),
         }
-        width = self._adapted(walkers.width, pmove) if adapt else walkers.width
-        return Walkers(positions, width), stats
+        adapted = self._adapted(walkers.width, pmove) if adapt else walkers.width
+        return Walkers(positions, adapted), stats
 
     def _propose(self, positions: Tensor, width: Tensor, draws: Draws) -> Tensor:
         if self.n_blocks == 1:

@@ -1,4 +1,8 @@
-"""Symmetric proposals: the density of x -> y equals that of y -> x, so that it drops out of the acceptance.
+"""Gaussian proposals, of one width everywhere or of widths that grow with the distance to the nuclei.
+
+With one width the density of x -> y equals that of y -> x and drops out of the acceptance. With widths that depend on
+the place, the acceptance has the ratio of the two densities (Hastings, Biometrika 57, 97 (1970),
+doi:10.1093/biomet/57.1.97).
 
 Dimension letters: B walkers, N electrons.
 """
@@ -50,7 +54,7 @@ def all_electron(positions: Tensor, width: Tensor, draws: Draws) -> Tensor:
 
     Args:
         positions: electron positions, (B, N, 3), bohr.
-        width: standard deviation of each Cartesian displacement, 0-dim, bohr.
+        width: standard deviation of each Cartesian displacement, bohr, one for all or that of each electron (B, N, 1).
         draws: random numbers of these walkers.
 
     Returns:
@@ -81,7 +85,7 @@ def one_block(positions: Tensor, width: Tensor, draws: Draws, n_blocks: int) -> 
 
     Args:
         positions: electron positions, (B, N, 3), bohr.
-        width: standard deviation of each Cartesian displacement, 0-dim, bohr.
+        width: standard deviation of each Cartesian displacement, bohr, one for all or that of each electron (B, N, 1).
         draws: random numbers of these walkers.
         n_blocks: number of groups, of equal size up to one; N moves single electrons.
 
@@ -94,3 +98,20 @@ def one_block(positions: Tensor, width: Tensor, draws: Draws, n_blocks: int) -> 
     chosen = draws.choice(n_blocks, positions)
     moved = (block == chosen)[..., None]  # (B, N, 1)
     return torch.where(moved, positions + width * draws.normal(positions), positions)
+
+
+def log_ratio(before: Tensor, after: Tensor, width_before: Tensor, width_after: Tensor) -> Tensor:
+    """Compare the proposal that leads back with the one that was made: log q(after -> before) / q(before -> after).
+
+    Args:
+        before: electron positions, (B, N, 3), bohr.
+        after: proposed positions, (B, N, 3), bohr; electrons that stay add nothing.
+        width_before: width of the displacement of each electron that was made, (B, N, 1), bohr.
+        width_after: width of the one that would lead back, (B, N, 1), bohr.
+
+    Returns:
+        Shape (B,).
+    """
+    squares = (after - before).square().sum(-1, keepdim=True)  # (B, N, 1)
+    exponents = squares * (width_before.pow(-2) - width_after.pow(-2)) / 2
+    return (exponents - 3 * (width_after / width_before).log()).sum((-2, -1))

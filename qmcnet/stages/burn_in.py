@@ -72,7 +72,7 @@ class BurnIn:
     def advance(self) -> Row:
         """Sweep once, and look where it is time to."""
         run = self.simulation
-        run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
+        sampling = run.sweep()
         positions = run.walkers.positions
         self.series += team().gather([run.log_prob(team().share(positions))], len(positions))
         self.step += 1

@@ -117,7 +117,7 @@ class Evaluation:
     def advance(self) -> Row:
         """Sweep and record the local energies; proposal widths adapt only before recording starts."""
         run, adapt = self.simulation, self.step < 0
-        run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator, adapt=adapt)
+        sampling = run.sweep(adapt=adapt)
         self.step += 1
         if adapt:
             return {}

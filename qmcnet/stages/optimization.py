@@ -104,7 +104,7 @@ class Optimization:
     def advance(self) -> Row:
         """Sample, measure the local energy, and update the parameters once."""
         run = self.simulation
-        run.walkers, sampling = run.sampler.sweep(run.log_prob, run.walkers, run.generator)
+        sampling = run.sweep()
         states = run.states()
         energy = run.local_energy(states)
         penalties = team().gather([states.local(part(states))[:, 0] for part in self.penalties], states.count)

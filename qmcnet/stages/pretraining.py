@@ -175,7 +175,7 @@ class Pretraining:
     def advance(self) -> Row:
         """Sample and make one update."""
         run = self.simulation
-        run.walkers, sampling = self.sampler.sweep(self.log_prob, run.walkers, run.generator)
+        sampling = run.sweep(self.log_prob, self.sampler)
         own, count = team().share(run.walkers.positions), len(run.walkers.positions)
         points = copies(own, run.ensemble.n_states).flatten(0, 1)  # of all states together
         with torch.no_grad():

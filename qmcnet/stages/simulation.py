@@ -13,8 +13,9 @@ from qmcnet.compute.chunks import Chunks
 from qmcnet.compute.compilation import Compiled
 from qmcnet.compute.team import team
 from qmcnet.operators import LocalEnergy, MolecularHamiltonian, States
-from qmcnet.protocols import LaplacianBackend
+from qmcnet.protocols import LaplacianBackend, LogProbability
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
+from qmcnet.sampling.lengths import local_lengths
 from qmcnet.states.ensemble import states_at
 from qmcnet.system.molecule import Molecule
 
@@ -45,7 +46,8 @@ class Simulation:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Prepare what may be compiled."""
+        """Prepare what may be compiled, and what moves need to know of the nuclei."""
+        self._charges = self.molecule.charges.to(self.walkers.positions.device)
         self._compiled = Compiled(lambda positions: (2 * self.ensemble(positions)[1],), "wavefunction")
         self.chunks = Chunks("walkers moved at once")
 
@@ -90,6 +92,27 @@ class Simulation:
         """The system."""
         molecule: Molecule = self.ensemble.molecule
         return molecule
+
+    def sweep(
+        self, log_prob: LogProbability | None = None, sampler: Metropolis | None = None, adapt: bool = True
+    ) -> dict[str, Tensor]:
+        """Move the walkers.
+
+        Args:
+            log_prob: what they follow instead of the ensemble.
+            sampler: what moves them instead of the sampler of the run.
+            adapt: whether the width of the moves follows the accepted fraction.
+
+        Returns:
+            Statistics of the moves.
+        """
+        moves, followed = sampler or self.sampler, log_prob or self.log_prob
+        self.walkers, stats = moves.sweep(followed, self.walkers, self.generator, adapt, self._lengths)
+        return stats
+
+    def _lengths(self, positions: Tensor) -> Tensor:
+        """Lengths of local moves of the electrons of all states."""
+        return local_lengths(positions, self.ensemble.nuclei, self._charges)
 
     def states(self) -> States:
         """Evaluate all states at the walkers of this process, with their derivatives."""

@@ -32,7 +32,7 @@ class Walk:
     def __init__(self, drift):
         self.drift = drift
 
-    def sweep(self, log_prob, walkers, generator):
+    def sweep(self, log_prob, walkers, generator, adapt, lengths):
         noise = torch.randn(walkers.positions.shape, generator=generator, dtype=walkers.positions.dtype)
         self.centre = getattr(self, "centre", walkers.positions) * (1 + self.drift)
         return walkers.replace(positions=self.centre + 0.1 * noise), {"log_prob": log_prob(walkers.positions).mean()}
