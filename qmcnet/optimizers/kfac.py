@@ -89,6 +89,7 @@ class Kfac:
         learning_rate: float = 0.05,
         damping: float = 1e-3,
         norm_constraint: float = 1e-3,
+        constraint_follows_rate: bool = False,
         covariance_decay: float = 0.95,
         inverse_every: int = 10,
         largest_full_block: int = 512,
@@ -101,6 +102,7 @@ class Kfac:
             learning_rate: learning rate, which a schedule scales.
             damping: added to the curvature, dimensionless.
             norm_constraint: largest squared length of a change in the metric of the curvature.
+            constraint_follows_rate: whether the largest length is scaled like the learning rate.
             covariance_decay: share of the averages that is kept at an update, in [0, 1).
             inverse_every: updates from one decomposition of the averages to the next; the first ones all decompose.
             largest_full_block: entries of a parameter outside of linear layers above which its block is diagonal.
@@ -114,10 +116,12 @@ class Kfac:
         at_least(1, inverse_every=inverse_every, largest_full_block=largest_full_block, chunk_size=chunk_size)
         at_least(0, below=1, covariance_decay=covariance_decay)
         self.settings = {"learning_rate": learning_rate, "damping": damping, "norm_constraint": norm_constraint}
+        self.settings |= {"constraint_follows_rate": constraint_follows_rate}
         self.settings |= {"covariance_decay": covariance_decay, "inverse_every": inverse_every}
         self.settings |= {"largest_full_block": largest_full_block, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.damping = ansatz, learning_rate, damping
-        self.norm_constraint, self.decay, self.inverse_every = norm_constraint, covariance_decay, inverse_every
+        self.norm_constraint, self.follows_rate = norm_constraint, constraint_follows_rate
+        self.decay, self.inverse_every = covariance_decay, inverse_every
         self.largest_full_block, self.step = largest_full_block, 0
         self.chunks = Chunks("optimizer.chunk_size", chunk_size)
         self.guard = ScoreGuard(ansatz, chunk_size)
@@ -171,7 +175,8 @@ class Kfac:
                     slot.matrix(vector).copy_(share)
         rate = self.learning_rate * scale
         length = rate**2 * (gradient @ direction)
-        change = -rate * direction * (self.norm_constraint / length).sqrt().clamp(max=1)
+        longest = self.norm_constraint * (scale**2 if self.follows_rate else 1.0)
+        change = -rate * direction * (longest / length.clamp(min=torch.finfo(length.dtype).tiny)).sqrt().clamp(max=1)
         kept = kept & change.isfinite().all()
         add_to_parameters(self.ansatz, torch.where(kept, change, 0))
         stats = measured(kept, {"grad_norm": 2 * gradient.norm(), "update_norm": change.norm()})

@@ -49,6 +49,7 @@ class Spring:
         momentum: float | None = 0.99,
         damping: float = 1e-3,
         norm_constraint: float = 1e-3,
+        constraint_follows_rate: bool = False,
         chunk_size: int = 1024,
     ) -> None:
         """Start without a previous direction.
@@ -59,6 +60,8 @@ class Spring:
             momentum: share mu of the previous direction that is kept, in [0, 1); 0 is MinSR, None is PRIME-SR.
             damping: regularisation of the kernel, dimensionless.
             norm_constraint: largest squared Euclidean length of a parameter change.
+            constraint_follows_rate: whether the largest length is scaled like the learning rate. Where it stays, a
+                schedule does nothing while directions are so long that the constraint decides.
             chunk_size: most walkers differentiated at once; fewer where the memory asks for it.
 
         Raises:
@@ -68,9 +71,11 @@ class Spring:
         at_least(1, chunk_size=chunk_size)
         at_least(0, below=1, momentum=momentum)
         self.settings = {"learning_rate": learning_rate, "momentum": momentum, "damping": damping}
-        self.settings |= {"norm_constraint": norm_constraint, "chunk_size": chunk_size}
+        self.settings |= {"norm_constraint": norm_constraint, "constraint_follows_rate": constraint_follows_rate}
+        self.settings |= {"chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.momentum, self.damping = ansatz, learning_rate, momentum, damping
-        self.norm_constraint, self.chunks = norm_constraint, Chunks("optimizer.chunk_size", chunk_size)
+        self.norm_constraint, self.follows_rate = norm_constraint, constraint_follows_rate
+        self.chunks = Chunks("optimizer.chunk_size", chunk_size)
         self.guard = ScoreGuard(ansatz, chunk_size)
         self.principal: Principal | None = None
         self.direction = torch.zeros_like(parameters_to_vector(trained_parameters(ansatz).values())).detach()
@@ -86,7 +91,7 @@ class Spring:
             positions: electron positions of all walkers, shape (B, N, 3), in bohr.
             local_energy: energies that go with the factors, shape (B, G), in hartree; walkers where one is not finite
                 are left out.
-            scale: multiplies the learning rate.
+            scale: multiplies the learning rate, and the largest length if that follows.
 
         Returns:
             Statistics of the update; `skipped` says whether it was left out.
@@ -113,7 +118,8 @@ class Spring:
             direction, after, stats, lost = self._project(scores, centred(energies.flatten(), finite), finite, before)
         rate = self.learning_rate * scale
         change = -rate * direction
-        change = change * (self.norm_constraint**0.5 / change.norm()).clamp(max=1)
+        longest = self.norm_constraint**0.5 * (scale if self.follows_rate else 1.0)
+        change = change * (longest / change.norm().clamp(min=torch.finfo(change.dtype).tiny)).clamp(max=1)
         kept = (lost < len(finite)) & change.isfinite().all()
         add_to_parameters(self.ansatz, torch.where(kept, change, 0))
         # The new state is no tensor of inference mode.

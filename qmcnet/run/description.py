@@ -1,7 +1,7 @@
 """Descriptions of runs: the configuration that an object was built from."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -55,6 +55,25 @@ def _settings(part: Any) -> dict[str, Any]:
         raise ValueError(f"{name} must keep its arguments {', '.join(lost)} as `settings`, which a run stores")
     found: dict[str, Any] = getattr(part, "settings", {})
     return found
+
+
+def defaults_of(config: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Look up what a run does where a setting is left out, which is what it did before there was the setting.
+
+    Args:
+        config: the configuration of the run.
+        parts: what its groups built, by name.
+
+    Returns:
+        Default of every setting that has one, by its dotted key.
+    """
+    given = {name: inspect.signature(type(part)).parameters.values() for name, part in parts.items() if name in config}
+    return {
+        f"{name}.{setting.name}": setting.default
+        for name, settings in given.items()
+        for setting in settings
+        if setting.default is not setting.empty
+    }
 
 
 def settings_of(run: Callable[..., Any]) -> list[str]:

@@ -91,14 +91,19 @@ def is_used(directory: Path) -> bool:
 
 
 @by_first
-def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+def claim(
+    directory: Path, config: Mapping[str, Any], resume: bool, overwrite: bool, defaults: Mapping[str, Any] = {}
+) -> None:
     """Check that a directory is empty or holds this very run.
+
+    A run of an older version may lack a setting that there was not yet: it did what is the default since.
 
     Args:
         directory: the run directory.
         config: the description of the run.
         resume: continue a run found there.
         overwrite: with `resume=False`, move a run found there aside.
+        defaults: of the settings, by their dotted keys.
 
     Raises:
         RunDirectoryError: if the directory holds another run, or one that may not be continued.
@@ -107,6 +112,7 @@ def claim(directory: Path, config: Mapping[str, Any], resume: bool, overwrite: b
         return
     if resume:
         old, new = identity(read_config(directory)), identity(config)
+        old = {key: default for key, default in defaults.items() if key in new} | old
         if old != new:
             lines = "\n".join(difference(old, new))
             raise RunDirectoryError(

@@ -22,7 +22,7 @@ from qmcnet.report.result import Result
 from qmcnet.report.summary import summary
 from qmcnet.run.checkpoint import Checkpoint, Checkpoints
 from qmcnet.run.conclusion import conclude, finished
-from qmcnet.run.description import describe, described, settings_of
+from qmcnet.run.description import defaults_of, describe, described, settings_of
 from qmcnet.run.directory import RunDirectoryError, claim, lock, write_config
 from qmcnet.run.driver import Driver
 from qmcnet.run.interruption import Interruption
@@ -146,6 +146,11 @@ class VMC:
         config |= {"dtype": dtype, "device": self.device.type}
         return dict(json.loads(json.dumps(config)))
 
+    def _defaults(self) -> dict[str, Any]:
+        """What the settings of the groups are where they are left out."""
+        parts = {"system": self.molecule, **vars(self)}
+        return defaults_of(self.config, {name: part for name, part in parts.items() if hasattr(part, "__dict__")})
+
     def summary(self) -> str:
         """Say what is about to be computed: system, network, device and precision."""
         return (
@@ -166,7 +171,7 @@ class VMC:
         prepare_process()
         self.check_start()
         with team().alone(lambda: lock(self.directory)), Interruption(self.wall_time) as interruption:
-            claim(self.directory, self.config, self.resume, self.overwrite)
+            claim(self.directory, self.config, self.resume, self.overwrite, self._defaults())
             if result := finished(self.directory, self.evaluation, self.observables, self.steps):
                 logger.info("this run is finished: %d steps trained; its result:", result.trained_steps)
                 try:

@@ -111,7 +111,7 @@ class Optimization:
         minimised = self.objective(energy, penalties)
         self._observe(states, energy)
         clipped, outliers = self.clipping(minimised)
-        update = self.optimizer.update(run.walkers.positions, clipped, self.schedule(self.step))
+        update = self.optimizer.update(run.walkers.positions, clipped, self.schedule(self.step, self.steps))
         self.step += 1
         self.average.update(self.step)
         return {**summarize(energy), **sampling, **outliers, **update}

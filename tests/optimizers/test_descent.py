@@ -33,7 +33,7 @@ class Run:
     def optimize(self, optimizer, steps, schedule):
         for step in range(steps):
             energies, _ = Clipping()(self.sweep(1)[:, None])
-            optimizer.update(self.state.positions, energies, schedule(step))
+            optimizer.update(self.state.positions, energies, schedule(step, steps))
 
 
 class Hooke(Toy):
