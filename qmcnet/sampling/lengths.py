@@ -7,7 +7,6 @@ References:
 Letters: B walkers, N electrons, A nuclei.
 """
 
-import torch
 from torch import Tensor
 
 LONGEST = 1.2

@@ -27,6 +27,10 @@ def ions(positions):
     return -2 * (CHARGES * (positions - NUCLEI).norm(dim=-1)).sum(-1)
 
 
+def distance(positions, which):
+    return (positions[:, which] - NUCLEI[which]).norm(dim=-1)
+
+
 def exact_samples(n_walkers):
     """Distances have the density r^2 exp(-2 Z r), directions are uniform."""
     source = generator(5)
@@ -54,7 +58,7 @@ def test_one_move_from_the_exact_density_has_equal_flows_between_regions(n_block
     before = exact_samples(200_000)
     sampler = Metropolis(steps=1, n_blocks=n_blocks, width=1.0, local=True)
     after = sampler.sweep(ions, sampler.start(before), generator(), lengths=lengths)[0].positions
-    radius = lambda r, which: (r[:, which] - NUCLEI[which]).norm(dim=-1)  # noqa: E731
+    radius = lambda r, which: (r[:, which] - NUCLEI[which]).norm(dim=-1)  # ruff: ignore[lambda-assignment]
     regions = [lambda r: radius(r, 0) < 0.2, lambda r: radius(r, 1) > 1.5, lambda r: r[:, 0, 2] > 0.3]
     for inside in regions:
         entered = (~inside(before) & inside(after)).sum().item()
