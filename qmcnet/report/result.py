@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qmcnet.compute.files import atomic_write, set_aside
+from qmcnet.report.distance import Distance
 from qmcnet.report.levels import draw_levels
 from qmcnet.report.reference import Reference
 from qmcnet.report.table import observed_lines, table
@@ -28,6 +29,7 @@ class Result:
         r_hat: rank-normalised split R-hat across walkers; 1 when all walkers agree.
         n_effective: independent samples the series is worth.
         variance: of the local energy, in hartree^2; 0 for an exact state.
+        typical_variance: geometric mean over steps of the variance among walkers, which rare ones do not carry away.
         outlier_share: share of local energies further than five mean absolute deviations from the median of their step.
         nonfinite: local energies that were not finite and are left out, with all that was measured there.
         nonfinite_observables: samples of others that were not finite where the energy was, by name, where there are
@@ -41,6 +43,7 @@ class Result:
             none where the evaluation is not stationary. The energy of the first is `energy`.
         warnings: sentences on what makes the states hard to read.
         overlaps: moduli of the overlaps of several states, or None.
+        distance: how far the energy may be above that of the state, or None where nothing is known.
         reference: reference energy for this geometry, with its source, or None.
         wall_seconds: duration of the whole run, interruptions summed.
         metadata: geometry, seed, versions, device, precision and configuration hash.
@@ -52,6 +55,7 @@ class Result:
     r_hat: float
     n_effective: float
     variance: float
+    typical_variance: float
     outlier_share: float
     nonfinite: int
     nonfinite_observables: dict[str, int]
@@ -63,6 +67,7 @@ class Result:
     states: list[State]
     warnings: list[str]
     overlaps: list[list[float]] | None
+    distance: Distance | None
     reference: dict[str, Any] | None
     wall_seconds: float
     metadata: dict[str, Any]
@@ -138,10 +143,16 @@ class Result:
             The result.
         """
         content = json.loads(path.read_text())
-        content.setdefault("nonfinite_observables", {})  # of version 0.1.0
+        later: dict[str, Any] = {
+            "nonfinite_observables": {},
+            "typical_variance": None,
+            "distance": None,
+        }  # than version 0.1.0
+        content = later | content
         own = {name: content.pop(name) for name in cls.__dataclass_fields__ if name != "metadata"}
-        for name in ("tau", "r_hat", "n_effective", "variance", "outlier_share"):
+        for name in ("tau", "r_hat", "n_effective", "variance", "typical_variance", "outlier_share"):
             own[name] = math.nan if own[name] is None else own[name]
+        own["distance"] = own["distance"] and Distance(**own["distance"])
         return cls(**own, metadata=content)
 
     def summary(self) -> str:
@@ -161,6 +172,8 @@ class Result:
         if self.reference and self.error_from_reference is not None:
             known = Reference(**self.reference).description
             lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({known})")
+        if self.distance:
+            lines.append(self.distance.words(len(self.states) > 1))
         if len(self.states) > 1:
             rows = ["  ".join(f"{overlap:.3f}" for overlap in row) for row in self.overlaps or ()]
             lines += [table(self.states), *(["overlaps         " + f"\n{'':17}".join(rows)] if rows else [])]

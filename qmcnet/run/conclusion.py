@@ -7,6 +7,7 @@ from typing import Any
 
 from qmcnet.compute.team import by_first
 from qmcnet.report.binding import say_unbound_electron
+from qmcnet.report.distance import measure
 from qmcnet.report.hparams import write_hparams
 from qmcnet.report.origin import origin
 from qmcnet.report.reference import lookup
@@ -22,7 +23,11 @@ from qmcnet.system.molecule import Molecule
 
 @by_first
 def finished(
-    directory: Path, evaluation: EvaluationSettings, observables: Collection[str], steps: int
+    directory: Path,
+    evaluation: EvaluationSettings,
+    observables: Collection[str],
+    steps: int,
+    accuracy: float | None = None,
 ) -> Result | None:
     """Read the result of a run that has nothing left to do.
 
@@ -31,16 +36,40 @@ def finished(
         evaluation: how long to evaluate.
         observables: what is to be measured.
         steps: optimisation steps to make.
+        accuracy: distance to the exact energy to be reached by them, in hartree; None for any.
 
     Returns:
-        The result; None if there is none, or not one of so many steps and observables.
+        The result; None if there is none, or not one of so many steps and observables and so near.
     """
     result = Result.found(directory / "result.json")
     if result is None:
         return None
-    enough = evaluation.met_by(result.evaluation_steps, result.largest_error)
+    enough = evaluation.met_by(result.evaluation_steps, result.largest_error, result.typical_variance)
     measured = set(observables) <= set(result.metadata["observables"])
-    return result if enough and measured and result.trained_steps >= steps else None
+    trained = result.trained_steps >= steps and _reached(result, accuracy)
+    return result if enough and measured and trained else None
+
+
+@by_first
+def steps_to_make(directory: Path, steps: int, accuracy: float | None) -> int:
+    """Tell how many optimisation steps a run needs at least.
+
+    Args:
+        directory: run directory.
+        steps: those asked for.
+        accuracy: distance to the exact energy asked for, in hartree; None for any.
+
+    Returns:
+        The steps asked for; one more than were made where those did not come so near.
+    """
+    result = Result.found(directory / "result.json")
+    return steps if result is None or _reached(result, accuracy) else max(steps, result.trained_steps + 1)
+
+
+def _reached(result: Result, accuracy: float | None) -> bool:
+    """Tell whether the optimisation of a result came as near to the exact energy as was asked for."""
+    distance = result.metadata.get(Optimization.name, {}).get("distance")
+    return accuracy is None or (distance is not None and distance <= accuracy)
 
 
 @by_first
@@ -58,11 +87,14 @@ def conclude(
     Returns:
         The result; sections of stages besides the evaluation are in its metadata.
     """
-    reference, folder = lookup(molecule), driver.directory
+    reference, folder, made = lookup(molecule), driver.directory, driver.made.get(Optimization.name, 0)
+    pace = driver.seconds_per_step.get(Optimization.name)
+    distance = measure(findings.get(Optimization.name, {}), findings[Evaluation.name], made, pace)
     sections = {name: dict(found) for name, found in findings.items() if found and name != Evaluation.name}
     result = Result(
         **findings[Evaluation.name],
-        trained_steps=driver.made.get(Optimization.name, 0),
+        trained_steps=made,
+        distance=distance,
         reference=asdict(reference) if reference else None,
         wall_seconds=driver.wall_seconds,
         metadata=origin(molecule, config, config_hash(config)) | sections,

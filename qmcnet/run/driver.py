@@ -62,6 +62,7 @@ class Driver:
         self.earlier_seconds, self.start = 0.0, time.monotonic()
         self.made, self.attempts = dict[str, int](), 0
         self.findings: dict[str, Mapping[str, Any]] = {}  # of the stages that are done
+        self.seconds_per_step: dict[str, float] = {}  # of the stages that this process has seen
 
     @property
     def wall_seconds(self) -> float:
@@ -153,6 +154,7 @@ class Driver:
                     elif stop:
                         raise Interrupted(f"{stop}: {stage.name} saved after step {stage.step}")
         finally:
+            self.seconds_per_step[stage.name] = session.stopwatch.seconds_per_step
             session.close()
 
     def _news(self, stage: Stage) -> tuple[str | None, bool]:

@@ -9,6 +9,7 @@ from qmcnet.run.description import public_name
 
 NOT_IDENTITY = (
     "steps",
+    "accuracy",
     "device",
     "devices",
     "compile",

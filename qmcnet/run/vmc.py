@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from qmcnet.checks import positive
 from qmcnet.compute.device import choose_device
 from qmcnet.compute.process import prepare_process
 from qmcnet.compute.team import team
@@ -21,7 +22,7 @@ from qmcnet.protocols import LaplacianBackend
 from qmcnet.report.result import Result
 from qmcnet.report.summary import summary
 from qmcnet.run.checkpoint import Checkpoint, Checkpoints
-from qmcnet.run.conclusion import conclude, finished
+from qmcnet.run.conclusion import conclude, finished, steps_to_make
 from qmcnet.run.description import defaults_of, describe, described, settings_of
 from qmcnet.run.directory import RunDirectoryError, claim, lock, write_config
 from qmcnet.run.driver import Driver
@@ -67,6 +68,7 @@ class VMC:
         logging: how often statistics are fetched.
         checkpoints: when checkpoints are written.
         steps: optimisation steps.
+        accuracy: distance to the exact energy, in hartree, until which more steps are made than `steps`; None for none.
         batch_size: number of walkers.
         seed: seed of the random numbers.
         device: given as 'auto', 'cpu', 'cuda' or 'cuda:N', or as a device of torch.
@@ -96,6 +98,7 @@ class VMC:
         logging: LoggingSettings = LoggingSettings(),
         checkpoints: CheckpointSettings = CheckpointSettings(),
         steps: int = 1000,
+        accuracy: float | None = None,
         batch_size: int = 1024,
         seed: int = 0,
         device: str | torch.device = "auto",
@@ -112,6 +115,7 @@ class VMC:
         """
         check_parts(type(self), locals())
         check_scalars(steps, batch_size, seed, wall_time, resume, overwrite)
+        positive(accuracy=accuracy)
         averaging.check_start(steps)
         evaluation.say_unreachable()
         self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
@@ -125,6 +129,7 @@ class VMC:
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining.with_basis(self.molecule), burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = int(steps), int(batch_size), int(seed), wall_time
+        self.accuracy = accuracy
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
         check_observables(observables)
         how = (self.hamiltonian, self.laplacian, self.sampler)
@@ -172,7 +177,7 @@ class VMC:
         self.check_start()
         with team().alone(lambda: lock(self.directory)), Interruption(self.wall_time) as interruption:
             claim(self.directory, self.config, self.resume, self.overwrite, self._defaults())
-            if result := finished(self.directory, self.evaluation, self.observables, self.steps):
+            if result := finished(self.directory, self.evaluation, self.observables, self.steps, self.accuracy):
                 logger.info("this run is finished: %d steps trained; its result:", result.trained_steps)
                 try:
                     self.load_trained()
@@ -210,7 +215,7 @@ class VMC:
         with team().alone(lambda: lock(folder)), Interruption(self.wall_time) as interruption:
             driver = self._driver(folder, interruption)
             driver.begin(trained)
-            self._adopt(trained, averaged)
+            driver.findings = self._adopt(trained, averaged)
             made = driver.made.get(Optimization.name, 0)
             if made < self.steps:
                 logger.warning("training stopped after %d of %d steps: no more is made", made, self.steps)
@@ -244,19 +249,24 @@ class VMC:
         self._adopt(found)
         return self
 
-    def _adopt(self, found: Checkpoint, averaged: bool = True) -> None:
-        """Take over wavefunction and walkers of a checkpoint; of an optimisation, with averaged parameters."""
+    def _adopt(self, found: Checkpoint, averaged: bool = True) -> dict[str, Mapping[str, Any]]:
+        """Take over wavefunction and walkers, averaged parameters if asked for; return what stages have found."""
         self.simulation.load_state_dict(found.state["simulation"])
-        if averaged and found.stage == Optimization.name:
-            stage = self._optimization()
-            stage.load_state_dict(found.state["stage_state"])
+        findings: dict[str, Mapping[str, Any]] = found.state.get("findings", {})
+        if found.stage != Optimization.name:
+            return findings
+        stage = self._optimization()
+        stage.load_state_dict(found.state["stage_state"])
+        if averaged:
             stage.average.apply()
+        return findings | {stage.name: stage.learned()}
 
     def _parts(self) -> list[Part]:
         """The plan of this run."""
+        steps = steps_to_make(self.directory, self.steps, self.accuracy)
         parts = [
             Part(BurnIn, lambda: BurnIn(self.simulation, self.burn_in), self.directory / BurnIn.name),
-            Part(Optimization, self._optimization, self.directory, self.steps),
+            Part(Optimization, self._optimization, self.directory, steps),
             self._evaluation(self.evaluation, self.directory / Evaluation.name),
         ]
         if self.pretraining.steps and not hasattr(self.ansatz, "orbitals"):
@@ -281,7 +291,9 @@ class VMC:
     def _optimization(self) -> Optimization:
         how = (self.clipping, self.schedule, self.averaging, self.objective)
         measured = make_operators(self.observables, self.molecule, self.device)
-        return Optimization(self.simulation, self.optimizer, self.steps, *how, measured, self.logging.every)
+        return Optimization(
+            self.simulation, self.optimizer, self.steps, *how, measured, self.logging.every, self.accuracy
+        )
 
     def _evaluation(self, settings: EvaluationSettings, folder: Path) -> Part:
         names = {*self.simulation.ensemble.spectrum, *self.observables}

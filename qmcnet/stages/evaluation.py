@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qmcnet.checks import at_least, positive
+from qmcnet.checks import at_least, one_of, positive
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Numbers, Record, Row, StartsAgain, summarize
 from qmcnet.states.measurements import MEASUREMENTS, Measurement, Points, local_matrices, make_operators
 from qmcnet.states.spectrum import Spectrum, spectrum
 from qmcnet.statistics.averages import Averages
 from qmcnet.statistics.eigenstates import eigenstates, without_overlap
+from qmcnet.statistics.learning import LearningCurve
 from qmcnet.statistics.window import Window, choose_window
+from qmcnet.statistics.zero_variance import SLOPE
 
 logger = logging.getLogger(__name__)
 
+AUTOMATIC = "auto"
+SHARE_OF_DISTANCE, SMALLEST_TARGET, LARGEST_TARGET = 0.2, 1e-4, 1e-3
+"""Automatic target: what an error bar is of the distance to the exact energy, and its bounds in hartree."""
 FIRST_CHECK = 50
 GROWTH = 1.25
 """Ratio of the steps at which the error is looked at: fewer looks find fewer errors that are small by chance."""
@@ -29,14 +34,15 @@ class EvaluationSettings:
 
     Attributes:
         steps: largest number of recorded steps; 0 turns evaluation off.
-        target_error: standard error, in hartree, of the energy of every state, at which to stop; None uses all steps.
+        target_error: standard error, in hartree, of the energy of every state, at which to stop; 'auto' is a fifth of
+            the distance to the exact energy that the variance tells, 0.1 to 1 mHa; None uses all steps.
         min_steps: recorded steps at which the error is looked at first, 50 at least; then after a quarter more steps
             each time.
         burn_in: sweeps made before recording.
     """
 
     steps: int = 1000
-    target_error: float | None = None
+    target_error: float | str | None = None
     min_steps: int = 100
     burn_in: int = 50
 
@@ -47,7 +53,25 @@ class EvaluationSettings:
             ValueError: for a number out of range.
         """
         at_least(0, steps=self.steps, min_steps=self.min_steps, burn_in=self.burn_in)
-        positive(target_error=self.target_error)
+        if isinstance(self.target_error, str):
+            one_of([AUTOMATIC], target_error=self.target_error)
+        else:
+            positive(target_error=self.target_error)
+
+    def target(self, variance: float) -> float | None:
+        """Tell at which standard error to stop.
+
+        Args:
+            variance: typical one of the local energy, in hartree^2.
+
+        Returns:
+            The error, in hartree; None for none.
+        """
+        if not isinstance(self.target_error, str):
+            return self.target_error
+        if not math.isfinite(variance):
+            return SMALLEST_TARGET
+        return min(max(SHARE_OF_DISTANCE * SLOPE.median * variance, SMALLEST_TARGET), LARGEST_TARGET)
 
     def say_unreachable(self) -> None:
         """Warn where the error is never looked at."""
@@ -58,19 +82,21 @@ class EvaluationSettings:
                 self.steps,
             )
 
-    def met_by(self, steps: int, standard_error: float | None) -> bool:
+    def met_by(self, steps: int, standard_error: float | None, variance: float) -> bool:
         """Tell whether an earlier evaluation is as good as one with these settings.
 
         Args:
             steps: recorded steps.
             standard_error: largest of the energies of all states, in hartree; None if there is no estimate.
+            variance: typical one of the local energy, in hartree^2; nan if it is not known.
 
         Returns:
             Whether nothing is left to do.
         """
         if self.steps == 0 or standard_error is None:
             return self.steps == 0
-        return steps >= self.steps or (self.target_error is not None and standard_error <= self.target_error)
+        target = self.target(variance)
+        return steps >= self.steps or (target is not None and standard_error <= target)
 
     def label(self, averaged: bool, observables: Sequence[str]) -> str:
         """Name the series that an evaluation belongs to: larger `steps` and smaller errors continue the same.
@@ -104,15 +130,16 @@ class Evaluation:
         self.operators, self.averages, self.points = make_operators(observables, molecule, device), Averages(), Points()
         self.grids = {name: MEASUREMENTS[name](molecule) for name in sorted({*MEASUREMENTS} & {*observables})}
         self.measurements: dict[str, Measurement] = {"points": self.points, **self.grids}
-        self.error_reached = False
+        self.error_reached, self.curve = False, LearningCurve()
+        self.needed = settings.steps  # recorded steps for the error target, as far as is known
 
     def finished(self) -> bool:
         """Whether the error target or the step limit is reached."""
         return self.settings.steps == 0 or self.step >= self.settings.steps or self.error_reached
 
     def progress(self) -> tuple[int, int]:
-        """Recorded steps and the most that will be recorded."""
-        return max(self.step, 0), self.settings.steps
+        """Recorded steps and those that will be recorded, as far as is known."""
+        return max(self.step, 0), min(max(self.needed, self.step), self.settings.steps)
 
     def advance(self) -> Row:
         """Sweep and record the local energies; proposal widths adapt only before recording starts."""
@@ -126,8 +153,10 @@ class Evaluation:
         finite = self.averages.add(local_matrices(states, energy, self.operators))
         for measurement in self.measurements.values():
             measurement.add(states, finite)
+        summary = summarize(energy)
+        self.curve.add(summary["energy"], summary["variance"])
         self.error_reached = self._error_reached()
-        return {**summarize(energy), **sampling}
+        return {**summary, **sampling}
 
     def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
         """Take note of the steps since the last fetch.
@@ -166,15 +195,17 @@ class Evaluation:
         """Predict nothing: the optimisation needs more."""
 
     def _error_reached(self) -> bool:
-        target, due = self.settings.target_error, max(self.settings.min_steps, FIRST_CHECK)
-        if target is None:
+        due = max(self.settings.min_steps, FIRST_CHECK)
+        if self.settings.target_error is None:
             return False
         while due < self.step:
             due = math.ceil(GROWTH * due)
         if due != self.step:
             return False
-        window = choose_window(self.averages)
-        return window.stationary and window.largest_error <= target
+        window, target = choose_window(self.averages), self.settings.target(self.curve.typical_variance)
+        if window.stationary and target is not None:
+            self.needed = math.ceil(self.step * (window.largest_error / target) ** 2)
+        return self.needed <= self.step
 
     def conclude(self, folder: Path) -> Mapping[str, Any]:
         """Estimate the energy and all that was measured of each state, and write the electron densities.
@@ -199,6 +230,7 @@ class Evaluation:
             "r_hat": total.r_hat,
             "n_effective": total.n_effective,
             "variance": total.variance,
+            "typical_variance": self.curve.typical_variance,
             "outlier_share": window.far_out,
             "nonfinite": window.nonfinite,
             "nonfinite_observables": window.lost,
@@ -228,7 +260,9 @@ class Evaluation:
     def state_dict(self) -> dict[str, Any]:
         """Return the step and what was averaged, which has the same size however long the evaluation is."""
         measured = {name: measurement.state_dict() for name, measurement in self.measurements.items()}
-        return {"step": self.step, "averages": self.averages.state_dict(), "measurements": measured}
+        return {"step": self.step, "averages": self.averages.state_dict(), "measurements": measured} | {
+            "curve": self.curve.state_dict()
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -245,6 +279,9 @@ class Evaluation:
             raise StartsAgain("these observables were not measured before")
         self.step, device = state["step"], self.simulation.generator.device
         self.averages.load_state_dict(state["averages"], device)
+        self.curve = LearningCurve()
+        if "curve" in state:  # which version 0.1 did not keep
+            self.curve.load_state_dict(state["curve"], device)
         for name, measurement in self.measurements.items():
             measurement.load_state_dict(measured[name], device)
         # The target may be another one than when the state was saved.

@@ -1,6 +1,7 @@
 """The optimisation stage: variational Monte Carlo."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,9 @@ from qmcnet.stages.stage import Numbers, Record, Row, summarize
 from qmcnet.states.ensemble import Objective
 from qmcnet.states.measurements import expectations, local_matrices
 from qmcnet.states.natural import Natural
+from qmcnet.statistics.learning import LearningCurve
 from qmcnet.statistics.running import ExponentialMean
+from qmcnet.statistics.zero_variance import SLOPE, fit, steps_for
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class Optimization:
         objective: Objective = Natural(),
         operators: Sequence[Observable] = (),
         every: int = 10,
+        accuracy: float | None = None,
     ) -> None:
         """Prepare the first step.
 
@@ -83,11 +87,14 @@ class Optimization:
             objective: what is minimised.
             operators: what to measure now and then.
             every: steps between such measurements.
+            accuracy: distance to the exact energy, in hartree, for which more steps are planned where these do not
+                reach it; None makes the given number.
         """
         self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
         self.clipping, self.schedule, self.objective = clipping, schedule, objective
-        self.operators, self.every = operators, every
+        self.operators, self.every, self.accuracy = operators, every, accuracy
         self.average, self.running = ParameterAverage(simulation.ensemble, averaging), ExponentialMean()
+        self.curve = LearningCurve()
         self.penalties = objective.penalties(simulation.molecule)
         self.tags = TAGS | {term.name: f"local_energy/{term.name}" for term in simulation.hamiltonian.terms}
         self.observed: dict[str, Tensor] = {}  # local matrices when the observables were last measured
@@ -114,7 +121,30 @@ class Optimization:
         update = self.optimizer.update(run.walkers.positions, clipped, self.schedule(self.step, self.steps))
         self.step += 1
         self.average.update(self.step)
-        return {**summarize(energy), **sampling, **outliers, **update}
+        summary = summarize(energy)
+        self.curve.add(summary["energy"], summary["variance"])
+        self._plan()
+        return {**summary, **sampling, **outliers, **update}
+
+    def _plan(self) -> None:
+        """Plan more steps at the end of those planned, if they did not bring the accuracy that was asked for."""
+        if self.accuracy is None or self.step < self.steps:
+            return
+        distance = team().first(self._distance)
+        if distance is None or distance > self.accuracy:
+            before, self.steps = self.steps, steps_for(self.accuracy, distance or math.inf, self.step)
+            found = "not known" if distance is None else f"about {1e3 * distance:.2g} mHa"
+            logger.info(
+                "after %d steps the distance to the exact energy is %s: the rate rises again, and falls until step %d",
+                before,
+                found,
+                self.steps,
+            )
+
+    def _distance(self) -> float | None:
+        """Estimate how far the energy is above the exact one, in hartree; None where the steps are too few to tell."""
+        points = self.curve.points()
+        return fit(*points, SLOPE).distance(points.variances[-1])[0] if points.energies else None
 
     def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
         """Follow the energy, warn of bad updates, and give the observables last measured.
@@ -183,17 +213,23 @@ class Optimization:
             folder: where the result goes.
 
         Returns:
-            Nothing for the result.
+            Energies, errors and variances of a few parts of the late training, for the distance to the ground state.
         """
         if self.average.count:
             logger.info("evaluating the average of the parameters after %d steps", self.average.count)
             self.average.apply()
-        return {}
+        return self.learned()
+
+    def learned(self) -> Mapping[str, Any]:
+        """Energies, errors and variances of a few parts of the late training; nothing where it is too short."""
+        points, distance = self.curve.points(), self._distance()
+        return {} if distance is None else {**points._asdict(), "distance": distance}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step, the state of the optimiser, and averages of the parameters and of the energy."""
         averages = {"average": self.average.state_dict(), "running": asdict(self.running)}
-        return {"step": self.step, "optimizer": self.optimizer.state_dict(), **averages}
+        averages |= {"curve": self.curve.state_dict()}
+        return {"step": self.step, "steps": self.steps, "optimizer": self.optimizer.state_dict(), **averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -205,3 +241,9 @@ class Optimization:
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
         self.running = ExponentialMean(**state["running"])
+        self.curve = LearningCurve()
+        if "curve" in state:  # which version 0.1 did not keep
+            self.curve.load_state_dict(state["curve"], self.simulation.walkers.positions.device)
+        if self.accuracy is not None:
+            self.steps = max(self.steps, state.get("steps", 0))
+            self._plan()

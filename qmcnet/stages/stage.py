@@ -85,7 +85,7 @@ class Stage(Protocol):
         """Continue from a saved state."""
 
 
-def summarize(energy: LocalEnergy) -> Row:
+def summarize(energy: LocalEnergy) -> dict[str, Tensor]:
     """Statistics of the local energies of one step, of their real parts if they are complex: the rest averages to zero.
 
     Walkers whose local energy is not finite are counted and left out of the averages.

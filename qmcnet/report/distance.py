@@ -1,0 +1,126 @@
+"""How far a result may be above the energy of the state, in numbers and in words."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qmcnet.statistics.zero_variance import CHEMICAL_ACCURACY, POWER, SLOPE, fit, steps_for
+
+FLAT = 0.9
+"""Ratio of the last variance to the first of the late part of a training, from which on more steps hardly help."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Energy above that of the state that a training strives for.
+
+    Attributes:
+        value: in hartree.
+        error: one standard deviation of it, in hartree.
+        slope: of the line of energies against variances, in 1/hartree.
+        variance: typical one of the local energy, in hartree^2.
+        falling: whether the variance was still falling.
+        steps: of the optimisation so far.
+        more_steps: steps in all that should bring it to chemical accuracy, or four times as many as so far; None where
+            it is there, or where more steps hardly help.
+        expected: distance then, in hartree.
+        seconds: time of the steps that this takes; None where none was measured.
+    """
+
+    value: float
+    error: float
+    slope: float
+    variance: float
+    falling: bool
+    steps: int
+    more_steps: int | None = None
+    expected: float | None = None
+    seconds: float | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is within chemical accuracy with its error."""
+        return self.value + self.error <= CHEMICAL_ACCURACY
+
+    def words(self, of_several: bool) -> str:
+        """Say it in one line.
+
+        Args:
+            of_several: whether the energy is the sum of those of several states.
+
+        Returns:
+            Text such as 'not converged    about 9(3) mHa above the exact energy; ...'.
+        """
+        what = "the sum of the exact energies" if of_several else "the exact energy of the state"
+        stands = (
+            f"{'converged' if self.reached else 'not converged':17}about {in_mha(self.value, self.error)} above {what}"
+        )
+        if self.reached:
+            return f"{stands}, within chemical accuracy"
+        if self.more_steps is None or self.expected is None:
+            return f"{stands}; its variance has stopped falling: a larger network may help, more steps hardly"
+        time = "" if self.seconds is None else f" ({duration(self.seconds)})"
+        expected = in_mha(self.expected, self.error * self.expected / self.value)
+        more = f"{self.more_steps - self.steps} more steps{time} should bring {expected}"
+        return f"{stands}; {more}: steps={self.more_steps}"
+
+
+def measure(
+    learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int, pace: float | None
+) -> Distance | None:
+    """Estimate the distance at the end of a run.
+
+    Args:
+        learned: what the optimisation found: `energies`, `errors` and `variances` of its late part, maybe none.
+        evaluated: what the evaluation found: `energy`, `standard_error` and `typical_variance`.
+        steps: optimisation steps made.
+        pace: seconds of one; None where none was measured.
+
+    Returns:
+        The distance; None without an energy, or of a wavefunction that was not trained.
+    """
+    energy, error, variance = (evaluated[name] for name in ("energy", "standard_error", "typical_variance"))
+    if energy is None or not error or not steps or not math.isfinite(variance):
+        return None
+    energies, errors, variances = (list(learned.get(name, ())) for name in ("energies", "errors", "variances"))
+    line = fit([*energies, energy], [*errors, error], [*variances, variance], SLOPE)
+    value, spread = line.distance(variance)
+    falling = not variances or variances[-1] < FLAT * variances[0]
+    if value + spread <= CHEMICAL_ACCURACY or not falling:
+        return Distance(value, spread, line.slope, variance, falling, steps)
+    total = steps_for(CHEMICAL_ACCURACY, value + spread, steps)
+    expected, seconds = value * (steps / total) ** POWER, None if pace is None else pace * (total - steps)
+    return Distance(value, spread, line.slope, variance, falling, steps, total, expected, seconds)
+
+
+def in_mha(value: float, error: float) -> str:
+    """Write a number with its error in the last digit.
+
+    Args:
+        value: in hartree.
+        error: its standard error, in hartree, positive.
+
+    Returns:
+        Text such as '9(3) mHa' or '0.52(8) mHa'.
+    """
+    digits = max(0, -math.floor(math.log10(1e3 * error)))
+    return f"{1e3 * value:.{digits}f}({round(1e3 * error * 10**digits)}) mHa"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it.
+
+    Args:
+        seconds: a duration.
+
+    Returns:
+        Hours, minutes or seconds.
+    """
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds > 5400
+        else f"{seconds / 60:.0f} min"
+        if seconds > 90
+        else f"{seconds:.0f} s"
+    )

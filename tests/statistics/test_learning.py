@@ -1,0 +1,107 @@
+"""The curve of a training, and the line from it to the energy of an exact state."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from qmcnet.statistics.learning import MOST_BINS, LearningCurve
+from qmcnet.statistics.zero_variance import SLOPE, Slope, fit, steps_for
+
+
+def trained(energies, variances):
+    curve = LearningCurve()
+    for energy, variance in zip(energies, variances, strict=True):
+        curve.add(torch.tensor(energy), torch.tensor(variance))
+    return curve
+
+
+def falling(n_steps, slope, noise, seed=0):
+    """Energies of 256 walkers whose variance falls from 0.5 to 0.15, and the last variance."""
+    rng = np.random.default_rng(seed)
+    variances = 0.15 + 0.35 * np.exp(-4 * np.arange(n_steps) / n_steps)
+    energies = -37.845 + slope * variances + noise * np.sqrt(variances / 256) * rng.normal(size=n_steps)
+    return energies, variances
+
+
+@pytest.mark.parametrize("n_steps", [40, 700])
+def test_points_are_the_means_of_the_late_steps_however_many_there_are(n_steps):
+    variances = np.linspace(1.0, 0.1, n_steps)
+    curve = trained(-1 + 0.3 * variances, variances)
+    points = curve.points()
+    assert len(curve.bins.parts) <= MOST_BINS
+    assert points.energies == pytest.approx((-1 + 0.3 * np.array(points.variances)).tolist(), abs=2e-3)
+    assert points.variances[0] == pytest.approx(0.64, abs=0.08)
+    assert points.variances[-1] == pytest.approx(0.13, abs=0.05)
+
+
+def test_errors_of_points_are_those_of_independent_steps():
+    pulls = []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        points = trained(rng.normal(size=256) * 0.02 + 5, np.full(256, 0.1)).points()
+        pulls += ((np.array(points.energies) - 5) / points.errors).tolist()
+    assert np.std(pulls) == pytest.approx(1, abs=0.2)
+
+
+def test_one_wild_walker_moves_no_point_and_no_variance():
+    energies, variances = falling(500, 0.05, 1.0)
+    plain = trained(energies, variances).points()
+    energies[400], variances[400] = 50.0, 1e5
+    wild = trained(energies, variances).points()
+    assert wild.energies == pytest.approx(plain.energies, abs=3 * max(plain.errors))  # a plain mean moves by 100
+    assert wild.variances == pytest.approx(plain.variances, rel=0.5)  # and the mean variance by a factor of 10^4
+
+
+def test_too_few_steps_give_no_points_and_a_saved_curve_continues():
+    assert trained([1.0] * 20, [1.0] * 20).points().energies == []
+    assert math.isnan(LearningCurve().typical_variance)
+    energies, variances = falling(700, 0.05, 1.0)
+    half, whole = trained(energies[:333], variances[:333]), trained(energies, variances)
+    resumed = LearningCurve()
+    resumed.load_state_dict(half.state_dict(), torch.device("cpu"))
+    for energy, variance in zip(energies[333:], variances[333:], strict=True):
+        resumed.add(torch.tensor(energy), torch.tensor(variance))
+    assert resumed.points() == whole.points()
+    assert resumed.typical_variance == whole.typical_variance == pytest.approx(np.exp(np.log(variances).mean()))
+
+
+def test_a_line_without_noise_has_its_slope_and_one_point_that_of_the_prior():
+    variances = [0.5, 0.3, 0.2, 0.15]
+    energies = [-1 + 0.2 * variance for variance in variances]
+    assert fit(energies, [1e-6] * 4, variances, SLOPE).slope == pytest.approx(0.2, rel=1e-3)
+    alone = fit([-1.0], [1e-6], [0.3], SLOPE)
+    assert alone.slope == pytest.approx(SLOPE.median, rel=1e-3)
+    assert alone.relative_error == pytest.approx(SLOPE.spread, rel=1e-2)
+    distance, error = alone.distance(0.3)
+    assert distance == pytest.approx(0.3 * SLOPE.median, rel=1e-3)
+    assert error == pytest.approx(distance * math.expm1(SLOPE.spread), rel=0.02)
+
+
+@pytest.mark.parametrize("noise", [1.2, 0.1])
+def test_the_stated_interval_covers_the_true_distance(noise):
+    rng, covered, ratios, last = np.random.default_rng(1), 0, [], 0.15 + 0.35 * math.exp(-4)
+    for seed in range(60):
+        slope = SLOPE.median * math.exp(SLOPE.spread * rng.normal())
+        points = trained(*falling(64, slope, noise, seed)).points()
+        line = fit([*points.energies, -37.845 + slope * last], [*points.errors, 3e-4], [*points.variances, last], SLOPE)
+        ratios.append(math.log(line.slope / slope))
+        covered += abs(ratios[-1]) < line.relative_error
+    assert 30 <= covered <= 52  # one standard deviation; 41(4) of 60
+    assert abs(np.mean(ratios)) < 4 * np.std(ratios) / 60**0.5
+
+
+def test_points_that_scatter_more_than_their_errors_say_less():
+    variances = np.linspace(0.5, 0.15, 9)
+    energies = -1 + 0.1 * variances + 0.01 * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1])
+    sure = fit(energies - 0.01 * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1]), [1e-3] * 9, variances, Slope(0.1, 1.0))
+    unsure = fit(energies, [1e-3] * 9, variances, Slope(0.1, 1.0))
+    assert unsure.relative_error > 5 * sure.relative_error
+
+
+@pytest.mark.parametrize(
+    ("distance", "steps", "expected"), [(3.2e-3, 800, 3200), (2.4e-3, 800, 1800), (1.0, 777, 3200), (1.7e-3, 100, 130)]
+)
+def test_steps_follow_from_the_law(distance, steps, expected):
+    assert steps_for(1.6e-3, distance, steps) == expected
