@@ -47,7 +47,7 @@ def _changes(simulation: Simulation) -> list[str]:
         found.append("  device=cuda      the GPU of this machine")
     elif is_large:
         found.append("  device=cuda      on a machine with a GPU, which a network of this size is meant for")
-    return [*found, "  steps=, evaluation.steps=     smaller numbers"]
+    return [*found, "  steps=N          fewer steps, and evaluation.steps=N"]
 
 
 def _can_compile(simulation: Simulation) -> bool:

@@ -100,8 +100,9 @@ def test_a_short_run_is_not_timed(make_run, tmp_path, said, monkeypatch):
 def test_a_stage_that_may_end_early_and_one_that_is_done(make_run, tmp_path, worth, said):
     run = make_run(tmp_path, evaluation=EvaluationSettings(steps=50, target_error=1e-3))
     stages = {part.name: part.make() for part in run._parts()}
-    stages["optimization"].step = 5
-    Outlook(run.simulation, None).foresee(stages["optimization"], [lambda: stages["evaluation"]])
+    stages["burn_in"].equilibrated, stages["optimization"].step = True, 5
+    later = [lambda: stages["optimization"], lambda: stages["evaluation"]]
+    Outlook(run.simulation, None).foresee(stages["burn_in"], later)
     assert said()[0].startswith("forecast: evaluation up to 50 steps")
 
 

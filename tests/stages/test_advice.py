@@ -34,12 +34,12 @@ def settings(simulation, total=LONG_RUN + 1):
 
 
 def test_a_longer_one_hears_what_applies(simulation, machine):
-    assert settings(simulation) == ["compile=true", "devices=auto", "steps="]  # the network is small already
+    assert settings(simulation) == ["compile=true", "devices=auto", "steps=N"]  # the network is small already
 
 
 def test_a_large_network_hears_of_a_small_one_and_of_a_gpu(simulation, machine):
     machine.setattr(module, "LARGE_NETWORK", 10)
-    assert settings(simulation) == ["preset=quick", "compile=true", "devices=auto", "device=cuda", "steps="]
+    assert settings(simulation) == ["preset=quick", "compile=true", "devices=auto", "device=cuda", "steps=N"]
     assert "on a machine with a GPU" in advice(simulation, LONG_RUN + 1, None)[4]
 
 
@@ -57,12 +57,12 @@ def test_what_does_not_apply_is_not_said(make_run, tmp_path, machine):
         return settings(make_run(tmp_path, **changes).simulation)
 
     with standing_in(Echo(2)):
-        assert said() == ["compile=true", "steps="]
-    assert said(compile=True) == ["devices=auto", "steps="]
-    assert said(network={"complex": True}) == ["devices=auto", "steps="]
+        assert said() == ["compile=true", "steps=N"]
+    assert said(compile=True) == ["devices=auto", "steps=N"]
+    assert said(network={"complex": True}) == ["devices=auto", "steps=N"]
     machine.setattr(module, "check_compiler", no_compiler)
     machine.setattr(module, "n_cores", lambda: 1)
-    assert said() == ["steps="]
+    assert said() == ["steps=N"]
 
 
 def test_a_run_that_its_wall_time_ends_can_be_continued(simulation, machine):
