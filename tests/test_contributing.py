@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from qmcnet.config.schema import ConfigError
 from qmcnet.operators.operator import OBSERVABLES
 from qmcnet.run.identity import identity
 from qmcnet.run.plan import Part
+from qmcnet.stages import outlook
 from qmcnet.stages.stage import summarize
 
 HELIUM = Molecule.atom("He")
@@ -120,7 +122,11 @@ def test_the_optimizer_trains(example, make_run, tmp_path):
     assert run.train().trained_steps == 24
 
 
-def test_the_stage_is_driven_killed_and_continued(example, make_run, tmp_path, monkeypatch, any_series_is_an_estimate):
+def test_the_stage_is_driven_killed_and_continued(
+    example, make_run, tmp_path, monkeypatch, caplog, any_series_is_an_estimate
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(outlook, "SHORT_RUN", 0.0)
     kind = example("stage").Wander
     plan = VMC._parts
     monkeypatch.setattr(
@@ -131,6 +137,8 @@ def test_the_stage_is_driven_killed_and_continued(example, make_run, tmp_path, m
     whole = json.loads(
         ((tmp_path / "whole") / "result.json").read_text() if make_run(tmp_path / "whole").train() else ""
     )
+    assert re.search(r"forecast: .*, wander 10 steps \d+ s; about", caplog.text)
+    monkeypatch.setattr(outlook, "SHORT_RUN", 5.0)
     steps, advance = iter(range(100)), kind.advance
 
     def killed(self):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmcnet.statistics.zero_variance import CHEMICAL_ACCURACY, POWER, SLOPE, fit, steps_for
+from qmcnet.words import duration, in_mha
 
 FLAT = 0.9
 """Ratio of the last variance to the first of the late part of a training, from which on more steps hardly help."""
@@ -92,35 +93,3 @@ def measure(
     total = steps_for(CHEMICAL_ACCURACY, value + spread, steps)
     expected, seconds = value * (steps / total) ** POWER, None if pace is None else pace * (total - steps)
     return Distance(value, spread, line.slope, variance, falling, steps, total, expected, seconds)
-
-
-def in_mha(value: float, error: float) -> str:
-    """Write a number with its error in the last digit.
-
-    Args:
-        value: in hartree.
-        error: its standard error, in hartree, positive.
-
-    Returns:
-        Text such as '9(3) mHa' or '0.52(8) mHa'.
-    """
-    digits = max(0, -math.floor(math.log10(1e3 * error)))
-    return f"{1e3 * value:.{digits}f}({round(1e3 * error * 10**digits)}) mHa"
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people say it.
-
-    Args:
-        seconds: a duration.
-
-    Returns:
-        Hours, minutes or seconds.
-    """
-    return (
-        f"{seconds / 3600:.1f} h"
-        if seconds > 5400
-        else f"{seconds / 60:.0f} min"
-        if seconds > 90
-        else f"{seconds:.0f} s"
-    )

@@ -16,16 +16,13 @@ from qmcnet.run.interruption import Interrupted, Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.postmortem import Diverged, is_bad, write_postmortem
 from qmcnet.stages.fetch import fetch
-from qmcnet.stages.forecast import TIMED_STEPS, Stopwatch, forecast
-from qmcnet.stages.scaling import alternative, traffic
+from qmcnet.stages.forecast import TIMED_STEPS, Stopwatch
+from qmcnet.stages.outlook import Outlook
+from qmcnet.stages.scaling import traffic
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Row, Stage
 
 logger = logging.getLogger(__name__)
-
-
-LONG = 60.0
-"""Seconds that a stage takes, from which on it is worth to know what another number of processes would make of it."""
 
 
 class Driver:
@@ -63,6 +60,7 @@ class Driver:
         self.made, self.attempts = dict[str, int](), 0
         self.findings: dict[str, Mapping[str, Any]] = {}  # of the stages that are done
         self.seconds_per_step: dict[str, float] = {}  # of the stages that this process has seen
+        self.outlook = team().alone(lambda: Outlook(simulation, interruption.wall_time))
 
     @property
     def wall_seconds(self) -> float:
@@ -180,20 +178,22 @@ class _Session:
         return team().alone(lambda: Writer(folder, self.stage.table, self.stage.tag, self.stage.step))
 
     def step(self) -> None:
-        """Make a step and note its row; say the forecast once."""
+        """Make a step and note its row; look at the durations now and then."""
         row = self.stage.advance()
-        if row:
-            self.rows.append((self.stage.step, row))
-        self.stopwatch.tick()
-        if self.stopwatch.steps == TIMED_STEPS:
-            team().alone(self._forecast)
+        if not row:
+            return
+        self.rows.append((self.stage.step, row))
+        is_due = self.stopwatch.tick()
+        if self.stopwatch.steps == 0:
+            self.sent = team().messages, team().bytes
+        if is_due:
+            with self.stopwatch.paused():
+                self._look()
 
-    def _forecast(self) -> None:
-        seconds, (done, total) = self.stopwatch.seconds_per_step, self.stage.progress()
-        line = forecast(self.stage.name, seconds, total - done, self.stopwatch.device, self.stage.memory())
-        line += traffic(self.sent, self.stopwatch.steps + 1)
-        is_long = seconds * (total - done) > LONG
-        logger.info(line + (alternative(self.driver.simulation, seconds) if is_long else ""))
+    def _look(self) -> None:
+        """Say how long the stage takes, where that is news."""
+        steps, seconds = self.stopwatch.steps, self.stopwatch.seconds_per_step
+        self.driver.outlook.look(self.stage, seconds, traffic(self.sent, steps), steps == TIMED_STEPS)
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""

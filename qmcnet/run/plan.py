@@ -108,11 +108,13 @@ def _walk(parts: Sequence[Part], driver: Driver, found: Checkpoint | None) -> di
     for part in parts[:place]:
         if found and part.name in found.made:
             by_first(mend)(part.folder / part.kind.table, found.made[part.name])
-    for part in parts[place:]:
+    for index, part in enumerate(parts[place:], place):
         stage = part.make()
         if found and part.name == found.stage:
             driver.restore(found, stage)
             logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found.path.name)
+        if index == place:
+            driver.outlook.foresee(stage, [later.make for later in parts[place + 1 :]])
         driver.run(stage, part.folder)
         driver.findings |= {part.name: stage.conclude(driver.directory)}
     return driver.findings

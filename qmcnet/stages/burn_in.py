@@ -11,7 +11,7 @@ import torch
 from qmcnet.checks import at_least
 from qmcnet.compute.team import team
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row
+from qmcnet.stages.stage import Numbers, Record, Row, Trial
 from qmcnet.statistics.equilibrium import equilibrated, looks
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class BurnIn:
 
     name = "burn_in"
     table = "burn_in_stats.csv"
+    may_end_early = True
 
     def __init__(self, simulation: Simulation, settings: BurnInSettings) -> None:
         """Prepare the first sweep.
@@ -115,6 +116,17 @@ class BurnIn:
 
     def memory(self) -> None:
         """Predict nothing: a sweep needs less than a local energy."""
+
+    def trial(self, simulation: Simulation) -> Trial:
+        """Prepare a sweep to be timed.
+
+        Args:
+            simulation: used for nothing else.
+
+        Returns:
+            It.
+        """
+        return Trial(lambda: BurnIn(simulation, self.settings).advance())
 
     def conclude(self, folder: Path) -> Mapping[str, Any]:
         """Say whether the walkers are relaxed.

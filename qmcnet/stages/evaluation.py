@@ -3,13 +3,13 @@
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qmcnet.checks import at_least, one_of, positive
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row, StartsAgain, summarize
+from qmcnet.stages.stage import Numbers, Record, Row, StartsAgain, Trial, summarize
 from qmcnet.states.measurements import MEASUREMENTS, Measurement, Points, local_matrices, make_operators
 from qmcnet.states.spectrum import Spectrum, spectrum
 from qmcnet.statistics.averages import Averages
@@ -126,12 +126,18 @@ class Evaluation:
             observables: names of what to measure besides the energy.
         """
         self.simulation, self.settings, self.step = simulation, settings, -settings.burn_in
+        self.observables = observables
         molecule, device = simulation.molecule, simulation.generator.device
         self.operators, self.averages, self.points = make_operators(observables, molecule, device), Averages(), Points()
         self.grids = {name: MEASUREMENTS[name](molecule) for name in sorted({*MEASUREMENTS} & {*observables})}
         self.measurements: dict[str, Measurement] = {"points": self.points, **self.grids}
         self.error_reached, self.curve = False, LearningCurve()
         self.needed = settings.steps  # recorded steps for the error target, as far as is known
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether an error target may be reached before all steps are made."""
+        return self.settings.target_error is not None
 
     def finished(self) -> bool:
         """Whether the error target or the step limit is reached."""
@@ -193,6 +199,18 @@ class Evaluation:
 
     def memory(self) -> None:
         """Predict nothing: the optimisation needs more."""
+
+    def trial(self, simulation: Simulation) -> Trial:
+        """Prepare a recorded step to be timed.
+
+        Args:
+            simulation: used for nothing else.
+
+        Returns:
+            It.
+        """
+        settings = replace(self.settings, burn_in=0, target_error=None)
+        return Trial(lambda: Evaluation(simulation, settings, self.observables).advance())
 
     def _error_reached(self) -> bool:
         due = max(self.settings.min_steps, FIRST_CHECK)

@@ -1,10 +1,13 @@
-"""How long a run will take and how much memory it needs, from its first timed steps and the shapes of its tensors."""
+"""How long a stage will take, from its timed steps, how much memory it needs, from shapes, and how to say it."""
 
 import copy
 import math
 import re
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from qmcnet.compute.memory import AsShapes, peak_bytes, predicted_peak
 from qmcnet.compute.team import team
 from qmcnet.laplacian import ForwardLaplacian, forward_laplacian
 from qmcnet.stages.simulation import Simulation
+from qmcnet.stages.stage import Stage
 from qmcnet.states.ensemble import copies
+from qmcnet.words import duration
 
 TIMED_STEPS = 20
 
@@ -97,7 +102,7 @@ class Stopwatch:
     """Times the steps of a stage; the first, which warms up caches, does not count.
 
     A step that was asked for is not yet done on a GPU. It is waited for where the timed steps begin, and where the
-    forecast reads them; whoever reads at other times has just fetched the statistics, and waited for these.
+    forecast looks at them; whoever reads at other times has just fetched the statistics, and waited for these.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -106,16 +111,37 @@ class Stopwatch:
         Args:
             device: where the steps are computed.
         """
-        self.device, self.steps = device, -1
+        self.device, self.steps, self.next_look = device, -1, TIMED_STEPS
         self.start = time.perf_counter()
 
-    def tick(self) -> None:
-        """Count one step that was asked for."""
+    def tick(self) -> bool:
+        """Count one step that was asked for.
+
+        Returns:
+            Whether it is time to look at the durations: after 20 timed steps, after 40, after 80 and so on.
+        """
         self.steps += 1
-        if self.steps in (0, TIMED_STEPS):
+        due = self.steps == self.next_look
+        if self.steps == 0 or due:
             synchronize(self.device)
         if self.steps == 0:
             self.start = time.perf_counter()
+        if due:
+            self.next_look *= 2
+        return due
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Leave out the time of what is no step.
+
+        Yields:
+            Nothing.
+        """
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.start += time.perf_counter() - begin
 
     @property
     def seconds_per_step(self) -> float:
@@ -123,23 +149,74 @@ class Stopwatch:
         return (time.perf_counter() - self.start) / self.steps if self.steps > 0 else float("nan")
 
 
-def forecast(
-    stage: str, seconds_per_step: float, steps_left: int, device: torch.device, predicted: float | None = None
-) -> str:
-    """Say what lies ahead.
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of a stage.
+
+    Attributes:
+        name: of the stage.
+        steps: left to do.
+        may_end_early: whether fewer may do.
+        seconds: of a step; None where none could be timed.
+    """
+
+    name: str
+    steps: int
+    may_end_early: bool
+    seconds: float | None
+
+    @property
+    def total(self) -> float:
+        """Seconds of all steps; none of unknown ones."""
+        return (self.seconds or 0.0) * self.steps
+
+    def __str__(self) -> str:
+        """Say it."""
+        time = "not timed" if self.seconds is None else duration(self.total)
+        return f"{self.name} {'up to ' * self.may_end_early}{self.steps} steps {time}"
+
+
+def left(stage: Stage) -> int:
+    """Count the steps that a stage has before it.
 
     Args:
-        stage: what the steps are of.
-        seconds_per_step: measured duration of a step.
-        steps_left: steps still to do.
+        stage: fresh, restored or at work.
+
+    Returns:
+        Their number, of which it may need fewer.
+    """
+    done, planned = stage.progress()
+    return 0 if stage.finished() else planned - done
+
+
+def memory(device: torch.device, predicted: float | None, ahead: bool = False) -> str:
+    """Say how much memory a run needs.
+
+    Args:
+        device: where the run computes.
+        predicted: memory predicted for a step, in GiB.
+        ahead: whether such a step is still to come, and the peak so far does not know it.
+
+    Returns:
+        A few words.
+    """
+    peak = peak_memory(device) + (predicted or 0.0) * ahead
+    share = "" if predicted is None else f" ({predicted:.2g} GiB of it predicted for a step)"
+    return f"{peak:.2f} GiB on {device}" + f" for each of {team().size} processes" * (team().size > 1) + share
+
+
+def forecast(expected: Expected, before: float | None, device: torch.device, predicted: float | None = None) -> str:
+    """Say what lies ahead of a stage that is at work.
+
+    Args:
+        expected: of the stage, from measured steps.
+        before: duration of a step that was said before, in seconds, where it turned out to be wrong.
         device: where the run computes.
         predicted: memory predicted for a step, in GiB.
 
     Returns:
         One line with the duration of a step, the time left and the memory.
     """
-    left = seconds_per_step * steps_left
-    amount = f"{left / 3600:.2f} h" if left > 5400 else f"{left / 60:.1f} min" if left > 90 else f"{left:.0f} s"
-    memory = f"{peak_memory(device):.2f} GiB on {device}" + f" for each of {team().size} processes" * (team().size > 1)
-    share = "" if predicted is None else f" ({predicted:.2g} GiB of it predicted for a step)"
-    return f"forecast: {seconds_per_step:.3g} s/step, {amount} for {steps_left} steps of {stage}, {memory}{share}"
+    step = f"{expected.seconds:.3g} s/step" + ("" if before is None else f" instead of {before:.3g}")
+    steps = f"{'up to ' * expected.may_end_early}{expected.steps} steps of {expected.name}"
+    return f"forecast: {step}, {duration(expected.total)} for {steps}, {memory(device, predicted)}"

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from qmcnet.compute.team import team
@@ -16,7 +17,8 @@ from qmcnet.optimizers import Clipping, Schedule
 from qmcnet.optimizers.averaging import AveragingSettings, ParameterAverage
 from qmcnet.stages.forecast import predicted_memory
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row, summarize
+from qmcnet.stages.stage import Numbers, Record, Row, Trial, summarize
+from qmcnet.stages.trial import copied_for
 from qmcnet.states.ensemble import Objective
 from qmcnet.states.measurements import expectations, local_matrices
 from qmcnet.states.natural import Natural
@@ -55,11 +57,27 @@ class Optimizer(Protocol):
         """Continue from a saved state."""
 
 
+class _Resting:
+    """Takes no time and changes nothing, where the rest of a step is timed."""
+
+    def update(self, positions: Tensor, local_energy: Tensor, scale: float = 1.0) -> Row:
+        """Change nothing."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load nothing."""
+
+
 class Optimization:
     """Alternates sampling and parameter updates."""
 
     name = "optimization"
     table = "train_stats.csv"
+    may_end_early = False
     tags = TAGS
 
     def __init__(
@@ -205,6 +223,29 @@ class Optimization:
     def memory(self) -> float | None:
         """Predict what a step needs, in GiB on top of parameters and walkers; None where shapes do not tell."""
         return predicted_memory(self.simulation, self.optimizer)
+
+    def trial(self, simulation: Simulation) -> Trial:
+        """Prepare moves with local energies, and an update, to be timed.
+
+        Args:
+            simulation: used for nothing else.
+
+        Returns:
+            Both.
+        """
+        ensemble = simulation.ensemble
+        optimizer = copied_for(self.optimizer, self.simulation.ensemble, ensemble)
+
+        def update() -> None:
+            """Update for any energies: they do not decide how long it takes."""
+            positions = simulation.walkers.positions
+            n_functions = ensemble.factors(positions[:1]).shape[-1]
+            energies = torch.linspace(-1, 1, len(positions) * n_functions, dtype=torch.float64, device=positions.device)
+            optimizer.update(positions, energies.view(-1, n_functions))
+
+        how = (self.clipping, self.schedule, AveragingSettings(), self.objective)
+        sampling = Optimization(simulation, _Resting(), self.steps, *how)
+        return Trial(sampling.advance, update, lambda: predicted_memory(simulation, optimizer))
 
     def conclude(self, folder: Path) -> Mapping[str, Any]:
         """Give the wavefunction its averaged parameters.

@@ -22,7 +22,7 @@ from qmcnet.chemistry.targets import EXCITATIONS, casscf_targets, mean_field_tar
 from qmcnet.compute.team import team
 from qmcnet.optimizers.gradient import sum_gradients
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row
+from qmcnet.stages.stage import Numbers, Record, Row, Trial
 from qmcnet.states.ensemble import copies
 from qmcnet.system.molecule import Molecule
 
@@ -109,6 +109,7 @@ class Pretraining:
 
     name = "pretraining"
     table = "pretraining_stats.csv"
+    may_end_early = False
 
     def __init__(self, simulation: Simulation, targets: Determinants, settings: PretrainingSettings) -> None:
         """Prepare the first update.
@@ -223,6 +224,17 @@ class Pretraining:
 
     def memory(self) -> None:
         """Predict nothing: an update needs less than one of the optimisation."""
+
+    def trial(self, simulation: Simulation) -> Trial:
+        """Prepare an update to be timed.
+
+        Args:
+            simulation: used for nothing else.
+
+        Returns:
+            It.
+        """
+        return Trial(Pretraining(simulation, self.targets, self.settings).advance)
 
     def conclude(self, folder: Path) -> Mapping[str, Any]:
         """Do nothing.

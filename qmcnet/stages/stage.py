@@ -1,9 +1,9 @@
-"""The interface of a stage, and the statistics rows that stages return.
+"""The interface of a stage, the statistics rows that stages return, and what a stage is timed by.
 
 Letters: B walkers, S states.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from qmcnet.operators import LocalEnergy
 from qmcnet.operators.hamiltonian import trace
+from qmcnet.stages.simulation import Simulation
 
 Row = dict[str, Tensor | float]
 """Statistics of one step by name; tensors stay on the device until a writer needs them. A matrix stands for its
@@ -37,6 +38,25 @@ class Record:
     lost: bool = False
 
 
+def _unknown() -> None:
+    """Predict nothing."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A step to be timed, which leaves the run as it is, and is made with what walkers the simulation has at the time.
+
+    Attributes:
+        linear: does what takes a time in proportion to the walkers.
+        steep: does the rest, of which a part grows with their square; None where there is none.
+        memory: predicts the GiB that a step needs on top of parameters and walkers; None where it is not known.
+    """
+
+    linear: Callable[[], object]
+    steep: Callable[[], object] | None = None
+    memory: Callable[[], float | None] = _unknown
+
+
 class StartsAgain(Exception):
     """Raised by a stage that cannot be continued from a saved state, which is whole; says why."""
 
@@ -53,6 +73,10 @@ class Stage(Protocol):
     name: str
     table: str
     step: int
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether fewer steps than are planned may do."""
 
     def finished(self) -> bool:
         """Whether no step is left to do."""
@@ -74,6 +98,9 @@ class Stage(Protocol):
 
     def memory(self) -> float | None:
         """GiB that a step is predicted to need on top of parameters and walkers; None where it is not known."""
+
+    def trial(self, simulation: Simulation) -> Trial:
+        """Prepare a step of this kind, of a simulation that is used for nothing else."""
 
     def conclude(self, folder: Path) -> Mapping[str, Any]:
         """Do what belongs to the end of the stage, with files in the folder of the result; return plain values."""

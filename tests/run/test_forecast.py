@@ -16,7 +16,7 @@ from qmcnet.laplacian import ForwardLaplacian, TorchFuncLaplacian
 from qmcnet.optimizers import FirstOrder, Kfac, Spring
 from qmcnet.run.vmc import VMC
 from qmcnet.stages import forecast as module
-from qmcnet.stages.forecast import TIMED_STEPS, Stopwatch, forecast, peak_memory, predicted_memory
+from qmcnet.stages.forecast import TIMED_STEPS, Expected, Stopwatch, forecast, memory, peak_memory, predicted_memory
 from qmcnet.system.molecule import Molecule
 
 CPU = torch.device("cpu")
@@ -39,18 +39,25 @@ def vmc(directory, laplacian, ansatz=FermiNet, batch_size=10, **settings):
     [
         (0.5, 100, "0.5 s/step, 50 s for 100 steps of burn_in"),
         (0.1234, 1000, "0.123 s/step, 2.1 min for 1000 steps of burn_in"),
-        (2.0, 18_000, "2 s/step, 10.00 h for 18000 steps of burn_in"),
+        (2.0, 18_000, "2 s/step, 10.0 h for 18000 steps of burn_in"),
     ],
 )
 def test_forecast_says_time_steps_and_memory(seconds, steps, text, monkeypatch):
     monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
-    assert forecast("burn_in", seconds, steps, CPU) == f"forecast: {text}, 1.50 GiB on cpu"
+    assert forecast(Expected("burn_in", steps, False, seconds), None, CPU) == f"forecast: {text}, 1.50 GiB on cpu"
 
 
 def test_forecast_sets_the_predicted_share_apart(monkeypatch):
     monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
     expected = "1.50 GiB on cpu (0.031 GiB of it predicted for a step)"
-    assert forecast("optimization", 0.5, 100, CPU, 0.03125).endswith(expected)
+    assert forecast(Expected("optimization", 100, False, 0.5), None, CPU, 0.03125).endswith(expected)
+    assert memory(CPU, 0.5, ahead=True) == "2.00 GiB on cpu (0.5 GiB of it predicted for a step)"
+
+
+def test_forecast_says_that_steps_may_be_fewer_and_what_was_said_before(monkeypatch):
+    monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
+    line = forecast(Expected("burn_in", 100, True, 0.5), 0.25, CPU)
+    assert line == "forecast: 0.5 s/step instead of 0.25, 50 s for up to 100 steps of burn_in, 1.50 GiB on cpu"
 
 
 OPTIMIZERS = {
@@ -147,18 +154,30 @@ def machine(monkeypatch):
 def test_the_stopwatch_times_the_device_and_leaves_out_the_first_step(machine):
     watch = Stopwatch(CPU)
     machine.ask(100.0)
-    watch.tick()
+    assert not watch.tick()
     assert math.isnan(watch.seconds_per_step)
-    for _ in range(TIMED_STEPS):
+    for step in range(1, TIMED_STEPS + 1):
         machine.ask(2.0)
         machine.time += 0.01  # of the host
-        watch.tick()
+        assert watch.tick() == (step == TIMED_STEPS)
     assert watch.seconds_per_step == pytest.approx(2.01)
     assert machine.waits == 2
-    for _ in range(TIMED_STEPS):
+    for step in range(1, TIMED_STEPS + 1):
         machine.ask(2.0)
-        watch.tick()
-    assert machine.waits == 2
+        assert watch.tick() == (step == TIMED_STEPS)
+    assert machine.waits == 3
+
+
+def test_the_stopwatch_looks_ever_more_rarely_and_leaves_out_what_is_no_step(machine):
+    watch, looks = Stopwatch(CPU), []
+    for step in range(200):
+        machine.time += 1.0
+        if watch.tick():
+            looks.append(step)
+            with watch.paused():
+                machine.time += 50.0
+    assert looks == [20, 40, 80, 160]
+    assert watch.seconds_per_step == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("kind", "waits"), [("cpu", 0), ("cuda", 1)])

@@ -1,0 +1,131 @@
+"""What is said of the time that a run takes: of all stages at its start, and of one that turns out otherwise."""
+
+import logging
+import math
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+from qmcnet.compute.team import Solo, standing_in
+from qmcnet.stages.advice import LONG_RUN, advice
+from qmcnet.stages.forecast import Expected, forecast, left, memory
+from qmcnet.stages.scaling import alternative
+from qmcnet.stages.simulation import Simulation
+from qmcnet.stages.stage import Stage
+from qmcnet.stages.trial import copied, seconds_of_step, seconds_of_sweep
+from qmcnet.words import duration
+
+logger = logging.getLogger(__name__)
+
+SHORT_RUN = 5.0
+"""Seconds that the moves of a run have to take for a trial of its stages to be worth its time."""
+LONG_STAGE = 60.0
+"""Seconds that a stage takes, from which on it is worth to know what another number of processes would make of it."""
+TOLERANCE = 1.3
+"""Ratio of two durations from which on the second is said."""
+
+
+@contextmanager
+def in_silence() -> Generator[None]:
+    """Leave out of the log what the run itself will say.
+
+    Yields:
+        Nothing.
+    """
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+class Outlook:
+    """Foresees the stages of a run, and sees whether they keep to it.
+
+    Attributes:
+        said: seconds per step as last said, by the name of the stage.
+    """
+
+    def __init__(self, simulation: Simulation, wall_time: float | None) -> None:
+        """Say nothing yet.
+
+        Args:
+            simulation: wavefunction and walkers of the run.
+            wall_time: seconds after which the run stops; None for no limit.
+        """
+        self.simulation, self.wall_time = simulation, wall_time
+        self.said, self.advised = dict[str, float](), False
+
+    def foresee(self, stage: Stage, later: Sequence[Callable[[], Stage]]) -> None:
+        """Time a little of all stages that are left, on a copy of the run, and say how long they will take.
+
+        Nothing is said of a run that is short, or of which no copy can be made. Nothing is sent to other processes,
+        which wait for this one meanwhile.
+
+        Args:
+            stage: about to begin.
+            later: make those after it.
+        """
+        try:
+            with in_silence():
+                expected, predicted = self._trials(stage, later)
+        except Exception:  # whatever a copy of a run can meet: a forecast is no reason to end one
+            return
+        if any(part.seconds is not None for part in expected):
+            self._say(expected, predicted)
+
+    def _trials(self, stage: Stage, later: Sequence[Callable[[], Stage]]) -> tuple[list[Expected], float | None]:
+        """Time the stages; gives the largest memory of a step, too."""
+        with standing_in(Solo()):
+            stages = [one for one in (stage, *(make() for make in later)) if left(one)]
+        twin, expected, predicted = copied(self.simulation), list[Expected](), list[float]()
+        if sum(map(left, stages)) * seconds_of_sweep(twin) < SHORT_RUN:
+            return [], None
+        for one in stages:
+            seconds = None
+            try:
+                trial = one.trial(twin)
+                seconds = seconds_of_step(trial, twin)
+                predicted.append(trial.memory() or 0.0)
+            except Exception:  # such as of an optimiser of the user's own that cannot be copied
+                twin = copied(self.simulation)
+            expected.append(Expected(one.name, left(one), one.may_end_early, seconds))
+        return expected, max(predicted, default=0.0) or None
+
+    def _say(self, expected: Sequence[Expected], predicted: float | None) -> None:
+        self.said |= {part.name: part.seconds for part in expected if part.seconds is not None}
+        total = sum(part.total for part in expected)
+        bound = "about" if len(self.said) == len(expected) else "more than"
+        parts = ", ".join(map(str, expected))
+        needed = memory(self.simulation.generator.device, predicted, ahead=True)
+        compiled = ", timed before compiling" * self.simulation.compile
+        logger.info(f"forecast: {parts}; {bound} {duration(total)} in all{compiled}, {needed}")
+        self._advise(total)
+
+    def _advise(self, total: float) -> None:
+        """Say once what a user can do about a run that is long, and that a limited one can be continued."""
+        if self.advised or total < min(LONG_RUN, self.wall_time or math.inf):
+            return
+        self.advised = True
+        for line in advice(self.simulation, total, self.wall_time):
+            logger.info(line)
+
+    def look(self, stage: Stage, seconds: float, sent: str, first: bool) -> None:
+        """Say how long a stage takes where this is news, or it is the first look at one that is long.
+
+        Args:
+            stage: at work.
+            seconds: measured duration of a step.
+            sent: what this process sends to others, in words.
+            first: whether nothing was measured of the stage before.
+        """
+        before, total = self.said.get(stage.name), seconds * left(stage)
+        is_off = before is None or not 1 / TOLERANCE < seconds / before < TOLERANCE
+        is_long = first and total > LONG_STAGE
+        if not is_off and not is_long:
+            return
+        self.said[stage.name] = seconds
+        expected = Expected(stage.name, left(stage), stage.may_end_early, seconds)
+        line = forecast(expected, before if is_off else None, self.simulation.generator.device, stage.memory())
+        logger.info(line + sent + (alternative(self.simulation, seconds) if is_long else ""))
+        self._advise(total)
