@@ -25,6 +25,7 @@ from qmcnet.run.conclusion import conclude, finished
 from qmcnet.run.description import describe, described, settings_of
 from qmcnet.run.directory import RunDirectoryError, claim, lock, write_config
 from qmcnet.run.driver import Driver
+from qmcnet.run.init_from import begin_from, check_source
 from qmcnet.run.interruption import Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.plan import Part, execute
@@ -69,6 +70,8 @@ class VMC:
         steps: optimisation steps.
         batch_size: number of walkers.
         seed: seed of the random numbers.
+        init_from: directory of a run whose trained wavefunction and walkers this one starts from, with no pretraining:
+            that of another geometry of the same molecule, or of a smaller network; None for none.
         device: given as 'auto', 'cpu', 'cuda' or 'cuda:N', or as a device of torch.
         compile: compile the wavefunction for sampling and, unless `laplacian` is given, for the local energy.
         observables: what to measure besides the energy, by name; of several states always spin and dipole too.
@@ -98,6 +101,7 @@ class VMC:
         steps: int = 1000,
         batch_size: int = 1024,
         seed: int = 0,
+        init_from: str | Path | None = None,
         device: str | torch.device = "auto",
         compile: bool = False,
         observables: Sequence[str] = (),
@@ -126,6 +130,7 @@ class VMC:
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
         self.steps, self.batch_size, self.seed, self.wall_time = int(steps), int(batch_size), int(seed), wall_time
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
+        self.init_from = None if init_from is None else str(init_from)
         check_observables(observables)
         how = (self.hamiltonian, self.laplacian, self.sampler)
         self.simulation = Simulation.start(self.ensemble, *how, self.batch_size, self.seed, self.device)
@@ -177,7 +182,7 @@ class VMC:
             write_config(self.directory, self.config)
             on_claim()
             driver = self._driver(self.directory, interruption)
-            return conclude(execute(self._parts(), driver), driver, self.molecule, self.config)
+            return conclude(execute(self._parts(), driver, self._begin), driver, self.molecule, self.config)
 
     def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:
         """Evaluate the trained wavefunction further, from the trained walkers, with frozen parameters.
@@ -254,17 +259,27 @@ class VMC:
             Part(Optimization, self._optimization, self.directory, self.steps),
             self._evaluation(self.evaluation, self.directory / Evaluation.name),
         ]
-        if self.pretraining.steps and not hasattr(self.ansatz, "orbitals"):
-            logger.info("%s starts from orbitals of its own: no pretraining", type(self.ansatz).__name__)
-        elif self.pretraining.steps:
+        if self._pretrains:
             parts.insert(0, Part(Pretraining, self._pretraining, self.directory / Pretraining.name))
+        elif self.pretraining.steps and self.init_from is None:
+            logger.info("%s starts from orbitals of its own: no pretraining", type(self.ansatz).__name__)
         return parts
+
+    @property
+    def _pretrains(self) -> bool:
+        return self.init_from is None and self.pretraining.steps > 0 and hasattr(self.ansatz, "orbitals")
 
     def check_start(self) -> None:
         """Refuse what would end the run soon after its start."""
-        pretrained = self.pretraining.steps and hasattr(self.ansatz, "orbitals")
-        basis, compiled_on = self.pretraining.basis if pretrained else None, self.device if self.compile else None
+        basis, compiled_on = self.pretraining.basis if self._pretrains else None, self.device if self.compile else None
         check_start(self.directory, self.molecule, basis, compiled_on)
+        if self.init_from is not None:
+            check_source(self.init_from, self.directory, self.resume, self.simulation)
+
+    def _begin(self, driver: Driver) -> None:
+        """Take over what another run found, where this one is to start from it."""
+        if self.init_from is not None:
+            driver.findings = {"init_from": begin_from(self.init_from, self.simulation, self.seed)}
 
     def _driver(self, directory: Path, interruption: Interruption) -> Driver:
         checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)
