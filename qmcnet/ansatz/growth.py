@@ -65,9 +65,9 @@ def _silence_layers(growth: Growth, before: int, after: int) -> bool:
 
 
 def _begin_as_cusp(growth: Growth, before: str, after: str) -> bool:
-    if (before, after) != ("cusp", "neural"):
-        return False
     prefix = "head.jastrow." if "head.jastrow.range" in growth.parameters else "jastrow."
+    if (before, after) != ("cusp", "neural") or f"{prefix}range" not in growth.parameters:
+        return False
     growth.parameters[f"{prefix}cusp.range"] = growth.parameters.pop(f"{prefix}range")
     growth.silence(f"{prefix}pair_sum.")
     return True
