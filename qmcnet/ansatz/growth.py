@@ -3,6 +3,7 @@
 What is new starts neutral, and has a gradient all the same:
 
 * of more determinants, parts of those before add up to them (`qmcnet.ansatz.splitting`);
+* new features of a FermiNet are not read yet (`qmcnet.ansatz.widening`);
 * a further layer adds nothing to what comes in: the maps that its class lists as `neutral_without` are zero;
 * the neural Jastrow factor is the cusp that it contains, and backflow shifts nothing: their last weights are zero;
 * envelopes of one class have the same parameters, wherever they would start from.
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.envelopes import ENVELOPES
+from qmcnet.ansatz.ferminet import FermiNet
 from qmcnet.ansatz.head import DeterminantHead
 from qmcnet.ansatz.splitting import split
+from qmcnet.ansatz.widening import Widening, widen_one, widen_two
 
 
 @dataclass
@@ -55,6 +58,16 @@ def _split_determinants(growth: Growth, before: int, after: int) -> bool:
     return True
 
 
+def _widen_one(growth: Growth, before: int, after: int) -> bool:
+    widening = Widening(growth.network, before, after, growth.generator)
+    return isinstance(growth.network, FermiNet) and widen_one(widening, growth.parameters)
+
+
+def _widen_two(growth: Growth, before: int, after: int) -> bool:
+    widening = Widening(growth.network, before, after, growth.generator)
+    return isinstance(growth.network, FermiNet) and widen_two(widening, growth.parameters)
+
+
 def _silence_layers(growth: Growth, before: int, after: int) -> bool:
     layers = list(getattr(growth.network, "layers", ()))
     maps = getattr(layers[-1], "neutral_without", ()) if layers else ()
@@ -86,13 +99,15 @@ Rule = Callable[[Growth, Any, Any], bool]
 """Makes neutral what another value of a setting brings, and returns whether it can."""
 
 RULES: Mapping[str, tuple[Rule, str]] = {
+    "hidden_one": (_widen_one, "hidden_one may grow, but neither from nor to 4 times the number of nuclei"),
+    "hidden_two": (_widen_two, "hidden_two may grow, but neither from nor to 4"),
     "n_determinants": (_split_determinants, "n_determinants may grow"),
     "n_layers": (_silence_layers, "n_layers may grow, with layer_norm only if it is false"),
     "jastrow": (_begin_as_cusp, "jastrow may go from cusp to neural"),
     "envelope": (_same_envelope, "envelope may go from isotropic to sto and back"),
     "backflow": (_add_backflow, "backflow may be added"),
 }
-"""Settings that may differ, and in which way, as long as psi stays the same."""
+"""Settings that may differ, in this order, and in which way, as long as psi stays the same."""
 
 
 def grown(
@@ -122,15 +137,23 @@ def grown(
     cast = {name: value.to(fresh[name].dtype) if name in fresh else value for name, value in parameters.items()}
     growth = Growth(network, cast, fresh, generator)
     changed = {name for name in own if name != "seed" and settings.get(name, own[name]) != own[name]}
-    for name in sorted(changed):
-        before, after = settings[name], own[name]
-        rule, words = RULES.get(name, (None, ""))
-        if rule is None or type(before) is not type(after) or not rule(growth, before, after):
-            allowed = words or "only " + "; ".join(advice for _, advice in RULES.values())
-            raise ValueError(f"ansatz.{name} is {before} there and {after} here: {allowed}")
+    for name in sorted(changed, key=[*RULES, *sorted(changed)].index):
+        _grow(growth, name, settings[name], own[name])
     if moved and own.get("method") == "casscf":
         raise ValueError("its nuclei are elsewhere, and coefficients of ansatz.method=casscf belong to their orbitals")
     return _together(growth, {name for name, _ in network.named_buffers()} if moved else set(), bool(changed))
+
+
+def _grow(growth: Growth, name: str, before: Any, after: Any) -> None:
+    """Make neutral what another value of a setting brings, or refuse it."""
+    rule, words = RULES.get(name, (None, ""))
+    try:
+        neutral = rule is not None and type(before) is type(after) and rule(growth, before, after)
+    except (LookupError, RuntimeError) as error:  # what a file holds need not be what its settings say
+        raise ValueError(f"its parameters are not those of a network with {name} {before}") from error
+    if not neutral:
+        allowed = words or "only " + "; ".join(advice for _, advice in RULES.values())
+        raise ValueError(f"ansatz.{name} is {before} there and {after} here: {allowed}")
 
 
 def _together(growth: Growth, left_out: set[str], larger: bool) -> dict[str, Tensor]:

@@ -100,13 +100,8 @@ def split(
 
     Returns:
         The parameters of more determinants, whose sum is the same.
-
-    Raises:
-        ValueError: if they are not those of such orbitals.
     """
     wanted, grown = orbitals.state_dict(), dict(parameters)
-    if missing := sorted(wanted.keys() - parameters.keys()):
-        raise ValueError(f"orbitals without {missing[0]} cannot be split")
     for spin, n_orbitals in enumerate(orbitals.counts):
         splitting = Splitting(before, after, n_orbitals)
         for name in (name for name in wanted if name.split(".")[1] == str(spin)):

@@ -86,6 +86,23 @@ def test_determinants_of_every_kind_are_split(kind, molecule):
     assert_same_wavefunction(started(network, other), other)
 
 
+@pytest.mark.parametrize(
+    "growth",
+    [
+        {"hidden_one": 9},
+        {"hidden_two": 8},
+        {"n_determinants": 3, "n_layers": 4, "hidden_one": 12, "hidden_two": 6, "jastrow": "neural"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("molecule", [BORON, LITHIUM_HYDRIDE, Molecule.atom("H")], ids=lambda one: one.formula)
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_a_wider_network_starts_as_the_narrower_one(molecule, n_layers, growth):
+    other = trained(small(FermiNet, molecule, {"n_layers": n_layers}))
+    network = started(small(FermiNet, molecule, {"n_layers": n_layers, **growth}), other)
+    assert_same_wavefunction(network, other)
+
+
 def test_a_network_of_one_layer_becomes_deep():
     other = trained(small(FermiNet, BORON, {"n_layers": 1}))
     assert_same_wavefunction(started(small(FermiNet, BORON, {"n_layers": 3}), other), other)
@@ -124,6 +141,20 @@ def test_what_was_silenced_has_a_gradient(ansatz):
     assert all(found[name].any() for name in silent)
 
 
+def test_what_reads_new_features_has_a_gradient():
+    other = trained(small(FermiNet, BORON))
+    network = started(small(FermiNet, BORON, {"hidden_one": 9, "hidden_two": 8}), other)
+    found, silent = scores(network), {name: value == 0 for name, value in network.named_parameters()}
+    for name, count in {
+        "head.orbitals.linear.0.weight": 2,
+        "layers.1.own.weight": 2 + 2 * 3,
+        "layers.1.mean.weight": 4,
+    }.items():
+        columns = silent[name][:7].all(0)  # what makes the old features
+        assert columns.sum() == count
+        assert found[name][:, :7, columns].any(0).all()
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_parts_of_a_determinant_learn_different_things_from_the_first_step(full):
     other = trained(small(FermiNet, BORON, {"n_determinants": 1}, full_determinants=full))
@@ -156,7 +187,9 @@ def test_orbitals_of_a_mean_field_are_those_of_the_geometry():
     [
         ({"n_determinants": 4}, {"n_determinants": 2}, "n_determinants is 4 there and 2 here: n_determinants may grow"),
         ({"n_layers": 3}, {"n_layers": 2}, "n_layers is 3 there and 2 here: n_layers may grow"),
-        ({}, {"hidden_one": 9}, "hidden_one is 7 there and 9 here: only .*n_determinants may grow; "),
+        ({}, {"hidden_one": 6}, "hidden_one is 7 there and 6 here: hidden_one may grow, "),
+        ({"hidden_one": 4}, {"hidden_one": 6}, "hidden_one is 4 there and 6 here: .* neither from nor to 4 times"),
+        ({"hidden_two": 3}, {"hidden_two": 4}, "hidden_two is 3 there and 4 here: .* neither from nor to 4$"),
         ({}, {"n_states": 3}, "n_states is 1 there and 3 here: only "),
         ({}, {"complex": True}, "complex is False there and True here: only "),
         ({}, {"full_determinants": False}, "full_determinants is True there and False here: only "),
