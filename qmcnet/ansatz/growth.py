@@ -133,7 +133,7 @@ def grown(
         ValueError: if it cannot be the same wavefunction; says why not.
     """
     own: Mapping[str, Any] = getattr(network, "settings", {})
-    fresh = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+    fresh = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     cast = {name: value.to(fresh[name].dtype) if name in fresh else value for name, value in parameters.items()}
     growth = Growth(network, cast, fresh, generator)
     changed = {name for name in own if name != "seed" and settings.get(name, own[name]) != own[name]}

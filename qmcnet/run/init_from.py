@@ -143,7 +143,11 @@ def _read(directory: str) -> Source:
     if not Path(directory).is_dir():
         what = "is a file" if Path(directory).exists() else "does not exist"
         raise RunDirectoryError(f"init_from={directory} {what}: name the directory of a trained run")
-    config, found = read_config(Path(directory)), _newest(Path(directory))
+    try:
+        config = read_config(Path(directory))
+    except RunDirectoryError as error:
+        raise RunDirectoryError(f"init_from={error}") from error
+    found = _newest(directory)
     state, settings = found.state["simulation"], config["ansatz"]
     try:
         molecule = Molecule(**{name: config["system"][name] for name in ("symbols", "coordinates", "charge", "spin")})
@@ -161,12 +165,12 @@ def _read(directory: str) -> Source:
             config_hash(config),
         )
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise RunDirectoryError(f"{directory} is damaged ({error!r})") from error
+        raise RunDirectoryError(f"init_from={directory} is damaged ({error!r})") from error
 
 
-def _newest(directory: Path) -> Checkpoint:
+def _newest(directory: str) -> Checkpoint:
     """Read the newest whole checkpoint of a trained wavefunction; damaged ones stay where they are."""
-    for path in reversed(Checkpoints(directory / "checkpoints", 1).paths()):
+    for path in reversed(Checkpoints(Path(directory, "checkpoints"), 1).paths()):
         stage, _ = stage_and_step(path)
         if stage not in (Optimization.name, Evaluation.name):
             continue
