@@ -9,6 +9,7 @@ What is new starts neutral, and has a gradient all the same:
 * envelopes of one class have the same parameters, wherever they would start from.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -132,7 +133,7 @@ def grown(
     Raises:
         ValueError: if it cannot be the same wavefunction; says why not.
     """
-    own: Mapping[str, Any] = getattr(network, "settings", {})
+    own: Mapping[str, Any] = json.loads(json.dumps(getattr(network, "settings", {})))  # as those of others are stored
     fresh = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     cast = {name: value.to(fresh[name].dtype) if name in fresh else value for name, value in parameters.items()}
     growth = Growth(network, cast, fresh, generator)

@@ -115,6 +115,13 @@ def test_what_is_not_new_is_taken_over_bit_for_bit():
     assert found.keys() == other.state_dict().keys()
 
 
+def test_settings_are_compared_as_they_are_stored():
+    network = small(FermiNet, BORON)
+    network.settings |= {"widths": (1, 2)}
+    found = grown(network, {"widths": [1, 2]}, network.state_dict(), False, torch.Generator())
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+
+
 def test_the_network_stays_as_it_is_and_the_seed_decides_what_is_new():
     other, network = trained(small(FermiNet, BORON)), small(FermiNet, BORON, {"n_determinants": 4, "n_layers": 4})
     before = {name: value.clone() for name, value in network.state_dict().items()}

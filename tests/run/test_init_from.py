@@ -174,7 +174,8 @@ def test_a_run_is_continued_without_the_other_and_bit_for_bit(tmp_path, source, 
 
 
 def test_the_result_says_where_a_run_started(tmp_path, source):
-    make(tmp_path / "run", STRETCHED, init_from=source).train()
+    make(tmp_path / "run", STRETCHED, init_from=source, pretraining=PretrainingSettings(steps=4)).train()
+    assert not (tmp_path / "run/pretraining").exists()
     found = json.loads((tmp_path / "run/result.json").read_text())
     start = found["init_from"]
     assert (start["directory"], start["formula"], start["trained_steps"]) == (str(source), "H2", 4)
