@@ -28,7 +28,8 @@ from qmcnet.compute.process import prepare_process
 from qmcnet.optimizers import Clipping, FirstOrder, Kfac, Schedule, Spring
 from qmcnet.report.reference import lookup
 from qmcnet.stages.burn_in import BurnIn, BurnInSettings
-from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.optimization import Optimization
 from qmcnet.stages.pretraining import Pretraining
 from qmcnet.stages.simulation import Simulation

@@ -12,7 +12,7 @@ from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.vmc import VMC
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
 from qmcnet.stages.burn_in import BurnInSettings
-from qmcnet.stages.evaluation import EvaluationSettings
+from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.pretraining import PretrainingSettings
 from qmcnet.states.ensemble import states_at
 from qmcnet.states.natural import Natural, NaturalStates

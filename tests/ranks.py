@@ -24,6 +24,8 @@ H2 = partial(Molecule.diatomic, "H", "H", bond_length=1.4, units="bohr")
 HELIUM = partial(Molecule.atom, "He")
 SMALL = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2}
 
+STARTED = "started"
+"""Directory of a run that starts from that of the first case."""
 CASES = {
     "spring": (H2, {}, {"optimizer": Spring, "sampler": Metropolis(steps=3, n_blocks=None), "steps": 30}),
     "few_parameters": (
@@ -71,6 +73,7 @@ def work(folder: Path, names: list[str]) -> int:
     """Train each of some cases; what every process does."""
     for name in names:
         make(name, folder / name).train()
+    make(names[0], folder / STARTED, init_from=folder / names[0], steps=2, batch_size=31).train()
     return 0
 
 

@@ -114,6 +114,8 @@ class FermiNet(nn.Module):
 class InteractionLayer(nn.Module):
     """One layer: each electron sees itself, the mean of each spin, and the mean of its pairs with each spin."""
 
+    neutral_without = ("own", "mean")  # then a layer between equal widths divides by sqrt(2), and psi by a constant
+
     def __init__(self, n_up: int, n_down: int, one_in: int, two_in: int, one_out: int, two_out: int | None) -> None:
         """Create the linear maps.
 

@@ -109,6 +109,8 @@ class LapNet(nn.Module):
 class LapNetLayer(nn.Module):
     """Attention from the single to the mixed stream, then a perceptron, each added to the mixed stream."""
 
+    neutral_without = ("attention.output", "update")
+
     def __init__(self, n_heads: int, head_size: int) -> None:
         """Create the parts.
 

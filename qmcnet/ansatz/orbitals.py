@@ -45,11 +45,11 @@ class Orbitals(nn.Module):
         super().__init__()
         one_of(ENVELOPES, envelope=envelope)
         self.spins = spin_slices(molecule.n_up, molecule.n_down)
-        counts = [molecule.n_electrons if full else spin.stop - spin.start for spin in self.spins]
-        sizes = [(2 if complex else 1) * n_determinants * count for count in counts]
+        self.counts = [molecule.n_electrons if full else spin.stop - spin.start for spin in self.spins]
+        sizes = [(2 if complex else 1) * n_determinants * count for count in self.counts]
         self.linear = nn.ModuleList(Linear(n_features, size, bias=False) for size in sizes)
-        self.envelope = nn.ModuleList(ENVELOPES[envelope](molecule, count, n_determinants) for count in counts)
-        self.n_determinants, self.complex = n_determinants, complex
+        self.envelope = nn.ModuleList(ENVELOPES[envelope](molecule, count, n_determinants) for count in self.counts)
+        self.n_determinants, self.full, self.complex = n_determinants, full, complex
 
     def forward(self, h_one: Tensor, features: Features) -> list[Tensor]:
         """Evaluate the orbitals of each spin that has electrons.

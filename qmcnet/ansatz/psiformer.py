@@ -113,6 +113,7 @@ class PsiformerLayer(nn.Module):
         self.attention = Attention(n_heads, head_size)
         self.hidden, self.out = Linear(width, perceptron_size), Linear(perceptron_size, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) if layer_norm else nn.Identity() for _ in range(2))
+        self.neutral_without = () if layer_norm else ("attention.output", "out")  # norms change what comes in
 
     def forward(self, h: Tensor) -> Tensor:
         """Update the electron features.

@@ -22,7 +22,7 @@ from qmcnet.run.identity import flatten
 
 logger = logging.getLogger(__name__)
 
-NAMES = ("path", "run", "output", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+NAMES = ("path", "run", "output", "init_from", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Keys whose values are names of files and directories, taken as they are."""
 
 AS_HYDRA = {"system": "+system", "+system": "+system", "+observables": "++observables"}

@@ -12,7 +12,7 @@ from qmcnet.config.naming import config_directory
 from qmcnet.config.schema import ConfigError, check_arguments
 from qmcnet.report.result import Result
 from qmcnet.run.vmc import VMC
-from qmcnet.stages.evaluation import EvaluationSettings
+from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.stage import Stage
 from qmcnet.states.measurements import check_observables
 

@@ -141,7 +141,7 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
     defaults = (config_directory() / "config.yaml").read_text(encoding="utf-8")
     parts = [key for key in PARTS if re.search(rf"(- |@){key}:", defaults)]  # others are added by +KEY=NAME
     for key in ("ansatz", "dtype", *parts, *SCALARS):
-        if key not in raw:
+        if key not in raw and key != "init_from":  # which older runs do not have
             raise ConfigError(f"{key} is missing: leave out ~{key}")
     unknown = [str(key) for key in raw if key not in known]
     if unknown:

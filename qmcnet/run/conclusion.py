@@ -16,7 +16,8 @@ from qmcnet.report.summary import facts
 from qmcnet.run.directory import is_run, typed
 from qmcnet.run.driver import Driver
 from qmcnet.run.identity import config_hash, identity
-from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.optimization import Optimization
 from qmcnet.system.molecule import Molecule
 

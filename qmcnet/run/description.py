@@ -57,21 +57,20 @@ def _settings(part: Any) -> dict[str, Any]:
     return found
 
 
-def defaults_of(config: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+def defaults_of(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Look up what a run does where a setting is left out, which is what it did before there was the setting.
 
     Args:
-        config: the configuration of the run.
-        parts: what its groups built, by name.
+        parts: what the groups of its configuration built, by name.
 
     Returns:
         Default of every setting that has one, by its dotted key.
     """
-    given = {name: inspect.signature(type(part)).parameters.values() for name, part in parts.items() if name in config}
+    signatures = {name: inspect.signature(type(part)) for name, part in parts.items() if hasattr(part, "__dict__")}
     return {
         f"{name}.{setting.name}": setting.default
-        for name, settings in given.items()
-        for setting in settings
+        for name, signature in signatures.items()
+        for setting in signature.parameters.values()
         if setting.default is not setting.empty
     }
 

@@ -56,7 +56,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat: dict[str, Any] = json.loads(json.dumps(flatten(config)))
     named = {key: public_name(str(value)) for key, value in flat.items() if key.split(".")[-1] == "_target_"}
-    return {key: value for key, value in (flat | named).items() if in_identity(key) and value != {}}
+    unset = {"init_from": None}  # as older runs, which do not mention it
+    return {k: v for k, v in (flat | named).items() if in_identity(k) and v != {} and (k, v) not in unset.items()}
 
 
 def in_identity(key: str) -> bool:

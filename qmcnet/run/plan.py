@@ -38,18 +38,23 @@ class Part:
         return self.kind.name
 
 
-def execute(parts: Sequence[Part], driver: Driver) -> dict[str, Mapping[str, Any]]:
+def execute(
+    parts: Sequence[Part], driver: Driver, begin: Callable[[Driver], None] = lambda _: None
+) -> dict[str, Mapping[str, Any]]:
     """Walk a plan: skip what checkpoints say is done, restore, drive, conclude.
 
     Args:
         parts: the stages in their order.
         driver: of the run.
+        begin: called before the first stage, where there is no checkpoint to continue from.
 
     Returns:
         What each stage found, by its name.
     """
     while True:
         found = newest(parts, driver)
+        if found is None:
+            begin(driver)
         try:
             return _walk(parts, driver, found)
         except DamagedCheckpoint as damage:

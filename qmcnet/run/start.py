@@ -20,12 +20,19 @@ MOST_WALKERS = 10**6
 
 
 def check_scalars(
-    steps: int, batch_size: int, seed: int, wall_time: float | None, resume: bool, overwrite: bool
+    steps: int,
+    accuracy: float | None,
+    batch_size: int,
+    seed: int,
+    wall_time: float | None,
+    resume: bool,
+    overwrite: bool,
 ) -> None:
     """Refuse numbers out of range and switches that contradict each other.
 
     Args:
         steps: optimisation steps.
+        accuracy: distance to the exact energy until which more are made, in hartree; None for none.
         batch_size: number of walkers.
         seed: seed of the random numbers.
         wall_time: seconds after which the run stops; None for no limit.
@@ -40,7 +47,7 @@ def check_scalars(
             raise ValueError(f"{name}={value!r} must be a whole number")
     between(2, MOST_WALKERS, batch_size=batch_size)
     at_least(0, steps=steps, seed=seed)
-    positive(wall_time=wall_time)
+    positive(wall_time=wall_time, accuracy=accuracy)
     if overwrite and resume:
         raise ValueError("overwrite=true moves an earlier run aside only with resume=false")
 

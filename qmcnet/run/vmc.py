@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from qmcnet.checks import positive
 from qmcnet.compute.device import choose_device
 from qmcnet.compute.process import prepare_process
 from qmcnet.compute.team import team
@@ -26,13 +25,15 @@ from qmcnet.run.conclusion import conclude, finished, steps_to_make
 from qmcnet.run.description import defaults_of, describe, described, settings_of
 from qmcnet.run.directory import RunDirectoryError, claim, lock, write_config
 from qmcnet.run.driver import Driver
+from qmcnet.run.init_from import begin_from, check_source
 from qmcnet.run.interruption import Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.plan import Part, execute
 from qmcnet.run.start import check_parts, check_scalars, check_start
 from qmcnet.sampling import Metropolis
 from qmcnet.stages.burn_in import BurnIn, BurnInSettings
-from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.optimization import Optimization, Optimizer
 from qmcnet.stages.pretraining import Pretraining, PretrainingSettings
 from qmcnet.stages.simulation import Simulation
@@ -71,6 +72,8 @@ class VMC:
         accuracy: distance to the exact energy, in hartree, until which more steps are made than `steps`; None for none.
         batch_size: number of walkers.
         seed: seed of the random numbers.
+        init_from: directory of a run whose trained wavefunction and walkers this one starts from, with no pretraining:
+            that of another geometry of the same molecule, or of a smaller network; None for none.
         device: given as 'auto', 'cpu', 'cuda' or 'cuda:N', or as a device of torch.
         compile: compile the wavefunction for sampling and, unless `laplacian` is given, for the local energy.
         observables: what to measure besides the energy, by name; of several states always spin and dipole too.
@@ -101,6 +104,7 @@ class VMC:
         accuracy: float | None = None,
         batch_size: int = 1024,
         seed: int = 0,
+        init_from: str | Path | None = None,
         device: str | torch.device = "auto",
         compile: bool = False,
         observables: Sequence[str] = (),
@@ -114,8 +118,7 @@ class VMC:
             ValueError: for a setting out of range.
         """
         check_parts(type(self), locals())
-        check_scalars(steps, batch_size, seed, wall_time, resume, overwrite)
-        positive(accuracy=accuracy)
+        check_scalars(steps, accuracy, batch_size, seed, wall_time, resume, overwrite)
         averaging.check_start(steps)
         evaluation.say_unreachable()
         self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
@@ -128,9 +131,10 @@ class VMC:
         self.objective, self.clipping, self.schedule = objective, clipping, schedule
         self.averaging, self.pretraining, self.burn_in = averaging, pretraining.with_basis(self.molecule), burn_in
         self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
-        self.steps, self.batch_size, self.seed, self.wall_time = int(steps), int(batch_size), int(seed), wall_time
-        self.accuracy = accuracy
+        self.steps, self.batch_size, self.seed = int(steps), int(batch_size), int(seed)
+        self.accuracy, self.wall_time = accuracy, wall_time
         self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
+        self.init_from = None if init_from is None else str(init_from)
         check_observables(observables)
         how = (self.hamiltonian, self.laplacian, self.sampler)
         self.simulation = Simulation.start(self.ensemble, *how, self.batch_size, self.seed, self.device)
@@ -151,18 +155,10 @@ class VMC:
         config |= {"dtype": dtype, "device": self.device.type}
         return dict(json.loads(json.dumps(config)))
 
-    def _defaults(self) -> dict[str, Any]:
-        """What the settings of the groups are where they are left out."""
-        parts = {"system": self.molecule, **vars(self)}
-        return defaults_of(self.config, {name: part for name, part in parts.items() if hasattr(part, "__dict__")})
-
     def summary(self) -> str:
         """Say what is about to be computed: system, network, device and precision."""
-        return (
-            self.molecule.summary()
-            + "\n"
-            + summary(self.ansatz, self.n_states, self.batch_size, self.device, self.directory)
-        )
+        network = summary(self.ansatz, self.n_states, self.batch_size, self.device, self.directory)
+        return f"{self.molecule.summary()}\n{network}"
 
     def train(self, on_claim: Callable[[], None] = lambda: None) -> Result:
         """Run all stages, or what is left of them, and write `result.json`.
@@ -176,7 +172,7 @@ class VMC:
         prepare_process()
         self.check_start()
         with team().alone(lambda: lock(self.directory)), Interruption(self.wall_time) as interruption:
-            claim(self.directory, self.config, self.resume, self.overwrite, self._defaults())
+            claim(self.directory, self.config, self.resume, self.overwrite, defaults_of(vars(self)))
             if result := finished(self.directory, self.evaluation, self.observables, self.steps, self.accuracy):
                 logger.info("this run is finished: %d steps trained; its result:", result.trained_steps)
                 try:
@@ -187,7 +183,7 @@ class VMC:
             write_config(self.directory, self.config)
             on_claim()
             driver = self._driver(self.directory, interruption)
-            return conclude(execute(self._parts(), driver), driver, self.molecule, self.config)
+            return conclude(execute(self._parts(), driver, self._begin), driver, self.molecule, self.config)
 
     def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:
         """Evaluate the trained wavefunction further, from the trained walkers, with frozen parameters.
@@ -269,17 +265,27 @@ class VMC:
             Part(Optimization, self._optimization, self.directory, steps),
             self._evaluation(self.evaluation, self.directory / Evaluation.name),
         ]
-        if self.pretraining.steps and not hasattr(self.ansatz, "orbitals"):
-            logger.info("%s starts from orbitals of its own: no pretraining", type(self.ansatz).__name__)
-        elif self.pretraining.steps:
+        if self._pretrains:
             parts.insert(0, Part(Pretraining, self._pretraining, self.directory / Pretraining.name))
+        elif self.pretraining.steps and self.init_from is None:
+            logger.info("%s starts from orbitals of its own: no pretraining", type(self.ansatz).__name__)
         return parts
+
+    @property
+    def _pretrains(self) -> bool:
+        return self.init_from is None and self.pretraining.steps > 0 and hasattr(self.ansatz, "orbitals")
 
     def check_start(self) -> None:
         """Refuse what would end the run soon after its start."""
-        pretrained = self.pretraining.steps and hasattr(self.ansatz, "orbitals")
-        basis, compiled_on = self.pretraining.basis if pretrained else None, self.device if self.compile else None
+        basis, compiled_on = self.pretraining.basis if self._pretrains else None, self.device if self.compile else None
         check_start(self.directory, self.molecule, basis, compiled_on)
+        if self.init_from is not None:
+            check_source(self.init_from, self.directory, self.resume, self.simulation)
+
+    def _begin(self, driver: Driver) -> None:
+        """Take over what another run found, where this one is to start from it."""
+        if self.init_from is not None:
+            driver.findings = {"init_from": begin_from(self.init_from, self.simulation, self.seed)}
 
     def _driver(self, directory: Path, interruption: Interruption) -> Driver:
         checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)
@@ -290,10 +296,8 @@ class VMC:
 
     def _optimization(self) -> Optimization:
         how = (self.clipping, self.schedule, self.averaging, self.objective)
-        measured = make_operators(self.observables, self.molecule, self.device)
-        return Optimization(
-            self.simulation, self.optimizer, self.steps, *how, measured, self.logging.every, self.accuracy
-        )
+        measured = (make_operators(self.observables, self.molecule, self.device), self.logging.every)
+        return Optimization(self.simulation, self.optimizer, self.steps, *how, *measured, self.accuracy)
 
     def _evaluation(self, settings: EvaluationSettings, folder: Path) -> Part:
         names = {*self.simulation.ensemble.spectrum, *self.observables}

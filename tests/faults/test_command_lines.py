@@ -44,7 +44,7 @@ def understood(text):
     return OverridesParser.create().parse_override(text).value()
 
 
-@pytest.mark.parametrize("key", ["path", "run", "output", "hydra.run.dir", "hydra.sweep.dir"])
+@pytest.mark.parametrize("key", ["path", "run", "output", "init_from", "hydra.run.dir", "hydra.sweep.dir"])
 @pytest.mark.parametrize("name", PATHS)
 def test_names_of_files_are_taken_as_they_are(key, name):
     (text,) = prepare([f"{key}={name}"])

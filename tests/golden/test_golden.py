@@ -9,7 +9,7 @@ import torch
 
 from qmcnet.config.build import build, load
 from qmcnet.run.directory import read_config
-from qmcnet.stages.evaluation import EvaluationSettings
+from qmcnet.stages.evaluation_settings import EvaluationSettings
 
 VERSION = Path(__file__).parent / "0.1"
 INTERRUPTED = sorted(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from qmcnet import FermiNet, Kfac, Spring
-from qmcnet.stages.evaluation import Evaluation, EvaluationSettings
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.statistics.estimate import estimate
 
 
