@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from qmcnet.ansatz.embedding import check_sizes, draw_weights
 from qmcnet.ansatz.features import Features, check_molecule, features, spin_slices
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
-from qmcnet.ansatz.readout import Readout
 from qmcnet.compute.kernels import Linear, mean, tanh
 from qmcnet.system.molecule import Molecule
 
@@ -34,7 +33,6 @@ class FermiNet(nn.Module):
         n_layers: int = 4,
         hidden_one: int = 256,
         hidden_two: int = 32,
-        readout: bool = False,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
         **head: Unpack[HeadOptions],
@@ -46,7 +44,6 @@ class FermiNet(nn.Module):
             n_layers: interaction layers.
             hidden_one: features of the one-electron stream.
             hidden_two: features of the two-electron stream.
-            readout: a further Jastrow factor that is linear in the features of both streams.
             seed: seed of the initial weights.
             dtype: precision of the weights and of the positions to come.
             **head: what follows the electron features, as in `HeadOptions`. By default there is no Jastrow factor.
@@ -68,9 +65,7 @@ class FermiNet(nn.Module):
                 for i in range(n_layers)
             )
             self.head = DeterminantHead(molecule, hidden_one, **({"jastrow": "none"} | head))
-            n_two = hidden_two if n_layers > 1 else None
-            self.readout = Readout(molecule.n_electrons, hidden_one, n_two) if readout else None
-        self.settings = {**sizes, **self.head.settings, "readout": readout, "seed": seed}
+        self.settings = {**sizes, **self.head.settings, "seed": seed}
         self.to(dtype)
         initialize(self, torch.Generator().manual_seed(seed))
 
@@ -84,8 +79,7 @@ class FermiNet(nn.Module):
         Returns:
             One matrix per spin, shape (B, S K, n, M).
         """
-        inputs = features(positions, nuclei, self.molecule)
-        return self.head.orbitals(self._streams(inputs)[0], inputs)
+        return self.head.orbitals(*self._streams(positions, nuclei))
 
     def forward(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the wavefunction.
@@ -97,18 +91,18 @@ class FermiNet(nn.Module):
         Returns:
             sign and log_abs_psi of S states, each (B, S).
         """
-        inputs = features(positions, nuclei, self.molecule)
-        h_one, h_two = self._streams(inputs)
-        sign, log_abs_psi = self.head(h_one, inputs)
-        return sign, log_abs_psi if self.readout is None else log_abs_psi + self.readout(h_one, h_two)[..., None]
+        return self.head(*self._streams(positions, nuclei))
 
-    def _streams(self, inputs: Features) -> tuple[Tensor, Tensor]:
-        """Features of electrons (B, N, F) and, before the last layer, of pairs (B, N, N, G)."""
+    def _streams(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Features]:
+        inputs = features(positions, nuclei, self.molecule)
+        return self._one_electron_stream(inputs), inputs
+
+    def _one_electron_stream(self, inputs: Features) -> Tensor:
         h_one = torch.cat([inputs.r_en, inputs.d_en[..., None]], -1).flatten(-2)  # (B, N, 4A)
         h_two = torch.cat([inputs.r_ee, inputs.d_ee[..., None]], -1)  # (B, N, N, 4)
         for layer in self.layers:
             h_one, h_two = layer(h_one, h_two)
-        return h_one, h_two
+        return h_one
 
 
 class InteractionLayer(nn.Module):
@@ -186,5 +180,3 @@ def initialize(network: FermiNet, generator: torch.Generator) -> None:
             layer.pair.weight.normal_(0, layer.pair.in_features**-0.5, generator=generator)
             layer.pair.bias.normal_(0, 1, generator=generator)
     draw_weights(network.head, generator)
-    if network.readout is not None:
-        network.readout.start()

@@ -98,7 +98,9 @@ def conclude(
         distance=distance,
         reference=asdict(reference) if reference else None,
         wall_seconds=driver.wall_seconds,
-        metadata=origin(molecule, config, config_hash(config)) | sections,
+        metadata=origin(molecule, config, config_hash(config))
+        | {"seconds_per_step": driver.seconds_per_step}
+        | sections,
     )
     say_unbound_electron(molecule, result.energy, result.standard_error)
     result.store(folder)

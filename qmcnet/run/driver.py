@@ -152,7 +152,8 @@ class Driver:
                     elif stop:
                         raise Interrupted(f"{stop}: {stage.name} saved after step {stage.step}")
         finally:
-            self.seconds_per_step[stage.name] = session.stopwatch.seconds_per_step
+            if session.stopwatch.steps > 0:
+                self.seconds_per_step[stage.name] = session.stopwatch.seconds_per_step
             session.close()
 
     def _news(self, stage: Stage) -> tuple[str | None, bool]:

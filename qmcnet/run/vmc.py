@@ -220,14 +220,7 @@ class VMC:
             return conclude(execute(parts, driver), driver, self.molecule, self.config)
 
     def trial(self, evaluation: EvaluationSettings | None = None) -> Stage:
-        """Make a stage to be timed, of a run that is used for nothing else.
-
-        Args:
-            evaluation: how to evaluate; None for the optimisation.
-
-        Returns:
-            The stage.
-        """
+        """Make the optimisation, or an evaluation, to be timed, of a run that is used for nothing else."""
         return self._optimization() if evaluation is None else self._evaluation(evaluation, self.directory).make()
 
     def load_trained(self) -> "VMC":

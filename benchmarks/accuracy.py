@@ -1,0 +1,180 @@
+"""How far do the presets come on a laptop, in how many minutes, and do they say so themselves?
+
+Trains one system after the other with `qmcnet-train`, as a user would. Every run that ends adds a row to
+`accuracy/results.csv` and its learning curve to `accuracy/curves/`; a run that is found there is not made again, and one
+that was killed goes on where it stopped. Without systems to run, prints the tables: distances from the reference,
+the slope c of error = c x variance, and how often the distance that a run states covers the true one.
+
+    python benchmarks/accuracy.py [--preset quick] [--seeds 0 1 2] [--threads 1] [--folder outputs/accuracy] [SYSTEM ...]
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import print_table
+from figures import read_csv, write_csv
+
+HERE = Path(__file__).parent / "accuracy"
+SYSTEMS: dict[str, list[str]] = {
+    **{
+        name: [f"+system={name}"]
+        for name in ["Be", "B", "C", "N", "O", "F", "Ne", "LiH", "H2O", "CH4", "H10", "HF", "N2"]
+    },
+    "LiH far": ["+system=LiH", "bond_length=8"],
+    "N2 far": ["+system=N2", "bond_length=4"],
+}
+"""What is typed for each system."""
+REFERENCES = {"LiH far": -7.978005, "N2 far": math.nan}
+"""Hartree; where the package knows none itself."""
+POINTS = 60
+"""Rows of a learning curve."""
+
+
+def name_of(system: str, preset: str, seed: int) -> str:
+    """Name a run.
+
+    Args:
+        system: key of SYSTEMS.
+        preset: preset of qmcnet-train.
+        seed: seed of the run.
+
+    Returns:
+        A file name.
+    """
+    return f"{system.replace(' ', '_')}-{preset}-{seed}"
+
+
+def run(system: str, preset: str, seed: int, threads: int, folder: Path) -> dict[str, Any]:
+    """Train one system, or continue, and keep its curve.
+
+    Args:
+        system: key of SYSTEMS.
+        preset: preset of qmcnet-train.
+        seed: seed of the run.
+        threads: CPU threads.
+        folder: where run directories go.
+
+    Returns:
+        One row of the results.
+    """
+    name = name_of(system, preset, seed)
+    directory = folder / name
+    code = "from qmcnet.cli.train import main; main()"
+    typed = [*SYSTEMS[system], f"preset={preset}", f"seed={seed}", "device=cpu", f"hydra.run.dir={directory}"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    subprocess.run([sys.executable, "-c", code, *typed], check=False, env=environment)
+    result = json.loads((directory / "result.json").read_text())
+    keep_curve(directory, HERE / "curves" / f"{name}.csv", result)
+    reference = REFERENCES.get(system) or (result["reference"] or {}).get("energy", math.nan)
+    distance = result["distance"] or {}
+    return {
+        "system": system,
+        "preset": preset,
+        "seed": seed,
+        "threads": threads,
+        "processor": result["processor"],
+        "samples": result["trained_steps"] * result["batch_size"],
+        "minutes": result["wall_seconds"] / 60,
+        "energy": result["energy"] if result["energy"] is not None else math.nan,
+        "error_mha": 1e3 * (result["standard_error"] or math.nan),
+        "above_mha": 1e3 * ((result["energy"] or math.nan) - reference),
+        "variance": result["typical_variance"],
+        "stated_mha": 1e3 * distance.get("value", math.nan),
+        "stated_error_mha": 1e3 * distance.get("error", math.nan),
+    }
+
+
+def keep_curve(directory: Path, path: Path, result: Mapping[str, Any]) -> None:
+    """Average the statistics of a training over a few dozen parts of equal length.
+
+    Args:
+        directory: run directory.
+        path: file for the averages.
+        result: of the run.
+    """
+    with (directory / "train_stats.csv").open(newline="") as file:
+        rows = [{key: float(row[key]) for key in ("step", "energy", "variance")} for row in csv.DictReader(file)]
+    pace = result["seconds_per_step"].get("optimization", math.nan)
+    size = max(1, len(rows) // POINTS)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_csv(
+        path,
+        [
+            {
+                "samples": part[-1]["step"] * result["batch_size"],
+                "seconds": part[-1]["step"] * pace,
+                "energy": statistics.fmean(row["energy"] for row in part),
+                "energy_median": statistics.median(row["energy"] for row in part),
+                "variance": statistics.median(row["variance"] for row in part),
+            }
+            for part in parts
+        ],
+    )
+
+
+def slopes(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tabulate c of error = c x variance for each system.
+
+    Args:
+        rows: results.
+
+    Returns:
+        Rows of the table, weighted means over the runs of a system.
+    """
+    table = []
+    for system in dict.fromkeys(row["system"] for row in rows):
+        own = [row for row in rows if row["system"] == system and math.isfinite(row["above_mha"])]
+        if own:
+            weights = [(row["variance"] / row["error_mha"]) ** 2 for row in own]
+            values = [row["above_mha"] / 1e3 / row["variance"] for row in own]
+            mean = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+            table.append({"system": system, "runs": len(own), "c": mean, "error": 1e-3 / math.sqrt(sum(weights))})
+    return table
+
+
+def report() -> None:
+    """Print what is known so far."""
+    rows = read_csv(HERE / "results.csv")
+    print_table(rows)
+    print_table(slopes(rows))
+    known = [row for row in rows if math.isfinite(row["above_mha"]) and math.isfinite(row["stated_mha"])]
+    covered = [
+        abs(row["stated_mha"] - row["above_mha"]) <= math.hypot(row["stated_error_mha"], row["error_mha"])
+        for row in known
+    ]
+    print(f"the stated interval covers the true distance in {sum(covered)} of {len(known)} runs")
+
+
+def main() -> None:
+    """Run what is missing, or print what is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/accuracy"))
+    parser.add_argument("systems", nargs="*", choices=[[], *SYSTEMS], default=[])
+    arguments = parser.parse_args()
+    path = HERE / "results.csv"
+    for seed in arguments.seeds:
+        for system in arguments.systems:
+            rows = read_csv(path) if path.exists() else []
+            made = {(row["system"], row["preset"], int(row["seed"])) for row in rows}
+            if (system, arguments.preset, seed) not in made:
+                row = run(system, arguments.preset, seed, arguments.threads, arguments.folder)
+                path.parent.mkdir(exist_ok=True)
+                write_csv(path, [*(read_csv(path) if path.exists() else []), row])
+    report()
+
+
+if __name__ == "__main__":
+    main()
