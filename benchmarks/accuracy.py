@@ -1,11 +1,11 @@
 """How far do the presets come on a laptop, in how many minutes, and do they say so themselves?
 
 Trains one system after the other with `qmcnet-train`, as a user would. Every run that ends adds a row to
-`accuracy/results.csv` and its learning curve to `accuracy/curves/`; a run that is found there is not made again, and one
-that was killed goes on where it stopped. Without systems to run, prints the tables: distances from the reference,
+`accuracy/results.csv` and its learning curve to `accuracy/curves/`; a run that is found there is not made again, and
+one that was killed goes on where it stopped. Without systems to run, prints the tables: distances from the reference,
 the slope c of error = c x variance, and how often the distance that a run states covers the true one.
 
-    python benchmarks/accuracy.py [--preset quick] [--seeds 0 1 2] [--threads 1] [--folder outputs/accuracy] [SYSTEM ...]
+    python benchmarks/accuracy.py [--preset quick] [--seeds 0 1] [--threads 1] [--folder outputs/accuracy] [SYSTEM ...]
 """
 
 import argparse

@@ -11,7 +11,7 @@ from qmcnet.statistics.zero_variance import SLOPE
 logger = logging.getLogger(__name__)
 
 AUTOMATIC = "auto"
-SHARE_OF_DISTANCE, SMALLEST_TARGET, LARGEST_TARGET = 0.2, 1e-4, 1e-3
+SHARE_OF_DISTANCE, SMALLEST_TARGET, LARGEST_TARGET = 0.2, 2e-4, 1e-3
 """Automatic target: what an error bar is of the distance to the exact energy, and its bounds in hartree."""
 
 
@@ -22,7 +22,7 @@ class EvaluationSettings:
     Attributes:
         steps: largest number of recorded steps; 0 turns evaluation off.
         target_error: standard error, in hartree, of the energy of every state, at which to stop; 'auto' is a fifth of
-            the distance to the exact energy that the variance tells, 0.1 to 1 mHa; None uses all steps.
+            the distance to the exact energy that the variance tells, 0.2 to 1 mHa; None uses all steps.
         min_steps: recorded steps at which the error is looked at first, 50 at least; then after a quarter more steps
             each time.
         burn_in: sweeps made before recording.
