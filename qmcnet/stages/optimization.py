@@ -34,6 +34,8 @@ TAGS |= {
 }
 TAGS |= {name: f"sampling/{name}" for name in ("pmove", "width", "stuck_share", "step_length", "log_prob")}
 """TensorBoard tags; what else a step has are terms of the Hamiltonian, energies of states, and the optimiser's."""
+TYPICAL, DISTANCE = "local_energy/typical_variance", "energy/distance"
+"""Tags of the variance that rare walkers do not carry away, and of the distance to the exact energy, in hartree."""
 REPORTED = {
     "kernel_lifted": "%s up to step %d: rounding made %d kernels of the optimiser indefinite; they were damped at the "
     "level of rounding, or gave no step on a GPU. Further ones are counted as kernel_lifted; raise optimizer.damping "
@@ -179,7 +181,10 @@ class Optimization:
             recorded.append((step, row | {"ewmean": self.running.mean, "ewvar": self.running.variance}))
         self._report(rows)
         lost = all(row.get("skipped") for _, row in rows)
-        return Record(recorded, expectations(self.observed, self.operators), lost)
+        scalars = {TYPICAL: self.curve.last_variance} | expectations(self.observed, self.operators)
+        if (distance := self._distance()) is not None:
+            scalars[DISTANCE] = distance
+        return Record(recorded, scalars, lost)
 
     def _report(self, rows: Sequence[tuple[int, Numbers]]) -> None:
         """Warn when something is counted for the first time."""
@@ -218,7 +223,7 @@ class Optimization:
             A few words.
         """
         bad = f"  non-finite {row['nonfinite']:.0f}" if row["nonfinite"] else ""
-        return f"E {row['ewmean']:.5f}  variance {row['variance']:.4f}  pmove {row['pmove']:.2f}{bad}"
+        return f"E {row['ewmean']:.5f}  variance {self.curve.last_variance:.4f}  pmove {row['pmove']:.2f}{bad}"
 
     def memory(self) -> float | None:
         """Predict what a step needs, in GiB on top of parameters and walkers; None where shapes do not tell."""

@@ -14,6 +14,8 @@ MOST_BINS = 128
 LATE = 0.65
 """Share of the steps, at the end, in which energy and variance are compared: those of a falling rate."""
 N_POINTS = 8
+RECENT = 10
+"""Steps, or two bins if these are more, that make up the last variance."""
 FURTHEST = 5.0
 """A bin counts for no more than this many median deviations: one walker of many thousands may carry it away."""
 
@@ -78,10 +80,17 @@ class LearningCurve:
     @property
     def typical_variance(self) -> float:
         """Geometric mean of the variances of all steps, in hartree^2; nan without a step."""
-        if not self.bins.n_steps:
-            return math.nan
-        steps, _, logs = self._sums()
-        return float(np.exp(logs.sum() / steps.sum()))
+        return self._typical(0)
+
+    @property
+    def last_variance(self) -> float:
+        """That of the last ten steps, or of two bins if these are more, in hartree^2; nan without a step."""
+        recent = max(2, math.ceil(RECENT / self.bins.steps_per_bin))
+        return self._typical(max(0, len(self.bins.parts) - recent))
+
+    def _typical(self, first: int) -> float:
+        steps, _, logs = self._sums()[:, first:]
+        return float(np.exp(logs.sum() / steps.sum())) if len(steps) else math.nan
 
     def _sums(self) -> Any:
         """Number of steps, energies and logarithms of variances of every bin, shape (3, bins)."""
