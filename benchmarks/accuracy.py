@@ -103,7 +103,7 @@ def keep_curve(directory: Path, path: Path, result: Mapping[str, Any]) -> None:
     """
     with (directory / "train_stats.csv").open(newline="") as file:
         rows = [{key: float(row[key]) for key in ("step", "energy", "variance")} for row in csv.DictReader(file)]
-    pace = result["seconds_per_step"].get("optimization", math.nan)
+    pace = result["seconds_per_step"] or math.nan
     size = max(1, len(rows) // POINTS)
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     path.parent.mkdir(parents=True, exist_ok=True)

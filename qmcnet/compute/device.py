@@ -29,8 +29,9 @@ class Sizes:
 
 
 SIZES = {
-    # The derivatives of a chunk stay in the last cache. Moves and scores only get slower in smaller chunks.
-    "cpu": Sizes(block=2**18, piece=2**13, differentiated=24 * 2**20, evaluated=2**30),
+    # The derivatives of a chunk stay near the last cache, and its thousands of calls are worth their fixed cost: small
+    # networks gain a quarter over 24 MiB. Moves and scores only get slower in smaller chunks.
+    "cpu": Sizes(block=2**18, piece=2**13, differentiated=64 * 2**20, evaluated=2**30),
     "cuda": Sizes(block=2**25, piece=2**20, differentiated=None, evaluated=None),
 }
 

@@ -25,6 +25,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PARTS = [name for name in settings_of(VMC) if folder(name).is_dir() and name != "terms"]
 SCALARS = [name for name in settings_of(VMC) if name not in (*PARTS, "terms")]
 """Names of the settings of a run besides wavefunction and terms: groups, which have files, and single values."""
+LATER = {"init_from", "accuracy"}
+"""Settings that the first runs did not have."""
 
 
 def build(cfg: DictConfig | Mapping[str, Any], directory: str | Path) -> VMC:
@@ -141,7 +143,7 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
     defaults = (config_directory() / "config.yaml").read_text(encoding="utf-8")
     parts = [key for key in PARTS if re.search(rf"(- |@){key}:", defaults)]  # others are added by +KEY=NAME
     for key in ("ansatz", "dtype", *parts, *SCALARS):
-        if key not in raw and key != "init_from":  # which older runs do not have
+        if key not in raw and key not in LATER:
             raise ConfigError(f"{key} is missing: leave out ~{key}")
     unknown = [str(key) for key in raw if key not in known]
     if unknown:

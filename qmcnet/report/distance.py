@@ -26,7 +26,6 @@ class Distance:
         more_steps: steps in all that should bring it to chemical accuracy, or four times as many as so far; None where
             it is there, or where more steps hardly help.
         expected: distance then, in hartree.
-        seconds: time of the steps that this takes; None where none was measured.
     """
 
     value: float
@@ -37,18 +36,18 @@ class Distance:
     steps: int
     more_steps: int | None = None
     expected: float | None = None
-    seconds: float | None = None
 
     @property
     def reached(self) -> bool:
         """Whether it is within chemical accuracy with its error."""
         return self.value + self.error <= CHEMICAL_ACCURACY
 
-    def words(self, of_several: bool) -> str:
+    def words(self, of_several: bool, pace: float | None = None) -> str:
         """Say it in one line.
 
         Args:
             of_several: whether the energy is the sum of those of several states.
+            pace: seconds of an optimisation step; None where none was measured.
 
         Returns:
             Text such as 'not converged    about 9(3) mHa above the exact energy; ...'.
@@ -61,22 +60,20 @@ class Distance:
             return f"{stands}, within chemical accuracy"
         if self.more_steps is None or self.expected is None:
             return f"{stands}; its variance has stopped falling: a larger network may help, more steps hardly"
-        time = "" if self.seconds is None else f" ({duration(self.seconds)})"
+        steps = self.more_steps - self.steps
+        time = "" if pace is None else f" ({duration(pace * steps)})"
         expected = in_mha(self.expected, self.error * self.expected / self.value)
-        more = f"{self.more_steps - self.steps} more steps{time} should bring {expected}"
+        more = f"{steps} more steps{time} should bring {expected}"
         return f"{stands}; {more}: steps={self.more_steps}"
 
 
-def measure(
-    learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int, pace: float | None
-) -> Distance | None:
+def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int) -> Distance | None:
     """Estimate the distance at the end of a run.
 
     Args:
         learned: what the optimisation found: `energies`, `errors` and `variances` of its late part, maybe none.
         evaluated: what the evaluation found: `energy`, `standard_error` and `typical_variance`.
         steps: optimisation steps made.
-        pace: seconds of one; None where none was measured.
 
     Returns:
         The distance; None without an energy, or of a wavefunction that was not trained.
@@ -91,5 +88,5 @@ def measure(
     if value + spread <= CHEMICAL_ACCURACY or not falling:
         return Distance(value, spread, line.slope, variance, falling, steps)
     total = steps_for(CHEMICAL_ACCURACY, value + spread, steps)
-    expected, seconds = value * (steps / total) ** POWER, None if pace is None else pace * (total - steps)
-    return Distance(value, spread, line.slope, variance, falling, steps, total, expected, seconds)
+    expected = value * (steps / total) ** POWER
+    return Distance(value, spread, line.slope, variance, falling, steps, total, expected)

@@ -46,6 +46,7 @@ class Result:
         distance: how far the energy may be above that of the state, or None where nothing is known.
         reference: reference energy for this geometry, with its source, or None.
         wall_seconds: duration of the whole run, interruptions summed.
+        seconds_per_step: of an optimisation step, where some were made since the last start, or None.
         metadata: geometry, seed, versions, device, precision and configuration hash.
     """
 
@@ -70,6 +71,7 @@ class Result:
     distance: Distance | None
     reference: dict[str, Any] | None
     wall_seconds: float
+    seconds_per_step: float | None
     metadata: dict[str, Any]
 
     @property
@@ -147,6 +149,7 @@ class Result:
             "nonfinite_observables": {},
             "typical_variance": None,
             "distance": None,
+            "seconds_per_step": None,
         }  # than version 0.1.0
         content = later | content
         own = {name: content.pop(name) for name in cls.__dataclass_fields__ if name != "metadata"}
@@ -173,7 +176,7 @@ class Result:
             known = Reference(**self.reference).description
             lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({known})")
         if self.distance:
-            lines.append(self.distance.words(len(self.states) > 1))
+            lines.append(self.distance.words(len(self.states) > 1, self.seconds_per_step))
         if len(self.states) > 1:
             rows = ["  ".join(f"{overlap:.3f}" for overlap in row) for row in self.overlaps or ()]
             lines += [table(self.states), *(["overlaps         " + f"\n{'':17}".join(rows)] if rows else [])]

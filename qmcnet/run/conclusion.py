@@ -89,8 +89,7 @@ def conclude(
         The result; sections of stages besides the evaluation are in its metadata.
     """
     reference, folder, made = lookup(molecule), driver.directory, driver.made.get(Optimization.name, 0)
-    pace = driver.seconds_per_step.get(Optimization.name)
-    distance = measure(findings.get(Optimization.name, {}), findings[Evaluation.name], made, pace)
+    distance = measure(findings.get(Optimization.name, {}), findings[Evaluation.name], made)
     sections = {name: dict(found) for name, found in findings.items() if found and name != Evaluation.name}
     result = Result(
         **findings[Evaluation.name],
@@ -98,9 +97,8 @@ def conclude(
         distance=distance,
         reference=asdict(reference) if reference else None,
         wall_seconds=driver.wall_seconds,
-        metadata=origin(molecule, config, config_hash(config))
-        | {"seconds_per_step": driver.seconds_per_step}
-        | sections,
+        seconds_per_step=driver.seconds_per_step.get(Optimization.name),
+        metadata=origin(molecule, config, config_hash(config)) | sections,
     )
     say_unbound_electron(molecule, result.energy, result.standard_error)
     result.store(folder)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qmcnet.checks import at_least, one_of, positive
+from qmcnet.checks import at_least, positive
 from qmcnet.statistics.zero_variance import SLOPE
 
 logger = logging.getLogger(__name__)
@@ -40,10 +40,10 @@ class EvaluationSettings:
             ValueError: for a number out of range.
         """
         at_least(0, steps=self.steps, min_steps=self.min_steps, burn_in=self.burn_in)
-        if isinstance(self.target_error, str):
-            one_of([AUTOMATIC], target_error=self.target_error)
-        else:
+        if not isinstance(self.target_error, str):
             positive(target_error=self.target_error)
+        elif self.target_error != AUTOMATIC:
+            raise ValueError(f"target_error={self.target_error!r} must be a number, {AUTOMATIC} or null")
 
     def target(self, variance: float) -> float | None:
         """Tell at which standard error to stop.

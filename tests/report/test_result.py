@@ -9,6 +9,7 @@ import torch
 from qmcnet import EvaluationSettings, Molecule, Result
 from qmcnet.report.origin import geometry, versions
 from qmcnet.run.conclusion import conclude
+from qmcnet.run.interruption import Interruption
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.system.units import BOHR_PER_ANGSTROM
 
@@ -89,7 +90,10 @@ def result_of(tmp_path, make_run):
 
     def concluded(series):
         run = make_run(tmp_path, seed=4)
-        evaluation, driver = Evaluation(run.simulation, EvaluationSettings(steps=200)), run._driver(tmp_path, None)
+        evaluation, driver = (
+            Evaluation(run.simulation, EvaluationSettings(steps=200)),
+            run._driver(tmp_path, Interruption(None)),
+        )
         for energies in series:
             local = {"energy": energies, "kinetic": energies, "overlap": torch.ones_like(energies)}
             evaluation.averages.add({name: values[:, None, None, None] for name, values in local.items()})

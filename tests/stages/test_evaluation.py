@@ -113,7 +113,8 @@ def test_a_series_with_many_that_are_not_finite_is_no_estimate(evaluation, noise
     assert not window.stationary
     assert "of the local energies are not finite, at most 1 % may be" in window.reason
     assert window.nonfinite == bad * len(noise[window.discarded :])
-    rest = {"trained_steps": 5, "reference": None, "wall_seconds": 1.0, "metadata": {}}
+    rest = {"trained_steps": 5, "reference": None, "distance": None, "wall_seconds": 1.0}
+    rest |= {"seconds_per_step": None, "metadata": {}}
     result = Result(**evaluation.conclude(tmp_path), **rest)
     assert (result.energy, result.standard_error, result.states) == (None, None, [])
     assert result.summary() == f"no estimate: {window.reason}"
