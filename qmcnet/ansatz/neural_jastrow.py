@@ -82,6 +82,9 @@ class PairSum(nn.Module):
         Returns:
             The sum, shape (B,).
         """
+        if isinstance(pairs, Tensor):  # an einsum brings features to the front, which takes longer than the products
+            around = (pairs * electrons.unsqueeze(-3)).sum(-2)
+            return ((electrons * around).sum(-2) * self.weight).sum(-1)
         around = torch.einsum("...ijf,...jf->...if", pairs, electrons)
         return torch.einsum("...if,f,...if->...", electrons, self.weight, around)
 

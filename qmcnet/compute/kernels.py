@@ -1,8 +1,9 @@
 """Linear maps, tanh and short sums in the fastest form that torch offers on a CPU.
 
 For float32 on a CPU torch multiplies matrices with MKL, whose kernels reach half the speed of oneDNN's on AMD
-processors with AVX-512 and up to three times it on Intel's, and evaluates tanh five times slower than oneDNN does.
-Both libraries are part of torch. The detour through oneDNN has no derivative formulas, so it is taken in inference mode
+processors with AVX-512 and up to three times it on Intel's. On AMD processors it evaluates tanh five times slower than
+oneDNN does, on Intel's it is oneDNN that takes several times as long, most of it to bring numbers there and back. Both
+libraries are part of torch. The detour through oneDNN has no derivative formulas, so it is taken in inference mode
 only, and where a function is traced to be compiled.
 """
 
@@ -218,7 +219,8 @@ def tanh(x: Tensor) -> Tensor:
     Returns:
         tanh(x).
     """
-    if isinstance(x, Tensor) and detour(x) and x.numel() >= SMALLEST_TANH and not _tracing.get():
+    large = isinstance(x, Tensor) and x.numel() >= SMALLEST_TANH
+    if large and library() == "onednn" and detour(x) and not _tracing.get():
         return x.to_mkldnn().tanh_().to_dense()
     return torch.tanh(x)
 
