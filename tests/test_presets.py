@@ -124,7 +124,7 @@ def test_the_paper_settings_take_several_states(preset, tmp_path):
 def test_every_ansatz_is_built_and_optimised_for_a_step(ansatz, tmp_path):
     classical = ansatz in CLASSICAL
     run = built(tmp_path, "Li", f"ansatz={ansatz}", sizes=CHEAP if classical else TINY)
-    name = "slaterjastrow" if classical else ansatz.removesuffix("_small")
+    name = "slaterjastrow" if classical else ansatz.split("_")[0]
     assert type(run.ansatz).__name__.lower() == name
     before = torch.nn.utils.parameters_to_vector(run.ansatz.parameters()).clone()
     row = Optimization(run.simulation, run.optimizer, 1).advance()
@@ -137,9 +137,21 @@ def test_every_ansatz_is_built_and_optimised_for_a_step(ansatz, tmp_path):
 
 def test_the_promised_ansatzes_are_there():
     names = {path.stem for path in (config_directory() / "ansatz").glob("*.yaml")}
-    assert {"ferminet", "psiformer", "lapnet"} <= {name.removesuffix("_small") for name in names}
-    assert names >= CLASSICAL
-    assert {f"{name}_small" for name in names - CLASSICAL if not name.endswith("_small")} <= names
+    families = {name.split("_")[0] for name in names - CLASSICAL}
+    assert families >= {"ferminet", "psiformer", "lapnet"}
+    assert names >= CLASSICAL | families | {f"{name}_small" for name in families}
+
+
+@pytest.mark.parametrize(("preset", "layers"), [("quick", 2), ("medium", 3)])
+def test_the_presets_of_a_laptop_anneal_and_move_by_local_lengths(preset, layers, tmp_path):
+    run = built(tmp_path, "LiH", f"preset={preset}", sizes=["batch_size=4", "device=cpu"])
+    assert (run.ansatz.settings["n_layers"], run.ansatz.settings["jastrow"]) == (layers, "neural")
+    assert run.sampler.local
+    assert run.optimizer.settings["constraint_follows_rate"]
+    assert run.schedule(run.steps - 1, run.steps) < 0.002 < run.schedule(run.steps // 3, run.steps) == 1
+    assert run.evaluation.target_error == "auto"
+    rows = [Optimization(run.simulation, run.optimizer, 2, schedule=run.schedule).advance() for _ in range(2)]
+    assert all(torch.as_tensor(row["energy"]).isfinite() for row in rows)
 
 
 def test_the_promised_systems_are_there():
