@@ -133,7 +133,7 @@ class Evaluation:
             due = math.ceil(GROWTH * due)
         if due != self.step:
             return False
-        window, target = choose_window(self.averages), self.settings.target(self.curve.typical_variance)
+        window, target = choose_window(self.averages), self.settings.target(self.curve.look().typical_variance)
         if window.stationary and target is not None:
             self.needed = math.ceil(self.step * (window.largest_error / target) ** 2)
         return self.needed <= self.step
@@ -161,7 +161,7 @@ class Evaluation:
             "r_hat": total.r_hat,
             "n_effective": total.n_effective,
             "variance": total.variance,
-            "typical_variance": self.curve.typical_variance,
+            "typical_variance": self.curve.look().typical_variance,
             "outlier_share": window.far_out,
             "nonfinite": window.nonfinite,
             "nonfinite_observables": window.lost,

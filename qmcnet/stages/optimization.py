@@ -22,9 +22,9 @@ from qmcnet.stages.trial import copied_for
 from qmcnet.states.ensemble import Objective
 from qmcnet.states.measurements import expectations, local_matrices
 from qmcnet.states.natural import Natural
-from qmcnet.statistics.learning import LearningCurve
+from qmcnet.statistics.learning import LearningCurve, distance_of
 from qmcnet.statistics.running import ExponentialMean
-from qmcnet.statistics.zero_variance import SLOPE, fit, steps_for
+from qmcnet.statistics.zero_variance import steps_for
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Optimization:
         self.clipping, self.schedule, self.objective = clipping, schedule, objective
         self.operators, self.every, self.accuracy = operators, every, accuracy
         self.average, self.running = ParameterAverage(simulation.ensemble, averaging), ExponentialMean()
-        self.curve = LearningCurve()
+        self.curve, self.typical = LearningCurve(), math.nan
         self.penalties = objective.penalties(simulation.molecule)
         self.tags = TAGS | {term.name: f"local_energy/{term.name}" for term in simulation.hamiltonian.terms}
         self.observed: dict[str, Tensor] = {}  # local matrices when the observables were last measured
@@ -150,7 +150,7 @@ class Optimization:
         """Plan more steps at the end of those planned, if they did not bring the accuracy that was asked for."""
         if self.accuracy is None or self.step < self.steps:
             return
-        distance = team().first(self._distance)
+        distance = team().first(lambda: distance_of(self.curve.look().points()))
         if distance is None or distance > self.accuracy:
             before, self.steps = self.steps, steps_for(self.accuracy, distance or math.inf, self.step)
             found = "not known" if distance is None else f"about {1e3 * distance:.2g} mHa"
@@ -160,11 +160,6 @@ class Optimization:
                 found,
                 self.steps,
             )
-
-    def _distance(self) -> float | None:
-        """Estimate how far the energy is above the exact one, in hartree; None where the steps are too few to tell."""
-        points = self.curve.points()
-        return fit(*points, SLOPE).distance(points.variances[-1])[0] if points.energies else None
 
     def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
         """Follow the energy, warn of bad updates, and give the observables last measured.
@@ -181,8 +176,10 @@ class Optimization:
             recorded.append((step, row | {"ewmean": self.running.mean, "ewvar": self.running.variance}))
         self._report(rows)
         lost = all(row.get("skipped") for _, row in rows)
-        scalars = {TYPICAL: self.curve.last_variance} | expectations(self.observed, self.operators)
-        if (distance := self._distance()) is not None:
+        look = self.curve.look()
+        self.typical = look.last_variance
+        scalars = {TYPICAL: self.typical} | expectations(self.observed, self.operators)
+        if (distance := distance_of(look.points())) is not None:
             scalars[DISTANCE] = distance
         return Record(recorded, scalars, lost)
 
@@ -223,7 +220,7 @@ class Optimization:
             A few words.
         """
         bad = f"  non-finite {row['nonfinite']:.0f}" if row["nonfinite"] else ""
-        return f"E {row['ewmean']:.5f}  variance {self.curve.last_variance:.4f}  pmove {row['pmove']:.2f}{bad}"
+        return f"E {row['ewmean']:.5f}  variance {self.typical:.4f}  pmove {row['pmove']:.2f}{bad}"
 
     def memory(self) -> float | None:
         """Predict what a step needs, in GiB on top of parameters and walkers; None where shapes do not tell."""
@@ -268,7 +265,8 @@ class Optimization:
 
     def learned(self) -> Mapping[str, Any]:
         """Energies, errors and variances of a few parts of the late training; nothing where it is too short."""
-        points, distance = self.curve.points(), self._distance()
+        points = self.curve.look().points()
+        distance = distance_of(points)
         return {} if distance is None else {**points._asdict(), "distance": distance}
 
     def state_dict(self) -> dict[str, Any]:

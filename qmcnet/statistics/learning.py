@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qmcnet.statistics.time_bins import TimeBins
+from qmcnet.statistics.zero_variance import SLOPE, fit
 
 MOST_BINS = 128
 LATE = 0.65
@@ -54,6 +57,42 @@ class LearningCurve:
         logarithm = variance.double().clamp(min=torch.finfo(torch.float64).tiny).log()
         self.bins.add({"sums": torch.stack([torch.ones_like(logarithm), energy.double(), logarithm])})
 
+    def look(self) -> "Look":
+        """Bring what was noted to the host, which waits for the device once.
+
+        Returns:
+            The curve so far.
+        """
+        parts = [part["sums"] for part in self.bins.parts]
+        sums = torch.stack(parts, 1).cpu().numpy() if parts else np.zeros((3, 0))
+        return Look(sums, self.bins.steps_per_bin)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return self.bins.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: what `state_dict` returned.
+            device: of the steps to come.
+        """
+        self.bins.load_state_dict(state, device)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A learning curve on the host.
+
+    Attributes:
+        sums: number of steps, energies and logarithms of variances of every bin, shape (3, bins).
+        steps_per_bin: of all bins but the last.
+    """
+
+    sums: NDArray[np.float64]
+    steps_per_bin: int
+
     def points(self, share: float = LATE, count: int = N_POINTS) -> Points:
         """Average over parts of equal length at the end of the training.
 
@@ -64,12 +103,11 @@ class LearningCurve:
         Returns:
             The averages; none where there are not three bins for each.
         """
-        steps, energy, logs = self._sums()
+        steps, energy, logs = self.sums
         n_late = int(share * len(steps)) // count * count
         if n_late < 3 * count:
             return Points([], [], [])
-        energy, logs = (values[-n_late:] / steps[-n_late:] for values in (energy, logs))
-        energy, logs = energy.reshape(count, -1), logs.reshape(count, -1)
+        energy, logs = ((values[-n_late:] / steps[-n_late:]).reshape(count, -1) for values in (energy, logs))
         widths = np.exp(np.median(logs, -1) / 2)  # bins scatter in proportion to the square root of the variance
         # Neighbours share what changes slowly; 0.6745 is the median modulus of a normal distribution of variance one.
         apart = np.abs(np.diff(energy, axis=-1)) / widths[:, None]
@@ -85,30 +123,24 @@ class LearningCurve:
     @property
     def last_variance(self) -> float:
         """That of the last ten steps, or of two bins if these are more, in hartree^2; nan without a step."""
-        recent = max(2, math.ceil(RECENT / self.bins.steps_per_bin))
-        return self._typical(max(0, len(self.bins.parts) - recent))
+        recent = max(2, math.ceil(RECENT / self.steps_per_bin))
+        return self._typical(max(0, self.sums.shape[1] - recent))
 
     def _typical(self, first: int) -> float:
-        steps, _, logs = self._sums()[:, first:]
+        steps, _, logs = self.sums[:, first:]
         return float(np.exp(logs.sum() / steps.sum())) if len(steps) else math.nan
 
-    def _sums(self) -> Any:
-        """Number of steps, energies and logarithms of variances of every bin, shape (3, bins)."""
-        parts = [part["sums"] for part in self.bins.parts]
-        return torch.stack(parts, 1).cpu().numpy() if parts else np.zeros((3, 0))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
-        return self.bins.state_dict()
+def distance_of(points: Points) -> float | None:
+    """Estimate how far the energy is above the exact one.
 
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Continue from a saved state.
+    Args:
+        points: of the late part of a training.
 
-        Args:
-            state: what `state_dict` returned.
-            device: of the steps to come.
-        """
-        self.bins.load_state_dict(state, device)
+    Returns:
+        The distance, in hartree; None where the steps are too few to tell.
+    """
+    return fit(*points, SLOPE).distance(points.variances[-1])[0] if points.energies else None
 
 
 def _mean(values: Any, error: Any) -> float:

@@ -104,7 +104,7 @@ def test_help(command_line):
     [
         ({"run": "???"}, "no run: add run=DIR"),
         ({"steps": "abc"}, "steps='abc' must be a whole number"),
-        ({"target_error": "abc"}, "target_error='abc' must be a number or null"),
+        ({"target_error": "abc"}, "target_error='abc' must be a number, auto or null"),
         ({"target_error": -1}, "target_error=-1 must be positive"),
         ({"wall_time": "abc"}, "wall_time='abc' must be a number or null"),
         ({"device": None}, "device=null must be text"),

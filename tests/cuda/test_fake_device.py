@@ -70,6 +70,7 @@ STATED = {
         2,
         "the stopwatch, before the first step that it times and at the last",
     ),
+    ("loop", "statistics/learning.py _to_copy"): (2, "the learning curve, in one transfer when statistics are fetched"),
     ("optimization step", "optimizers/spectra.py _linalg_eigh"): (
         math.inf,
         "KFAC: torch looks whether a decomposition converged; a tenth of the steps, after the first ten",

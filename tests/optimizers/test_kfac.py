@@ -298,7 +298,7 @@ def test_float32_parameters_follow_float64_ones(network, batches, vector):
 
 def test_settings_build_the_same_optimizer_again(network):
     settings = {"learning_rate": 0.3, "damping": 0.1, "norm_constraint": 0.4, "covariance_decay": 0.5}
-    settings |= {"inverse_every": 2, "largest_full_block": 3, "chunk_size": 5}
+    settings |= {"inverse_every": 2, "largest_full_block": 3, "chunk_size": 5, "constraint_follows_rate": True}
     assert Kfac(network(Molecule.atom("He")), **settings).settings == settings
 
 

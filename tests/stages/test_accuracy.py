@@ -5,8 +5,9 @@ import json
 import pytest
 
 from qmcnet import EvaluationSettings, Schedule
-from qmcnet.stages.optimization import Optimization
+from qmcnet.stages import optimization
 from qmcnet.stages.pretraining import PretrainingSettings
+from qmcnet.statistics.learning import Look, Points
 
 SHORT = {
     "pretraining": PretrainingSettings(steps=0),
@@ -22,10 +23,16 @@ def rates(run):
     return [float(line.split(",")[column]) for line in lines[1:]]
 
 
+def law(monkeypatch, distance):
+    """Let the estimated distance be a function of the steps made."""
+    monkeypatch.setattr(Look, "points", lambda look: Points([1.0], [1.0], [float(look.sums[0].sum())]))
+    monkeypatch.setattr(optimization, "distance_of", lambda points: distance(points.variances[-1]))
+
+
 @pytest.fixture
 def planned(monkeypatch):
     """Let the distance be that of the law, 12.8 mHa after ten steps."""
-    monkeypatch.setattr(Optimization, "_distance", lambda stage: 12.8e-3 * (10 / max(stage.step, 1)) ** 0.5)
+    law(monkeypatch, lambda steps: 12.8e-3 * (10 / steps) ** 0.5)
 
 
 def test_more_steps_are_planned_until_it_is_reached_and_the_rate_rises_again(planned, make_run, tmp_path):
@@ -61,7 +68,7 @@ def test_a_run_that_has_reached_it_is_finished(make_run, tmp_path, caplog):
 
 
 def test_too_few_steps_to_tell_ask_for_more(monkeypatch, make_run, tmp_path):
-    monkeypatch.setattr(Optimization, "_distance", lambda stage: None if stage.step <= 10 else 1e-4)
+    law(monkeypatch, lambda steps: None if steps <= 10 else 1e-4)
     assert make_run(tmp_path, accuracy=1e-3, **SHORT).train().trained_steps == 40
 
 

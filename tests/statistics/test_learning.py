@@ -29,7 +29,7 @@ def falling(n_steps, slope, noise, seed=0):
 def test_points_are_the_means_of_the_late_steps_however_many_there_are(n_steps):
     variances = np.linspace(1.0, 0.1, n_steps)
     curve = trained(-1 + 0.3 * variances, variances)
-    points = curve.points()
+    points = curve.look().points()
     assert len(curve.bins.parts) <= MOST_BINS
     assert points.energies == pytest.approx((-1 + 0.3 * np.array(points.variances)).tolist(), abs=2e-3)
     assert points.variances[0] == pytest.approx(0.64, abs=0.08)
@@ -40,31 +40,35 @@ def test_errors_of_points_are_those_of_independent_steps():
     pulls = []
     for seed in range(25):
         rng = np.random.default_rng(seed)
-        points = trained(rng.normal(size=256) * 0.02 + 5, np.full(256, 0.1)).points()
+        points = trained(rng.normal(size=256) * 0.02 + 5, np.full(256, 0.1)).look().points()
         pulls += ((np.array(points.energies) - 5) / points.errors).tolist()
     assert np.std(pulls) == pytest.approx(1, abs=0.2)
 
 
 def test_one_wild_walker_moves_no_point_and_no_variance():
     energies, variances = falling(500, 0.05, 1.0)
-    plain = trained(energies, variances).points()
+    plain = trained(energies, variances).look().points()
     energies[400], variances[400] = 50.0, 1e5
-    wild = trained(energies, variances).points()
+    wild = trained(energies, variances).look().points()
     assert wild.energies == pytest.approx(plain.energies, abs=3 * max(plain.errors))  # a plain mean moves by 100
     assert wild.variances == pytest.approx(plain.variances, rel=0.5)  # and the mean variance by a factor of 10^4
 
 
 def test_too_few_steps_give_no_points_and_a_saved_curve_continues():
-    assert trained([1.0] * 20, [1.0] * 20).points().energies == []
-    assert math.isnan(LearningCurve().typical_variance)
+    assert trained([1.0] * 20, [1.0] * 20).look().points().energies == []
+    assert math.isnan(LearningCurve().look().typical_variance)
     energies, variances = falling(700, 0.05, 1.0)
     half, whole = trained(energies[:333], variances[:333]), trained(energies, variances)
     resumed = LearningCurve()
     resumed.load_state_dict(half.state_dict(), torch.device("cpu"))
     for energy, variance in zip(energies[333:], variances[333:], strict=True):
         resumed.add(torch.tensor(energy), torch.tensor(variance))
-    assert resumed.points() == whole.points()
-    assert resumed.typical_variance == whole.typical_variance == pytest.approx(np.exp(np.log(variances).mean()))
+    assert resumed.look().points() == whole.look().points()
+    assert (
+        resumed.look().typical_variance
+        == whole.look().typical_variance
+        == pytest.approx(np.exp(np.log(variances).mean()))
+    )
 
 
 def test_a_line_without_noise_has_its_slope_and_one_point_that_of_the_prior():
@@ -84,7 +88,7 @@ def test_the_stated_interval_covers_the_true_distance(noise):
     rng, covered, ratios, last = np.random.default_rng(1), 0, [], 0.15 + 0.35 * math.exp(-4)
     for seed in range(60):
         slope = SLOPE.median * math.exp(SLOPE.spread * rng.normal())
-        points = trained(*falling(64, slope, noise, seed)).points()
+        points = trained(*falling(64, slope, noise, seed)).look().points()
         line = fit([*points.energies, -37.845 + slope * last], [*points.errors, 3e-4], [*points.variances, last], SLOPE)
         ratios.append(math.log(line.slope / slope))
         covered += abs(ratios[-1]) < line.relative_error
