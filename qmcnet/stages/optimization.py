@@ -2,6 +2,7 @@
 
 import logging
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -176,10 +177,9 @@ class Optimization:
             recorded.append((step, row | {"ewmean": self.running.mean, "ewvar": self.running.variance}))
         self._report(rows)
         lost = all(row.get("skipped") for _, row in rows)
-        look = self.curve.look()
-        self.typical = look.last_variance
+        self.typical = statistics.median(row["variance"] for _, row in rows)
         scalars = {TYPICAL: self.typical} | expectations(self.observed, self.operators)
-        if (distance := distance_of(look.points())) is not None:
+        if (distance := distance_of(self.curve.look().points())) is not None:
             scalars[DISTANCE] = distance
         return Record(recorded, scalars, lost)
 

@@ -17,8 +17,6 @@ MOST_BINS = 128
 LATE = 0.65
 """Share of the steps, at the end, in which energy and variance are compared: those of a falling rate."""
 N_POINTS = 8
-RECENT = 10
-"""Steps, or two bins if these are more, that make up the last variance."""
 FURTHEST = 5.0
 """A bin counts for no more than this many median deviations: one walker of many thousands may carry it away."""
 
@@ -64,8 +62,7 @@ class LearningCurve:
             The curve so far.
         """
         parts = [part["sums"] for part in self.bins.parts]
-        sums = torch.stack(parts, 1).cpu().numpy() if parts else np.zeros((3, 0))
-        return Look(sums, self.bins.steps_per_bin)
+        return Look(torch.stack(parts, 1).cpu().numpy() if parts else np.zeros((3, 0)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -87,11 +84,9 @@ class Look:
 
     Attributes:
         sums: number of steps, energies and logarithms of variances of every bin, shape (3, bins).
-        steps_per_bin: of all bins but the last.
     """
 
     sums: NDArray[np.float64]
-    steps_per_bin: int
 
     def points(self, share: float = LATE, count: int = N_POINTS) -> Points:
         """Average over parts of equal length at the end of the training.
@@ -108,26 +103,18 @@ class Look:
         if n_late < 3 * count:
             return Points([], [], [])
         energy, logs = ((values[-n_late:] / steps[-n_late:]).reshape(count, -1) for values in (energy, logs))
-        widths = np.exp(np.median(logs, -1) / 2)  # bins scatter in proportion to the square root of the variance
+        variances = np.exp(np.median(logs, -1))
+        widths = np.sqrt(variances)  # bins scatter in proportion to the square root of the variance
         # Neighbours share what changes slowly; 0.6745 is the median modulus of a normal distribution of variance one.
         apart = np.abs(np.diff(energy, axis=-1)) / widths[:, None]
         scatter = widths * np.median(apart) / (0.6745 * 2**0.5)
         means = [_mean(part, error) for part, error in zip(energy, scatter, strict=True)]
-        return Points(means, (scatter / energy.shape[1] ** 0.5).tolist(), np.exp(logs.mean(-1)).tolist())
+        return Points(means, (scatter / energy.shape[1] ** 0.5).tolist(), variances.tolist())
 
     @property
     def typical_variance(self) -> float:
         """Geometric mean of the variances of all steps, in hartree^2; nan without a step."""
-        return self._typical(0)
-
-    @property
-    def last_variance(self) -> float:
-        """That of the last ten steps, or of two bins if these are more, in hartree^2; nan without a step."""
-        recent = max(2, math.ceil(RECENT / self.steps_per_bin))
-        return self._typical(max(0, self.sums.shape[1] - recent))
-
-    def _typical(self, first: int) -> float:
-        steps, _, logs = self.sums[:, first:]
+        steps, _, logs = self.sums
         return float(np.exp(logs.sum() / steps.sum())) if len(steps) else math.nan
 
 
