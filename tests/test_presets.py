@@ -145,7 +145,7 @@ def test_the_promised_ansatzes_are_there():
 @pytest.mark.parametrize(("preset", "layers"), [("quick", 2), ("medium", 3)])
 def test_the_presets_of_a_laptop_anneal_and_move_by_local_lengths(preset, layers, tmp_path):
     run = built(tmp_path, "LiH", f"preset={preset}", sizes=["batch_size=4", "device=cpu"])
-    assert (run.ansatz.settings["n_layers"], run.ansatz.settings["jastrow"]) == (layers, "neural")
+    assert (run.ansatz.settings["n_layers"], run.ansatz.settings["jastrow"]) == (layers, "cusp")
     assert run.sampler.local
     assert run.optimizer.settings["constraint_follows_rate"]
     assert run.schedule(run.steps - 1, run.steps) < 0.002 < run.schedule(run.steps // 3, run.steps) == 1
