@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmcnet.statistics.zero_variance import CHEMICAL_ACCURACY, POWER, SLOPE, fit, steps_for
-from qmcnet.words import duration, in_mha
+from qmcnet.words import duration
 
 FLAT = 0.9
 """Ratio of the last variance to the first of the late part of a training, from which on more steps hardly help."""
@@ -18,7 +18,8 @@ class Distance:
 
     Attributes:
         value: in hartree.
-        error: one standard deviation of it, in hartree.
+        lower: it is above this with a probability of 90 %, in hartree.
+        upper: it is below this with a probability of 90 %, in hartree.
         slope: of the line of energies against variances, in 1/hartree.
         variance: typical one of the local energy, in hartree^2.
         falling: whether the variance was still falling.
@@ -29,18 +30,14 @@ class Distance:
     """
 
     value: float
-    error: float
+    lower: float
+    upper: float
     slope: float
     variance: float
     falling: bool
     steps: int
     more_steps: int | None = None
     expected: float | None = None
-
-    @property
-    def reached(self) -> bool:
-        """Whether it is within chemical accuracy with its error."""
-        return self.value + self.error <= CHEMICAL_ACCURACY
 
     def words(self, of_several: bool, pace: float | None = None) -> str:
         """Say it in one line.
@@ -50,21 +47,21 @@ class Distance:
             pace: seconds of an optimisation step; None where none was measured.
 
         Returns:
-            Text such as 'not converged    about 9(3) mHa above the exact energy; ...'.
+            Text such as 'not converged    about 9 mHa (5 to 16) above the exact energy of the state; ...'.
         """
         what = "the sum of the exact energies" if of_several else "the exact energy of the state"
-        stands = (
-            f"{'converged' if self.reached else 'not converged':17}about {in_mha(self.value, self.error)} above {what}"
-        )
-        if self.reached:
-            return f"{stands}, within chemical accuracy"
+        value, lower, upper = (f"{1e3 * energy:.2g}" for energy in (self.value, self.lower, self.upper))
+        where = f"about {value} mHa ({lower} to {upper}) above {what}"
+        if self.value <= CHEMICAL_ACCURACY:
+            probably = "" if self.upper <= CHEMICAL_ACCURACY else "probably "
+            return f"converged        {where}, {probably}within chemical accuracy"
         if self.more_steps is None or self.expected is None:
-            return f"{stands}; its variance has stopped falling: a larger network may help, more steps hardly"
+            why = "its variance has stopped falling: more steps hardly help, a larger network may"
+            return f"not converged    {where}; {why}"
         steps = self.more_steps - self.steps
         time = "" if pace is None else f" ({duration(pace * steps)})"
-        expected = in_mha(self.expected, self.error * self.expected / self.value)
-        more = f"{steps} more steps{time} should bring {expected}"
-        return f"{stands}; {more}: steps={self.more_steps}"
+        more = f"{steps} more steps{time} should bring {1e3 * self.expected:.2g} mHa"
+        return f"not converged    {where}; {more}: steps={self.more_steps}"
 
 
 def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int) -> Distance | None:
@@ -83,10 +80,10 @@ def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int
         return None
     energies, errors, variances = (list(learned.get(name, ())) for name in ("energies", "errors", "variances"))
     line = fit([*energies, energy], [*errors, error], [*variances, variance], SLOPE)
-    value, spread = line.distance(variance)
+    value, lower, upper = line.distance(variance)
     falling = not variances or variances[-1] < FLAT * variances[0]
-    if value + spread <= CHEMICAL_ACCURACY or not falling:
-        return Distance(value, spread, line.slope, variance, falling, steps)
-    total = steps_for(CHEMICAL_ACCURACY, value + spread, steps)
-    expected = value * (steps / total) ** POWER
-    return Distance(value, spread, line.slope, variance, falling, steps, total, expected)
+    known = (value, lower, upper, line.median, variance, falling, steps)
+    if value <= CHEMICAL_ACCURACY or not falling:
+        return Distance(*known)
+    total = steps_for(CHEMICAL_ACCURACY, value, steps)
+    return Distance(*known, total, value * (steps / total) ** POWER)

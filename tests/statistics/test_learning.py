@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qmcnet.statistics.learning import MOST_BINS, LearningCurve
-from qmcnet.statistics.zero_variance import SLOPE, Slope, fit, steps_for
+from qmcnet.statistics.zero_variance import SLOPE, SYSTEMATIC, Slope, fit, steps_for
 
 
 def trained(energies, variances):
@@ -71,16 +71,22 @@ def test_too_few_steps_give_no_points_and_a_saved_curve_continues():
     )
 
 
-def test_a_line_without_noise_has_its_slope_and_one_point_that_of_the_prior():
+def test_a_line_without_noise_is_trusted_as_much_as_what_is_known_of_slopes():
     variances = [0.5, 0.3, 0.2, 0.15]
     energies = [-1 + 0.2 * variance for variance in variances]
-    assert fit(energies, [1e-6] * 4, variances, SLOPE).slope == pytest.approx(0.2, rel=1e-3)
-    alone = fit([-1.0], [1e-6], [0.3], SLOPE)
-    assert alone.slope == pytest.approx(SLOPE.median, rel=1e-3)
-    assert alone.relative_error == pytest.approx(SLOPE.spread, rel=1e-2)
-    distance, error = alone.distance(0.3)
-    assert distance == pytest.approx(0.3 * SLOPE.median, rel=1e-3)
-    assert error == pytest.approx(distance * math.expm1(SLOPE.spread), rel=0.02)
+    found = fit(energies, [1e-6] * 4, variances, Slope(0.05, SYSTEMATIC))
+    assert found.median == pytest.approx(0.1, rel=0.01)  # the geometric mean of 0.05 and 0.2
+    assert found.spread == pytest.approx(SYSTEMATIC / 2**0.5, rel=0.01)
+    assert fit([-1.0], [1e-6], [0.3], SLOPE) == SLOPE
+    assert fit(energies, [10.0] * 4, variances, SLOPE).median == pytest.approx(SLOPE.median, rel=0.01)
+
+
+def test_a_distance_has_an_interval_of_80_percent():
+    middle, lower, upper = Slope(0.1, 0.5).distance(0.2)
+    assert middle == pytest.approx(0.02)
+    samples = 0.02 * np.exp(0.5 * np.random.default_rng(0).normal(size=40_000))
+    assert np.mean(samples > upper) == pytest.approx(0.1, abs=0.006)
+    assert np.mean(samples < lower) == pytest.approx(0.1, abs=0.006)
 
 
 @pytest.mark.parametrize("noise", [1.2, 0.1])
@@ -88,20 +94,22 @@ def test_the_stated_interval_covers_the_true_distance(noise):
     rng, covered, ratios, last = np.random.default_rng(1), 0, [], 0.15 + 0.35 * math.exp(-4)
     for seed in range(60):
         slope = SLOPE.median * math.exp(SLOPE.spread * rng.normal())
-        points = trained(*falling(64, slope, noise, seed)).look().points()
-        line = fit([*points.energies, -37.845 + slope * last], [*points.errors, 3e-4], [*points.variances, last], SLOPE)
-        ratios.append(math.log(line.slope / slope))
-        covered += abs(ratios[-1]) < line.relative_error
-    assert 30 <= covered <= 52  # one standard deviation; 41(4) of 60
+        points = trained(*falling(64, slope * math.exp(SYSTEMATIC * rng.normal()), noise, seed)).look().points()
+        found = fit(*points, SLOPE)
+        ratios.append(math.log(found.median / slope))
+        _, lower, upper = found.distance(last)
+        covered += lower <= slope * last <= upper
+    assert 39 <= covered <= 57  # 48(3) of 60
     assert abs(np.mean(ratios)) < 4 * np.std(ratios) / 60**0.5
 
 
 def test_points_that_scatter_more_than_their_errors_say_less():
-    variances = np.linspace(0.5, 0.15, 9)
-    energies = -1 + 0.1 * variances + 0.01 * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1])
-    sure = fit(energies - 0.01 * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1]), [1e-3] * 9, variances, Slope(0.1, 1.0))
-    unsure = fit(energies, [1e-3] * 9, variances, Slope(0.1, 1.0))
-    assert unsure.relative_error > 5 * sure.relative_error
+    variances, pattern = np.linspace(0.5, 0.15, 9), np.array([1, -1, 1, -1, 1, -1, 1, -1, 1])
+    energies = -1 + 0.1 * variances
+    sure = fit(energies, [1e-3] * 9, variances, Slope(0.02, 1.0))
+    unsure = fit(energies + 0.02 * pattern, [1e-3] * 9, variances, Slope(0.02, 1.0))
+    assert 0.02 < unsure.median < 0.9 * sure.median
+    assert unsure.spread > 1.1 * sure.spread
 
 
 @pytest.mark.parametrize(
