@@ -69,7 +69,7 @@ def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int
 
     Args:
         learned: what the optimisation found: `energies`, `errors` and `variances` of its late part, maybe none.
-        evaluated: what the evaluation found: `energy`, `standard_error` and `typical_variance`.
+        evaluated: what the evaluation found: `energy`, `standard_error`, `variance` and `typical_variance`.
         steps: optimisation steps made.
 
     Returns:
@@ -81,6 +81,9 @@ def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int
     energies, errors, variances = (list(learned.get(name, ())) for name in ("energies", "errors", "variances"))
     line = fit([*energies, energy], [*errors, error], [*variances, variance], SLOPE)
     value, lower, upper = line.distance(variance)
+    # Rare walkers far above all others may count for the energy as much as for the variance, or hardly, as near nodes.
+    rare = max(1.0, evaluated["variance"] / variance)
+    value, upper = value * math.sqrt(rare), upper * rare
     falling = not variances or variances[-1] < FLAT * variances[0]
     known = (value, lower, upper, line.median, variance, falling, steps)
     if value <= CHEMICAL_ACCURACY or not falling:

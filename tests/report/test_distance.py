@@ -21,7 +21,7 @@ def learned(first, last, slope=0.05):
 
 def evaluated(variance, slope=0.05, **changes):
     energy = {"energy": -37.845 + slope * variance, "standard_error": 1e-4, "typical_variance": variance}
-    return energy | changes
+    return energy | {"variance": variance} | changes
 
 
 def test_a_line_and_what_is_known_give_the_distance_and_the_steps_that_the_law_asks_for():
@@ -44,6 +44,15 @@ def test_a_small_distance_is_within_chemical_accuracy_and_asks_for_nothing(varia
     assert distance.more_steps is None
     assert distance.words(False).startswith("converged        about ")
     assert distance.words(False).endswith(f"above the exact energy of the state{how} chemical accuracy")
+
+
+def test_rare_walkers_far_above_all_others_count_in_part():
+    plain, rare = (
+        measure(learned(0.1, 0.05), evaluated(0.05) | {"variance": mean}, steps=1000) for mean in (0.05, 0.45)
+    )
+    assert rare.lower == plain.lower
+    assert rare.value == pytest.approx(3 * plain.value)
+    assert rare.upper == pytest.approx(9 * plain.upper)
 
 
 def test_a_variance_that_has_stopped_falling_asks_for_another_network():
