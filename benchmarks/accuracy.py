@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from common import print_table
-from figures import read_csv, write_csv
+from figures import CHEMICAL_ACCURACY, read_csv, write_csv
+from matplotlib import pyplot
 
 HERE = Path(__file__).parent / "accuracy"
 SYSTEMS: dict[str, list[str]] = {
@@ -36,6 +37,8 @@ SYSTEMS: dict[str, list[str]] = {
 REFERENCES = {"LiH far": -7.98178, "N2 far": -109.202048}
 """Hartree; where the package knows none itself. LiH: exact atoms and full CI of the valence electrons in aug-cc-pVQZ,
 which binds by 3.7 mHa there. N2: the curve of Le Roy, Huang, Jary, J. Chem. Phys. 125, 164310 (2006)."""
+LEAST = 0.1
+"""Millihartree; smallest distance that is drawn."""
 POINTS = 60
 """Rows of a learning curve."""
 
@@ -144,9 +147,32 @@ def slopes(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
+def draw(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw energies above the reference and variances against samples.
+
+    Args:
+        rows: results.
+    """
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.5))
+    for row in rows:
+        curve = read_csv(HERE / "curves" / f"{name_of(row['system'], row['preset'], int(row['seed']))}.csv")[1:]
+        samples, reference = [point["samples"] for point in curve], row["energy"] - row["above_mha"] / 1e3
+        above = [max(1e3 * (point["energy_median"] - reference), LEAST) for point in curve]
+        label = f"{row['system']}, {row['preset']}"
+        panels[0].loglog(samples, above, linewidth=1, label=label)
+        panels[1].loglog(samples, [point["variance"] for point in curve], linewidth=1, label=label)
+    panels[0].axhline(CHEMICAL_ACCURACY, color="grey", linewidth=0.8, linestyle="--")
+    panels[0].set(xlabel="samples", ylabel="median energy above the reference / mHa")
+    panels[1].set(xlabel="samples", ylabel="variance / hartree$^2$")
+    panels[1].legend(fontsize=7, ncols=2)
+    figure.tight_layout()
+    figure.savefig(HERE / "curves.png", dpi=110)
+
+
 def report() -> None:
     """Print what is known so far."""
     rows = read_csv(HERE / "results.csv")
+    draw(rows)
     print_table(rows)
     print_table(slopes(rows))
     known = [row for row in rows if math.isfinite(row["above_mha"]) and math.isfinite(row["stated_mha"])]
