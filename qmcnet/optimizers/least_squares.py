@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qmcnet.compute.team import team
 from qmcnet.optimizers.gradient import centred, centred_share
+from qmcnet.optimizers.leave_one_out import right_hand_side, unbent
 from qmcnet.optimizers.operator import ScoreOperator
 
 
@@ -59,21 +60,6 @@ def centre(gram: Tensor, finite: Tensor) -> None:
         grouped.masked_fill_(lost, 0)
 
 
-def right_hand_side(values: Tensor, asked: Tensor, finite: Tensor) -> Tensor:
-    """Leave walkers out of energies that were centred, and divided by sqrt(B), with them.
-
-    Args:
-        values: shape (B G,).
-        asked: walkers that the values were centred over, shape (B,).
-        finite: those of them that count, shape (B,).
-
-    Returns:
-        The values centred and divided anew, shape (B G,).
-    """
-    ratio = asked.sum().clamp(min=1) / finite.sum().clamp(min=1)
-    return centred(values, finite) * ratio.double().sqrt()
-
-
 def whose_are_finite(scores: ScoreOperator) -> Tensor:
     """Tell which of all walkers have finite scores.
 
@@ -107,6 +93,9 @@ class System(Protocol):
 
     def kernel_times(self, vectors: Tensor) -> Tensor:
         """Multiply O O^T with columns (B G, W)."""
+
+    def leave_one_out(self, target: Tensor, damping: float) -> Tensor:
+        """Energies (B G,) whose solution is the one in which no walker has bent the curvature for itself."""
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
         """Solution v (P,) for the right-hand side (B G,); and whether the matrix was not definite."""
@@ -152,6 +141,23 @@ class WalkerSystem:
             O O^T times each, shape (B G, W).
         """
         return self.matrix @ vectors
+
+    def leave_one_out(self, target: Tensor, damping: float) -> Tensor:
+        """Correct energies for what each walker does to the curvature, see `unbent`.
+
+        Args:
+            target: centred energies over sqrt(B), shape (B G,).
+            damping: weight of the length of the direction.
+
+        Returns:
+            The energies that take the place of the target, shape (B G,).
+        """
+        kernel = self.matrix.clone()
+        kernel.diagonal().add_(damping)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(kernel)[0])
+        sizes = (len(self.finite), self.n_functions)
+        own = inverse.unflatten(1, sizes).unflatten(0, sizes).diagonal(dim1=0, dim2=2)  # (G, G, B)
+        return unbent(target, damping * own.permute(2, 0, 1), self.asked, self.finite)
 
     def solve(self, residual: Tensor, damping: float) -> tuple[Tensor, Tensor]:
         """Solve for a direction.
@@ -215,6 +221,24 @@ class ParameterSystem:
             O O^T times each, shape (B G, W).
         """
         return team().gather([self.scores @ self._transposed_times(vectors)], len(self.finite))[0]
+
+    def leave_one_out(self, target: Tensor, damping: float) -> Tensor:
+        """Correct energies for what each walker does to the curvature, see `unbent`.
+
+        Args:
+            target: centred energies over sqrt(B), shape (B G,).
+            damping: weight of the length of the direction.
+
+        Returns:
+            The energies that take the place of the target, shape (B G,).
+        """
+        matrix = self.matrix.clone()
+        matrix.diagonal().add_(damping)
+        factor = torch.linalg.cholesky_ex(matrix)[0]
+        whitened = torch.linalg.solve_triangular(factor, self.scores.mT, upper=False)  # (P, b G)
+        functions = whitened.mT.unflatten(0, (len(team().share(self.finite)), -1))  # (b, G, P)
+        left = torch.eye(functions.shape[1], dtype=functions.dtype, device=functions.device) - functions @ functions.mT
+        return unbent(target, team().gather([left], len(self.finite))[0], self.asked, self.finite)
 
     def _transposed_times(self, vectors: Tensor) -> Tensor:
         """Multiply O^T with what all walkers have, (B G, ...)."""

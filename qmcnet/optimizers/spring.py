@@ -50,6 +50,7 @@ class Spring:
         damping: float = 1e-3,
         norm_constraint: float = 1e-3,
         constraint_follows_rate: bool = False,
+        leave_one_out: bool = False,
         chunk_size: int = 1024,
     ) -> None:
         """Start without a previous direction.
@@ -62,6 +63,9 @@ class Spring:
             norm_constraint: largest squared Euclidean length of a parameter change.
             constraint_follows_rate: whether the largest length is scaled like the learning rate. Where it stays, a
                 schedule does nothing while directions are so long that the constraint decides.
+            leave_one_out: whether the energy of a walker counts as if the curvature did not know the walker itself, see
+                `unbent` of `least_squares`. Otherwise batches with fewer walkers than there are directions of
+                eigenvalues above the damping settle where the variance is low, not where the energy is.
             chunk_size: most walkers differentiated at once; fewer where the memory asks for it.
 
         Raises:
@@ -72,9 +76,10 @@ class Spring:
         at_least(0, below=1, momentum=momentum)
         self.settings = {"learning_rate": learning_rate, "momentum": momentum, "damping": damping}
         self.settings |= {"norm_constraint": norm_constraint, "constraint_follows_rate": constraint_follows_rate}
-        self.settings |= {"chunk_size": chunk_size}
+        self.settings |= {"leave_one_out": leave_one_out, "chunk_size": chunk_size}
         self.ansatz, self.learning_rate, self.momentum, self.damping = ansatz, learning_rate, momentum, damping
         self.norm_constraint, self.follows_rate = norm_constraint, constraint_follows_rate
+        self.leave_one_out = leave_one_out
         self.chunks = Chunks("optimizer.chunk_size", chunk_size)
         self.guard = ScoreGuard(ansatz, chunk_size)
         self.principal: Principal | None = None
@@ -137,7 +142,8 @@ class Spring:
         root = finite.sum().clamp(min=1).double().sqrt()
         system, target = normal_equations(scores, finite), energies / root
         momentum, after = (self.momentum or 0.0, None) if before is None else follow(system, before)
-        residual = target - momentum * centred(scores.times(self.direction), finite) / root
+        energies = system.leave_one_out(target, self.damping) if self.leave_one_out else target
+        residual = energies - momentum * centred(scores.times(self.direction), finite) / root
         step, lifted = system.solve(residual, self.damping)
         grad_norm = 2 * system.gradient_norm(target)
         stats = {"grad_norm": grad_norm, "momentum": momentum, "kernel_lifted": lifted}

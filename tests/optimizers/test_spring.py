@@ -265,7 +265,7 @@ def test_a_restored_optimizer_continues_exactly(network, batches, vector, throug
 
 def test_settings_build_the_same_optimizer_again(network):
     settings = {"learning_rate": 0.3, "momentum": 0.2, "damping": 0.1, "norm_constraint": 0.4, "chunk_size": 5}
-    settings |= {"constraint_follows_rate": True}
+    settings |= {"constraint_follows_rate": True, "leave_one_out": True}
     assert Spring(network(Molecule.atom("He")), **settings).settings == settings
 
 
