@@ -108,6 +108,7 @@ class Look:
         # Neighbours share what changes slowly; 0.6745 is the median modulus of a normal distribution of variance one.
         apart = np.abs(np.diff(energy, axis=-1)) / widths[:, None]
         scatter = widths * np.median(apart) / (0.6745 * 2**0.5)
+        scatter = np.maximum(scatter, np.finfo(float).eps * np.abs(energy).max())  # an exact state has none
         means = [_mean(part, error) for part, error in zip(energy, scatter, strict=True)]
         return Points(means, (scatter / energy.shape[1] ** 0.5).tolist(), variances.tolist())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from qmcnet.statistics.learning import MOST_BINS, LearningCurve
+from qmcnet.statistics.learning import MOST_BINS, LearningCurve, distance_of
 from qmcnet.statistics.zero_variance import SLOPE, SYSTEMATIC, Slope, fit, steps_for
 
 
@@ -52,6 +52,11 @@ def test_one_wild_walker_moves_no_point_and_no_variance():
     wild = trained(energies, variances).look().points()
     assert wild.energies == pytest.approx(plain.energies, abs=3 * max(plain.errors))  # a plain mean moves by 100
     assert wild.variances == pytest.approx(plain.variances, rel=0.05)  # and the mean variance by a factor of 10^4
+
+
+def test_an_exact_state_has_no_distance():
+    points = trained([-0.5] * 100, [0.0] * 100).look().points()
+    assert distance_of(points) == pytest.approx(0, abs=1e-12)
 
 
 def test_too_few_steps_give_no_points_and_a_saved_curve_continues():
