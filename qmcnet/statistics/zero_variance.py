@@ -52,7 +52,7 @@ class Slope:
         return middle, middle / factor, middle * factor
 
 
-SLOPE = Slope(0.12, 0.7)
+SLOPE = Slope(0.08, 0.8)
 """Of networks for atoms and molecules of the first rows; see `benchmarks/README.md`."""
 SYSTEMATIC = 0.7
 """Standard deviation of ln c between the line that a falling rate walks along and what is left at its end."""

@@ -33,8 +33,8 @@ def test_a_line_and_what_is_known_give_the_distance_and_the_steps_that_the_law_a
     assert distance.more_steps == 4000
     assert distance.expected == pytest.approx(distance.value / 2)
     words = distance.words(of_several=False, pace=0.1)
-    assert words.startswith("not converged    about 15 mHa (8.")
-    assert "3000 more steps (5.0 min) should bring 7." in words
+    assert words.startswith("not converged    about 12 mHa (6.")
+    assert "3000 more steps (5.0 min) should bring 6." in words
     assert words.endswith("steps=4000")
 
 
