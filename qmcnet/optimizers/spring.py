@@ -64,7 +64,7 @@ class Spring:
             constraint_follows_rate: whether the largest length is scaled like the learning rate. Where it stays, a
                 schedule does nothing while directions are so long that the constraint decides.
             leave_one_out: whether the energy of a walker counts as if the curvature did not know the walker itself, see
-                `unbent` of `least_squares`. Otherwise batches with fewer walkers than there are directions of
+                `unbent` of `leave_one_out`. Otherwise batches with fewer walkers than there are directions of
                 eigenvalues above the damping settle where the variance is low, not where the energy is.
             chunk_size: most walkers differentiated at once; fewer where the memory asks for it.
 
