@@ -13,6 +13,7 @@ import csv
 import json
 import math
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -75,7 +76,10 @@ def run(system: str, preset: str, seed: int, threads: int, folder: Path) -> dict
     code = "from qmcnet.cli.train import main; main()"
     typed = [*SYSTEMS[system], f"preset={preset}", f"seed={seed}", "device=cpu", f"hydra.run.dir={directory}"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    whole, before = not directory.exists(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code, *typed], check=False, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     result = json.loads((directory / "result.json").read_text())
     keep_curve(directory, HERE / "curves" / f"{name}.csv", result)
     reference = REFERENCES.get(system) or (result["reference"] or {}).get("energy", math.nan)
@@ -88,6 +92,7 @@ def run(system: str, preset: str, seed: int, threads: int, folder: Path) -> dict
         "processor": result["processor"],
         "samples": result["trained_steps"] * result["batch_size"],
         "minutes": result["wall_seconds"] / 60,
+        "processor_minutes": used / 60 if whole else math.nan,  # what a killed process used is not known
         "energy": result["energy"] if result["energy"] is not None else math.nan,
         "error_mha": 1e3 * (result["standard_error"] or math.nan),
         "above_mha": 1e3 * ((result["energy"] or math.nan) - reference),
