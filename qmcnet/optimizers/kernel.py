@@ -1,6 +1,6 @@
 """The kernel of the scores of all walkers, K = O O^T, of which every process forms a part.
 
-Walkers of one process meet by `layer_gram`; those of two processes meet in one of the two, which has been sent the
+Walkers of one process meet by `add_layer`; those of two processes meet in one of the two, which has been sent the
 inputs and signals of the other, a few layers at once.
 
 Letters: B walkers, b walkers of a process, G functions of a walker, M rows of a walker, F features.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.compute.team import Meeting, team
-from qmcnet.optimizers.gram import layer_cross, layer_gram
+from qmcnet.optimizers.gram import add_layer, layer_cross
 
 TOGETHER = 2**25
 """Bytes of inputs and signals that are brought together in one message."""
@@ -32,12 +32,12 @@ def kernel(layers: Sequence[Layer], count: int) -> Tensor:
     Returns:
         Kernel in float64, shape (B G, B G).
     """
-    first, *others = layers
-    own = layer_gram(*first)
-    for layer in others:
-        own += layer_gram(*layer)
+    n_own = len(layers[0][0])
+    half = layers[0][0].new_zeros(n_own, n_own, dtype=torch.float64)
+    for layer in layers:
+        add_layer(half, *layer)
     meetings = team().meetings(count)
-    return assembled([own, *met(layers, meetings[team().rank], count)], meetings, count)
+    return assembled([half + half.mT, *met(layers, meetings[team().rank], count)], meetings, count)
 
 
 def met(layers: Sequence[Layer], meetings: Sequence[Meeting], count: int) -> list[Tensor]:
