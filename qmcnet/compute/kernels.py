@@ -250,6 +250,28 @@ def summation(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     return total.unsqueeze(dim) if keepdim else total
 
 
+LONG_ROW = 2**13
+"""Entries of a row from which adding up squares row by row, within the cache, beats squaring all rows first."""
+
+
+def sum_of_squares(rows: Tensor) -> Tensor:
+    """Add up the squares of rows.
+
+    Args:
+        rows: shape (D, ...).
+
+    Returns:
+        Shape (...).
+    """
+    long = rows.device.type == "cpu" and not _tracing.get() and rows[0].numel() >= LONG_ROW
+    if not long:
+        return rows.square().sum(0)
+    total = torch.zeros_like(rows[0])
+    for row in rows.unbind(0):
+        total.addcmul_(row, row)
+    return total
+
+
 def mean(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     """Average over one axis.
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qmcnet.compute import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
 from qmcnet.laplacian.supports import Kind, accumulate, own_slots
 
@@ -270,7 +271,7 @@ def vector_norm(x: LapTuple, ord: float = 2, dim: int = -1, keepdim: bool = Fals
     value = torch.linalg.vector_norm(x.value, dim=dim, keepdim=True)
     unit = x.value / value
     jacobian = (x.jacobian * unit).sum(dim, keepdim=True)
-    squares = x.jacobian.square().sum(0).sum(dim, keepdim=True) - jacobian.square().sum(0)
+    squares = kernels.sum_of_squares(x.jacobian).sum(dim, keepdim=True) - kernels.sum_of_squares(jacobian)
     laplacian = (unit * x.laplacian).sum(dim, keepdim=True) + squares / value
     result = LapTuple(value, jacobian, laplacian, x.support)
     return result if keepdim else result.map_linear(lambda tensor: tensor.squeeze(dim))

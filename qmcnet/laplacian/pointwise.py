@@ -27,9 +27,7 @@ def pointwise(x: LapTuple, value: Tensor, first: Tensor, second: Tensor) -> LapT
     Returns:
         f(x) with its derivatives and the support of x.
     """
-    rows = torch.empty_like(x.rows)
-    jacobian = x.jacobian
-    squares = torch.mul(jacobian, jacobian, out=rows[:-2]).sum(0)  # the result's memory serves as scratch first
+    rows, squares = torch.empty_like(x.rows), kernels.sum_of_squares(x.jacobian)
     torch.mul(x.rows[:-1], first, out=rows[:-1])
     rows[-2].addcmul_(second, squares)
     rows[-1] = value

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from qmcnet.compute import kernels
-from qmcnet.compute.kernels import Linear, linear, matmul, mean, summation, tanh, traceable
+from qmcnet.compute.kernels import Linear, linear, matmul, mean, sum_of_squares, summation, tanh, traceable
 from qmcnet.laplacian import track
 
 ROWS = torch.randn(4, 1200, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -129,3 +129,12 @@ def test_short_sums_leave_their_argument_alone():
     with torch.no_grad():
         summation(x, 1)
     assert torch.equal(x, ROWS[:, :3])
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 2, 2**12), (1, 2**13)])
+def test_squares_add_up_row_by_row_or_at_once_and_leave_their_argument_alone(shape):
+    rows = torch.complex(*torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
+    before = rows.clone()
+    for x in (rows, rows.real):
+        torch.testing.assert_close(sum_of_squares(x), (x * x).sum(0), rtol=1e-13, atol=1e-13)
+    assert torch.equal(rows, before)
