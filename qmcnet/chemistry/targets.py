@@ -26,14 +26,15 @@ from qmcnet.system.molecule import Molecule
 logger = logging.getLogger(__name__)
 EXCITATIONS = ("ordered", "random", "cis")
 
+_BROKEN = 0.1  # <S^2> of a mean field without unpaired electrons from which it is taken for no singlet
 _EXTRA_ROOTS = 4  # roots that may lead with a determinant that another one has taken
 _SMALLEST_COEFFICIENT = 0.01  # of a determinant that is worth a share of the network
 
 
 def mean_field_targets(
-    molecule: Molecule, basis: str, method: str, n_states: int, excitations: str, seed: int
+    molecule: Molecule, basis: str, method: str, n_states: int, excitations: str, seed: int, n_determinants: int
 ) -> Determinants:
-    """Solve Hartree-Fock and choose a determinant for each state.
+    """Solve Hartree-Fock and choose a determinant for each state, or two where it broke the symmetry of the spins.
 
     Args:
         molecule: the system.
@@ -42,6 +43,7 @@ def mean_field_targets(
         n_states: number of states S.
         excitations: 'ordered', 'random' or 'cis'.
         seed: of random excitations.
+        n_determinants: determinants of the network for each state.
 
     Returns:
         The determinants.
@@ -51,7 +53,30 @@ def mean_field_targets(
     say_unbound_orbitals(molecule, mean_field)
     targets = excited_determinants(mean_field, n_states, excitations, seed)
     _log_leading(targets.determinants)
-    return targets
+    contamination = float(mean_field.solution.to_uhf().spin_square()[0])
+    if molecule.spin or n_states > 1 or n_determinants % 2 or contamination < _BROKEN:
+        return targets
+    logger.info("its <S^2> is %.2f: half of the determinants start with the spins exchanged", contamination)
+    return with_exchanged_spins(mean_field)
+
+
+def with_exchanged_spins(mean_field: HartreeFockResult) -> Determinants:
+    """Add the determinant with spins exchanged to one that broke their symmetry.
+
+    With stretched bonds, unrestricted Hartree-Fock puts a spin-up electron here and a spin-down one there, half a
+    singlet and half a triplet; training would take as many steps as these two are close in energy to tell them apart.
+    The sum of both determinants has even spins alone (Smeyers and Doreste-Suarez, Int. J. Quantum Chem. 7, 687 (1973),
+    doi:10.1002/qua.560070406).
+
+    Args:
+        mean_field: of as many spin-up as spin-down electrons.
+
+    Returns:
+        Two determinants of one state.
+    """
+    both = torch.cat([mean_field.orbitals.up, mean_field.orbitals.down], -1)
+    first, second = tuple(range(both.shape[-1] // 2)), tuple(range(both.shape[-1] // 2, both.shape[-1]))
+    return Determinants(mean_field.orbitals.basis, both, both, [[(first, second), (second, first)]])
 
 
 def casscf_targets(

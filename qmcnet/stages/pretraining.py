@@ -141,14 +141,14 @@ class Pretraining:
         molecule, n_states = simulation.molecule, simulation.ensemble.n_states
         basis = settings.basis or default_basis(molecule)
         space = active_space(settings.method, settings.active_electrons, settings.active_orbitals)
+        ensemble, point = simulation.ensemble, copies(simulation.walkers.positions[:1], n_states)[:, 0]
+        with torch.no_grad():
+            matrices = ensemble.network.orbitals(point, ensemble.nuclei)  # (1, S K, n, M) each
+        n_determinants = matrices[0].shape[-3] // n_states
         if space is None:
-            how = (basis, settings.method, n_states, settings.excitations, seed)
+            how = (basis, settings.method, n_states, settings.excitations, seed, n_determinants)
             targets = team().first(lambda: mean_field_targets(molecule, *how))
         else:
-            ensemble, point = simulation.ensemble, copies(simulation.walkers.positions[:1], n_states)[:, 0]
-            with torch.no_grad():
-                matrices = ensemble.network.orbitals(point, ensemble.nuclei)  # (1, S K, n, M) each
-            n_determinants = matrices[0].shape[-3] // n_states
             targets = team().first(lambda: casscf_targets(molecule, basis, space, n_states, n_determinants))
         return cls(simulation, targets, settings)
 

@@ -5,7 +5,7 @@ from pyscf import tdscf
 from qmcnet.chemistry.cis import cis_roots
 from qmcnet.chemistry.determinants import Determinants
 from qmcnet.chemistry.scf import hartree_fock
-from qmcnet.chemistry.targets import EXCITATIONS, excited_determinants
+from qmcnet.chemistry.targets import EXCITATIONS, excited_determinants, mean_field_targets, with_exchanged_spins
 from qmcnet.system.molecule import Molecule
 
 BERYLLIUM, LITHIUM, HELIUM = Molecule.atom("Be"), Molecule.atom("Li"), Molecule.atom("He")
@@ -165,3 +165,37 @@ def test_only_occupied_orbitals_are_kept():
     assert states.up.shape == (28, n_orbitals)
     assert states.down.shape == (28, 7)
     assert states.float()(positions(2, 14).float())[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "molecule", [Molecule.diatomic("H", "H", 6.0, "bohr"), Molecule.diatomic("Li", "H", 8, "bohr")]
+)
+def test_a_broken_symmetry_of_the_spins_is_restored(molecule):
+    n_up, mean_field = molecule.n_up, hartree_fock(molecule, "sto-3g", "uhf")
+    walkers = positions(6, molecule.n_electrons) + molecule.nuclei.mean(0)
+    exchanged = torch.cat([walkers[:, n_up:], walkers[:, :n_up]], 1)
+    broken, both = excited_determinants(mean_field, 1, "ordered", 0), with_exchanged_spins(mean_field)
+    assert (broken.log_prob(walkers) - broken.log_prob(exchanged)).abs().min() > 1e-3
+    torch.testing.assert_close(both.log_prob(walkers), both.log_prob(exchanged), rtol=1e-12, atol=1e-12)
+    signed = (
+        [matrix.det().squeeze(1) for matrix in broken(walkers)],
+        [matrix.det()[:, 0] for matrix in broken(exchanged)],
+    )
+    total = sum(up * down for up, down in signed)
+    torch.testing.assert_close(both.log_prob(walkers), 2 * total.abs().log(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("molecule", "method", "n_states", "n_determinants", "expected"),
+    [
+        (Molecule.diatomic("H", "H", 6.0, "bohr"), "uhf", 1, 4, 2),
+        (Molecule.diatomic("H", "H", 6.0, "bohr"), "uhf", 1, 3, 1),  # no equal shares
+        (Molecule.diatomic("H", "H", 6.0, "bohr"), "uhf", 2, 4, 1),
+        (Molecule.diatomic("H", "H", 6.0, "bohr"), "rohf", 1, 4, 1),
+        (Molecule.diatomic("H", "H", 1.4, "bohr"), "uhf", 1, 4, 1),
+        (Molecule.diatomic("H", "H", 6.0, "bohr", spin=2), "uhf", 1, 4, 1),
+    ],
+)
+def test_spins_are_exchanged_where_it_helps(molecule, method, n_states, n_determinants, expected):
+    targets = mean_field_targets(molecule, "cc-pvdz", method, n_states, "ordered", 0, n_determinants)
+    assert [len(state) for state in targets.determinants] == [expected] * n_states
