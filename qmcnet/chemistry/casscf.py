@@ -37,6 +37,7 @@ class CasscfResult:
         down: orbitals of the spin-down electrons in each determinant, ascending, (K, n_down).
         coefficients: c_k, largest first, (K,).
         energy: total energy of all determinants with the nuclear repulsion, hartree.
+        energy_of_kept: the same of those that were kept alone.
         converged: whether orbitals and coefficients converged.
     """
 
@@ -46,11 +47,17 @@ class CasscfResult:
     down: Tensor
     coefficients: Tensor
     energy: float
+    energy_of_kept: float
     converged: bool
 
 
 def casscf(
-    molecule: Molecule, basis: str, active_electrons: int, active_orbitals: int, ci_threshold: float = 0.0
+    molecule: Molecule,
+    basis: str,
+    active_electrons: int,
+    active_orbitals: int,
+    ci_threshold: float = 0.0,
+    most: int | None = None,
 ) -> CasscfResult:
     """Solve the CASSCF equations of a molecule for the lowest state of its spin, starting from ROHF.
 
@@ -60,6 +67,7 @@ def casscf(
         active_electrons: electrons in the active space.
         active_orbitals: orbitals of the active space.
         ci_threshold: determinants with |c_k| below it are left out; 0 keeps all.
+        most: number of determinants that are kept at most, the leading ones.
 
     Returns:
         Natural orbitals, determinants and energy; a calculation that did not converge is reported and gives a warning.
@@ -78,9 +86,11 @@ def casscf(
             f"E = {solution.e_tot:.6f} hartree",
             stacklevel=2,
         )
-    coefficients, up, down = _expansion(solution.ci, solution.ncore, active_orbitals, solution.nelecas, ci_threshold)
+    parts = _expansion(solution.ci, solution.ncore, active_orbitals, solution.nelecas, ci_threshold)
+    coefficients, up, down = (part[:most] for part in parts)
     orbitals = torch.tensor(solution.mo_coeff[:, : solution.ncore + active_orbitals])
-    return CasscfResult(functions, orbitals, up, down, coefficients, float(solution.e_tot), bool(solution.converged))
+    energies = float(solution.e_tot), _energy_of_leading(solution, len(coefficients))
+    return CasscfResult(functions, orbitals, up, down, coefficients, *energies, bool(solution.converged))
 
 
 def leading_of_roots(
@@ -190,6 +200,22 @@ def _solve_active_space(mol: Any, molecule: Molecule, n_electrons: int, n_orbita
     return solver
 
 
+def _energy_of_leading(solution: Any, count: int) -> float:
+    """Energy of the leading determinants alone, normalised."""
+    from pyscf.fci import direct_spin1
+
+    ci = np.array(solution.ci)
+    ci.ravel()[_leading(ci)[count:]] = 0
+    integrals, core = solution.get_h1eff()
+    energy = direct_spin1.energy(integrals, solution.get_h2eff(), ci, solution.ncas, solution.nelecas)
+    return float(energy / (ci**2).sum() + core)
+
+
+def _leading(ci: Any) -> Tensor:
+    """Order determinants by their weight."""
+    return torch.tensor(np.asarray(ci)).abs().flatten().argsort(descending=True, stable=True)
+
+
 def _expansion(
     ci: Any, n_core: int, n_orbitals: int, n_electrons: tuple[int, int], threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,7 +227,7 @@ def _expansion(
         for n in n_electrons
     ]
     ci = torch.tensor(np.asarray(ci)).reshape(len(strings[0]), len(strings[1]))
-    order = ci.abs().flatten().argsort(descending=True, stable=True)
+    order = _leading(ci)
     order = order[ci.abs().flatten()[order] >= threshold]
     if not len(order):
         raise ValueError(f"ci_threshold={threshold} leaves no determinant: the largest has {ci.abs().max():.3f}")

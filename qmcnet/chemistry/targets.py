@@ -6,11 +6,12 @@ Letters: S states, K determinants.
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from qmcnet.checks import one_of
 from qmcnet.chemistry.binding import say_unbound_orbitals
-from qmcnet.chemistry.casscf import casscf, leading_of_roots
+from qmcnet.chemistry.casscf import CasscfResult, casscf, leading_of_roots
 from qmcnet.chemistry.cis import cis_roots
 from qmcnet.chemistry.determinants import Determinants
 from qmcnet.chemistry.excitations import (
@@ -21,6 +22,7 @@ from qmcnet.chemistry.excitations import (
     random_excitations,
 )
 from qmcnet.chemistry.scf import HartreeFockResult, hartree_fock
+from qmcnet.chemistry.valence import valence_space
 from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)
@@ -34,23 +36,31 @@ _SMALLEST_COEFFICIENT = 0.01  # of a determinant that is worth a share of the ne
 def mean_field_targets(
     molecule: Molecule, basis: str, method: str, n_states: int, excitations: str, seed: int, n_determinants: int
 ) -> Determinants:
-    """Solve Hartree-Fock and choose a determinant for each state, or two where it broke the symmetry of the spins.
+    """Solve Hartree-Fock and choose a determinant for each state; for a ground state there may be better ones.
 
     Args:
         molecule: the system.
         basis: name of a Gaussian basis set.
-        method: 'uhf' or 'rohf'.
+        method: 'uhf', 'rohf', or 'auto', which takes the leading determinants of a CASSCF of the valence for a ground
+            state where they lie below UHF.
         n_states: number of states S.
         excitations: 'ordered', 'random' or 'cis'.
         seed: of random excitations.
         n_determinants: determinants of the network for each state.
 
     Returns:
-        The determinants.
+        The determinants; of a ground state as many as the network has, or two where UHF broke the symmetry of the
+        spins, or one.
     """
-    mean_field = hartree_fock(molecule, basis, method)
-    logger.info("%s/%s energy %.6f hartree%s", method.upper(), basis, mean_field.energy, _note(mean_field.converged))
+    solved = "uhf" if method == "auto" else method
+    mean_field = hartree_fock(molecule, basis, solved)
+    logger.info("%s/%s energy %.6f hartree%s", solved.upper(), basis, mean_field.energy, _note(mean_field.converged))
     say_unbound_orbitals(molecule, mean_field)
+    space = valence_space(molecule) if method == "auto" and n_states == 1 and n_determinants > 1 else None
+    if space is not None:
+        better = _valence_targets(molecule, basis, space, n_determinants, mean_field.energy)
+        if better is not None:
+            return better
     targets = excited_determinants(mean_field, n_states, excitations, seed)
     _log_leading(targets.determinants)
     contamination = float(mean_field.solution.to_uhf().spin_square()[0])
@@ -58,6 +68,17 @@ def mean_field_targets(
         return targets
     logger.info("its <S^2> is %.2f: half of the determinants start with the spins exchanged", contamination)
     return with_exchanged_spins(mean_field)
+
+
+def _valence_targets(
+    molecule: Molecule, basis: str, space: tuple[int, int], n_determinants: int, below: float
+) -> Determinants | None:
+    """Solve CASSCF, and say nothing if it fails or its leading determinants do not lie below an energy in hartree."""
+    try:
+        ground = casscf(molecule, basis, *space, _SMALLEST_COEFFICIENT, n_determinants)
+    except (ValueError, np.linalg.LinAlgError):  # the basis is too small, or no state of the right spin was found
+        return None
+    return _leading_of(ground, space, n_determinants) if ground.energy_of_kept < below else None
 
 
 def with_exchanged_spins(mean_field: HartreeFockResult) -> Determinants:
@@ -92,28 +113,38 @@ def casscf_targets(
         n_determinants: determinants of the network for each state.
 
     Returns:
-        The leading determinants of a ground state, as many as give each an equal share of the network; with excited
-        states the leading determinant of each root.
+        The leading determinants of a ground state, one for each of the network; with excited states the leading
+        determinant of each root.
     """
-    excited = n_states - 1
-    if excited:
-        ground, leading = leading_of_roots(molecule, basis, *space, n_states)
-        targets = Determinants(ground.basis, ground.orbitals, ground.orbitals, [[one] for one in leading])
-    else:
-        ground = casscf(molecule, basis, *space, _SMALLEST_COEFFICIENT)
-        known = len(ground.coefficients)
-        kept = max(k for k in range(1, min(n_determinants, known) + 1) if not n_determinants % k)
-        spins = [tuple(map(tuple, spin[:kept].tolist())) for spin in (ground.up, ground.down)]
-        leading = list(zip(*spins, strict=True))
-        targets = Determinants(
-            ground.basis, ground.orbitals, ground.orbitals, [leading], ground.coefficients[None, :kept]
-        )
-    logger.info("CASSCF(%d,%d)/%s energy %.6f hartree%s", *space, basis, ground.energy, _note(ground.converged))
-    if not excited:
-        weight = float(targets.coefficients.square().sum())
-        logger.info("its %d leading determinants, of %.4f of its norm, are the targets", len(leading), weight)
-    _log_leading(targets.determinants)
-    return targets
+    if n_states == 1:
+        ground = casscf(molecule, basis, *space, _SMALLEST_COEFFICIENT, n_determinants)
+        return _leading_of(ground, space, n_determinants)
+    ground, leading = leading_of_roots(molecule, basis, *space, n_states)
+    _log_casscf(ground, space)
+    _log_leading([[one] for one in leading])
+    return Determinants(ground.basis, ground.orbitals, ground.orbitals, [[one] for one in leading])
+
+
+def _leading_of(ground: CasscfResult, space: tuple[int, int], n_determinants: int) -> Determinants:
+    """Deal the leading determinants to those of the network until each has one, and share the coefficients out."""
+    _log_casscf(ground, space)
+    known, weight = len(ground.coefficients), float(ground.coefficients.square().sum())
+    logger.info(
+        "its %d leading determinants, of %.4f of its norm and at %.6f hartree by themselves, are the targets",
+        known,
+        weight,
+        ground.energy_of_kept,
+    )
+    dealt = torch.arange(n_determinants) % known
+    spins = [tuple(map(tuple, spin[dealt].tolist())) for spin in (ground.up, ground.down)]
+    determinants = [list(zip(*spins, strict=True))]
+    _log_leading(determinants)
+    coefficients = (ground.coefficients / dealt.bincount())[dealt]
+    return Determinants(ground.basis, ground.orbitals, ground.orbitals, determinants, coefficients[None])
+
+
+def _log_casscf(ground: CasscfResult, space: tuple[int, int]) -> None:
+    logger.info("CASSCF(%d,%d) energy %.6f hartree%s", *space, ground.energy, _note(ground.converged))
 
 
 def _note(converged: bool) -> str:

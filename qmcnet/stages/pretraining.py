@@ -26,7 +26,7 @@ from qmcnet.stages.stage import Numbers, Record, Row, Trial
 from qmcnet.states.ensemble import copies
 from qmcnet.system.molecule import Molecule
 
-METHODS = ("uhf", "rohf", "casscf")
+METHODS = ("auto", "uhf", "rohf", "casscf")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class PretrainingSettings:
         learning_rate: of the Adam optimiser.
         basis: Gaussian basis of the target orbitals; None is cc-pVDZ, with diffuse functions for an anion.
         method: 'uhf', 'rohf' or 'casscf'; of several states 'casscf' gives leading determinants of its lowest roots.
+            'auto' takes leading determinants of a CASSCF of the valence for a ground state where they lie below UHF,
+            and UHF everywhere else.
         active_electrons: electrons in the active space of 'casscf'.
         active_orbitals: orbitals in the active space of 'casscf'.
         sampling_steps: Metropolis moves between updates.
@@ -47,7 +49,7 @@ class PretrainingSettings:
     steps: int = 1000
     learning_rate: float = 3e-4
     basis: str | None = None
-    method: str = "uhf"
+    method: str = "auto"
     active_electrons: int | None = None
     active_orbitals: int | None = None
     sampling_steps: int = 1

@@ -172,3 +172,11 @@ def test_leading_determinants_of_the_lowest_roots_are_distinct_and_start_from_th
 def test_too_few_determinants_for_the_states_are_refused():
     with pytest.raises(ValueError, match="give 4 determinants for states=5: choose a larger active space"):
         leading_of_roots(Molecule.diatomic("H", "H", 1.4, "bohr"), "6-31g", 2, 2, 5)
+
+
+@pytest.mark.parametrize(("most", "n_kept"), [(1, 1), (2, 2), (3, 3), (99, 16), (None, 16)])
+def test_the_energy_of_the_kept_determinants_is_theirs_alone(most, n_kept):
+    result = casscf(BERYLLIUM, "6-31g", 2, 4, most=most)
+    assert len(result.coefficients) == n_kept
+    assert result.energy_of_kept == pytest.approx(expansion_energy(BERYLLIUM, "6-31g", result)[0], abs=1e-8)
+    assert (result.energy_of_kept > result.energy + 1e-3) == (n_kept < 4)

@@ -6,6 +6,7 @@ from qmcnet.chemistry.cis import cis_roots
 from qmcnet.chemistry.determinants import Determinants
 from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.chemistry.targets import EXCITATIONS, excited_determinants, mean_field_targets, with_exchanged_spins
+from qmcnet.chemistry.valence import valence_space
 from qmcnet.system.molecule import Molecule
 
 BERYLLIUM, LITHIUM, HELIUM = Molecule.atom("Be"), Molecule.atom("Li"), Molecule.atom("He")
@@ -199,3 +200,40 @@ def test_a_broken_symmetry_of_the_spins_is_restored(molecule):
 def test_spins_are_exchanged_where_it_helps(molecule, method, n_states, n_determinants, expected):
     targets = mean_field_targets(molecule, "cc-pvdz", method, n_states, "ordered", 0, n_determinants)
     assert [len(state) for state in targets.determinants] == [expected] * n_states
+
+
+@pytest.mark.parametrize(
+    ("molecule", "n_determinants", "expected"),
+    [
+        (BERYLLIUM, 4, 4),  # 2s^2 and the three 2p^2
+        (Molecule.atom("B"), 4, 3),
+        (Molecule.diatomic("Li", "H", 8.0, "bohr"), 4, 2),
+        (BERYLLIUM, 1, 1),  # one cannot be better than Hartree-Fock
+        (Molecule.atom("N"), 4, 1),  # of the right spin there is no other
+        (Molecule.diatomic("N", "N", 4.0, "bohr"), 4, 2),  # four of twenty that matter lie above UHF
+        (Molecule.atom("K"), 2, 1),
+    ],
+    ids=["Be", "B", "LiH far", "Be, 1", "N", "N2 far", "K"],
+)
+def test_leading_determinants_of_the_valence_are_taken_where_they_lie_below_hartree_fock(
+    molecule, n_determinants, expected
+):
+    targets = mean_field_targets(molecule, "6-31g", "auto", 1, "ordered", 0, n_determinants)
+    assert len(set(targets.determinants[0])) == expected
+
+
+@pytest.mark.parametrize(
+    ("molecule", "space"),
+    [
+        (BERYLLIUM, (2, 4)),
+        (Molecule.diatomic("Li", "H", 3.0, "bohr"), (2, 5)),
+        (NITROGEN, (10, 8)),
+        (Molecule.atom("Si"), (4, 4)),
+        (Molecule.atom("Ne"), None),  # full
+        (HELIUM, None),
+        (Molecule.atom("Li", charge=2), None),  # no valence electron
+        (Molecule.atom("Sc"), None),
+    ],
+)
+def test_the_valence_is_that_of_the_row(molecule, space):
+    assert valence_space(molecule) == space
