@@ -78,7 +78,7 @@ def _valence_targets(
         ground = casscf(molecule, basis, *space, _SMALLEST_COEFFICIENT, n_determinants)
     except (ValueError, np.linalg.LinAlgError):  # the basis is too small, or no state of the right spin was found
         return None
-    return _leading_of(ground, space, n_determinants) if ground.energy_of_kept < below else None
+    return _leading_of(ground, basis, space, n_determinants) if ground.energy_of_kept < below else None
 
 
 def with_exchanged_spins(mean_field: HartreeFockResult) -> Determinants:
@@ -118,16 +118,16 @@ def casscf_targets(
     """
     if n_states == 1:
         ground = casscf(molecule, basis, *space, _SMALLEST_COEFFICIENT, n_determinants)
-        return _leading_of(ground, space, n_determinants)
+        return _leading_of(ground, basis, space, n_determinants)
     ground, leading = leading_of_roots(molecule, basis, *space, n_states)
-    _log_casscf(ground, space)
+    _log_casscf(ground, basis, space)
     _log_leading([[one] for one in leading])
     return Determinants(ground.basis, ground.orbitals, ground.orbitals, [[one] for one in leading])
 
 
-def _leading_of(ground: CasscfResult, space: tuple[int, int], n_determinants: int) -> Determinants:
+def _leading_of(ground: CasscfResult, basis: str, space: tuple[int, int], n_determinants: int) -> Determinants:
     """Deal the leading determinants to those of the network until each has one, and share the coefficients out."""
-    _log_casscf(ground, space)
+    _log_casscf(ground, basis, space)
     known, weight = len(ground.coefficients), float(ground.coefficients.square().sum())
     logger.info(
         "its %d leading determinants, of %.4f of its norm and at %.6f hartree by themselves, are the targets",
@@ -143,8 +143,8 @@ def _leading_of(ground: CasscfResult, space: tuple[int, int], n_determinants: in
     return Determinants(ground.basis, ground.orbitals, ground.orbitals, determinants, coefficients[None])
 
 
-def _log_casscf(ground: CasscfResult, space: tuple[int, int]) -> None:
-    logger.info("CASSCF(%d,%d) energy %.6f hartree%s", *space, ground.energy, _note(ground.converged))
+def _log_casscf(ground: CasscfResult, basis: str, space: tuple[int, int]) -> None:
+    logger.info("CASSCF(%d,%d)/%s energy %.6f hartree%s", *space, basis, ground.energy, _note(ground.converged))
 
 
 def _note(converged: bool) -> str:
