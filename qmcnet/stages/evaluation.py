@@ -100,7 +100,7 @@ class Evaluation:
         return f"{self.name}/{column}"
 
     def status(self, row: Numbers) -> str:
-        """Say how the energy of a step is.
+        """Say where the energy is, as far as is known; that of a single step is off by many error bars.
 
         Args:
             row: statistics of a step.
@@ -108,7 +108,10 @@ class Evaluation:
         Returns:
             A few words.
         """
-        return f"energy {row['energy']:.6g}  pmove {row['pmove']:.2f}"
+        window = choose_window(self.averages)
+        first = window.states[0] if window.stationary else None
+        known = f"energy {first.mean:.6f} +- {first.standard_error:.6f}" if first else "energy not known yet"
+        return f"{known}  pmove {row['pmove']:.2f}"
 
     def memory(self) -> None:
         """Predict nothing: the optimisation needs more."""
