@@ -17,6 +17,7 @@ from qmcnet.optimizers import FirstOrder
 from qmcnet.optimizers.averaging import AveragingSettings
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.stages.burn_in import BurnInSettings
+from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.states.natural import Natural
 from qmcnet.states.penalty import Penalty
 
@@ -24,6 +25,8 @@ H2 = partial(Molecule.diatomic, "H", "H", bond_length=1.4, units="bohr")
 HELIUM = partial(Molecule.atom, "He")
 SMALL = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2}
 
+DIFFUSED = "spring"
+"""Case whose wavefunction guides walkers afterwards."""
 STARTED = "started"
 """Directory of a run that starts from that of the first case."""
 CASES = {
@@ -73,6 +76,8 @@ def work(folder: Path, names: list[str]) -> int:
     """Train each of some cases; what every process does."""
     for name in names:
         make(name, folder / name).train()
+    if DIFFUSED in names:
+        make(DIFFUSED, folder / DIFFUSED).diffuse(DiffusionSettings((0.05, 0.03), target_error=None, steps=8))
     make(names[0], folder / STARTED, init_from=folder / names[0], steps=2, batch_size=31).train()
     return 0
 

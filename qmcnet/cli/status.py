@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import version
+from typing import Protocol
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +20,6 @@ from qmcnet.compute.chunks import out_of_memory
 from qmcnet.compute.launch import joined
 from qmcnet.compute.processes import PeerLost
 from qmcnet.compute.team import team
-from qmcnet.report.result import Result
 from qmcnet.run.interruption import EXIT_STATUS, Interrupted
 from qmcnet.run.postmortem import Diverged
 
@@ -32,7 +32,18 @@ SHOWING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 """What is typed to look at the configuration, without a run."""
 
 
-def outcome(task: Callable[[], Result]) -> int:
+class Found(Protocol):
+    """What a task found."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it is an estimate, where one was asked for."""
+
+    def summary(self) -> str:
+        """Say what was found."""
+
+
+def outcome(task: Callable[[], Found]) -> int:
     """Run a task and turn what happens into an exit status and a message.
 
     Args:
@@ -57,7 +68,7 @@ def outcome(task: Callable[[], Result]) -> int:
     except Exception as error:
         return failed(error)
     logger.info(result.summary())
-    return 0 if result.stationary or result.evaluation_steps == 0 else 1
+    return 0 if result.succeeded else 1
 
 
 def failed(error: Exception) -> int:

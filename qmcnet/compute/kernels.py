@@ -25,13 +25,11 @@ SMALLEST_PRODUCT = 2**20
 SMALLEST_TANH = 2**12
 """Multiplications and elements below which the fixed cost of a oneDNN call, about 15 microseconds, is not won back."""
 
-
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 """Whether this build of torch has oneDNN."""
 
 LIBRARIES = ("onednn", "mkl")
 """What may multiply float32 matrices on a CPU: oneDNN, or what torch uses by itself, on x86 MKL."""
-
 CPUINFO = Path("/proc/cpuinfo")
 """Where Linux describes the processor."""
 
@@ -263,8 +261,7 @@ def sum_of_squares(rows: Tensor) -> Tensor:
     Returns:
         Shape (...).
     """
-    long = rows.device.type == "cpu" and not _tracing.get() and rows[0].numel() >= LONG_ROW
-    if not long:
+    if rows.device.type != "cpu" or _tracing.get() or rows[0].numel() < LONG_ROW:
         return rows.square().sum(0)
     total = torch.zeros_like(rows[0])
     for row in rows.unbind(0):

@@ -25,6 +25,7 @@ class States:
         positions: electron positions, shape (M, N, 3), float64, in bohr.
         nuclei: nuclear positions, shape (A, 3), float64, in bohr.
         psi: the states, shape (M, S), float64 or complex128.
+        log_scale: logarithm of the factor that they are divided by, shape (M, 1), float64.
         log_gradient: gradient of log psi, shape (M, S, N, 3), in 1/bohr.
         log_laplacian: Laplacian of log psi, shape (M, S), in 1/bohr^2.
         at: evaluates the states elsewhere: maps changed copies of the positions, (..., M, N, 3), to the states divided
@@ -41,6 +42,7 @@ class States:
     positions: Tensor
     nuclei: Tensor
     psi: Tensor
+    log_scale: Tensor
     log_gradient: Tensor
     log_laplacian: Tensor
     at: Callable[[Tensor], Tensor]

@@ -86,6 +86,11 @@ class Result:
         """Largest standard error of the energies of all states, in hartree; None without an estimate."""
         return max((state["energy"]["error"] for state in self.states), default=self.standard_error)
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the energy is known, where it was asked for."""
+        return self.stationary or self.evaluation_steps == 0
+
     def write(self, path: Path) -> None:
         """Write the result as JSON, metadata at the top level and null for figures that are unknown.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from qmcnet.compute.team import by_first
 from qmcnet.report.binding import say_unbound_electron
+from qmcnet.report.diffused import Diffused
 from qmcnet.report.distance import measure
 from qmcnet.report.hparams import write_hparams
 from qmcnet.report.origin import origin
@@ -16,6 +17,7 @@ from qmcnet.report.summary import facts
 from qmcnet.run.directory import is_run, typed
 from qmcnet.run.driver import Driver
 from qmcnet.run.identity import config_hash, identity
+from qmcnet.stages.diffusion import Diffusion
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.optimization import Optimization
@@ -105,4 +107,37 @@ def conclude(
     if is_run(folder):
         metrics = {name: getattr(result, name) for name in ("energy", "standard_error")}
         write_hparams(folder, typed(folder) | facts(molecule) | identity(config), metrics)
+    return result
+
+
+@by_first
+def conclude_diffusion(
+    findings: Mapping[str, Mapping[str, Any]],
+    driver: Driver,
+    molecule: Molecule,
+    config: Mapping[str, Any],
+    trained: Result | None,
+) -> Diffused:
+    """Write the result of diffusion Monte Carlo.
+
+    Args:
+        findings: what each stage found, by its name.
+        driver: of the run.
+        molecule: the system.
+        config: the configuration of the run.
+        trained: result of the run whose wavefunction guided the walkers, if there is one.
+
+    Returns:
+        The result.
+    """
+    reference = lookup(molecule)
+    figures = (trained.energy, trained.standard_error, trained.variance) if trained else (None, None, None)
+    result = Diffused(
+        **findings[Diffusion.name],
+        variational=dict(zip(("energy", "standard_error", "variance"), figures, strict=True)),
+        reference=asdict(reference) if reference else None,
+        wall_seconds=driver.wall_seconds,
+        metadata=origin(molecule, config, config_hash(config)),
+    )
+    result.store(driver.directory)
     return result

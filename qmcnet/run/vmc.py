@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +17,10 @@ from qmcnet.operators import MolecularHamiltonian, Operator
 from qmcnet.optimizers import Clipping, Schedule, Spring
 from qmcnet.optimizers.averaging import AveragingSettings
 from qmcnet.protocols import LaplacianBackend
+from qmcnet.report.diffused import Diffused
 from qmcnet.report.result import Result
 from qmcnet.report.summary import summary
+from qmcnet.run.afterwards import diffuse, evaluate_further
 from qmcnet.run.checkpoint import Checkpoint, Checkpoints
 from qmcnet.run.conclusion import conclude, finished, steps_to_make
 from qmcnet.run.description import defaults_of, describe, described, settings_of
@@ -32,6 +33,7 @@ from qmcnet.run.plan import Part, execute
 from qmcnet.run.start import check_parts, check_scalars, check_start
 from qmcnet.sampling import Metropolis
 from qmcnet.stages.burn_in import BurnIn, BurnInSettings
+from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.optimization import Optimization, Optimizer
@@ -72,8 +74,7 @@ class VMC:
         accuracy: distance to the exact energy, in hartree, until which more steps are made than `steps`; None for none.
         batch_size: number of walkers.
         seed: seed of the random numbers.
-        init_from: directory of a run whose trained wavefunction and walkers this one starts from, with no pretraining:
-            that of another geometry of the same molecule, or of a smaller network; None for none.
+        init_from: directory of a run whose wavefunction and walkers this one starts from, without pretraining, or None.
         device: given as 'auto', 'cpu', 'cuda' or 'cuda:N', or as a device of torch.
         compile: compile the wavefunction for sampling and, unless `laplacian` is given, for the local energy.
         observables: what to measure besides the energy, by name; of several states always spin and dipole too.
@@ -182,14 +183,13 @@ class VMC:
                 return result
             write_config(self.directory, self.config)
             on_claim()
-            driver = self._driver(self.directory, interruption)
-            return conclude(execute(self._parts(), driver, self._begin), driver, self.molecule, self.config)
+            found = execute(self._parts(), driver := self.driver(self.directory, interruption), self._begin)
+            return conclude(found, driver, self.molecule, self.config)
 
     def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:
         """Evaluate the trained wavefunction further, from the trained walkers, with frozen parameters.
 
-        More steps or a smaller error continue the evaluation of a directory; one in another directory, such as of other
-        observables, or after more training is independent of it and has random numbers of its own.
+        More steps or a smaller error continue it; another directory, or more training, means new random numbers.
 
         Args:
             settings: how long to evaluate.
@@ -202,26 +202,27 @@ class VMC:
         Raises:
             RunDirectoryError: if the run has not been trained.
         """
-        prepare_process()
-        stages = [Optimization.name] + [Evaluation.name] * averaged
-        trained = Checkpoints(self.directory / "checkpoints", 1).load_newest(stages, self.simulation.state_dict())
-        if trained is None:
-            raise RunDirectoryError(f"{self.directory} holds no trained wavefunction yet; finish qmcnet-train first")
-        folder = directory or self.directory / "evaluation" / settings.label(averaged, self.observables)
-        with team().alone(lambda: lock(folder)), Interruption(self.wall_time) as interruption:
-            driver = self._driver(folder, interruption)
-            driver.begin(trained)
-            driver.findings = self._adopt(trained, averaged)
-            made = driver.made.get(Optimization.name, 0)
-            if made < self.steps:
-                logger.warning("training stopped after %d of %d steps: no more is made", made, self.steps)
-            driver.draw_anew(f"evaluation in {os.path.relpath(folder, self.directory)} after {made} steps")
-            parts = [self._evaluation(settings, folder)]
-            return conclude(execute(parts, driver), driver, self.molecule, self.config)
+        return evaluate_further(self, settings, directory, averaged)
+
+    def diffuse(self, settings: DiffusionSettings, directory: Path | None = None, averaged: bool = True) -> Diffused:
+        """Take the trained walkers through imaginary time, guided by the trained wavefunction.
+
+        Args:
+            settings: time steps, and how long to diffuse.
+            directory: where state and result are kept; by default `dmc` in the run directory.
+            averaged: of a run that averages its parameters, take the average and not the last ones.
+
+        Returns:
+            The energies at all time steps, and at none.
+
+        Raises:
+            ValueError: if the run is not trained, or has several states or complex orbitals.
+        """
+        return diffuse(self, settings, directory, averaged)
 
     def trial(self, evaluation: EvaluationSettings | None = None) -> Stage:
         """Make the optimisation, or an evaluation, to be timed, of a run that is used for nothing else."""
-        return self._optimization() if evaluation is None else self._evaluation(evaluation, self.directory).make()
+        return self._optimization() if evaluation is None else self.evaluating(evaluation, self.directory).make()
 
     def load_trained(self) -> "VMC":
         """Take over the newest checkpoint of the run directory without running anything.
@@ -235,10 +236,10 @@ class VMC:
         found = Checkpoints(self.directory / "checkpoints", 1).load_newest(like=self.simulation.state_dict())
         if found is None:
             raise RunDirectoryError(f"{self.directory} holds no usable checkpoint")
-        self._adopt(found)
+        self.adopt(found)
         return self
 
-    def _adopt(self, found: Checkpoint, averaged: bool = True) -> dict[str, Mapping[str, Any]]:
+    def adopt(self, found: Checkpoint, averaged: bool = True) -> dict[str, Mapping[str, Any]]:
         """Take over wavefunction and walkers, averaged parameters if asked for; return what stages have found."""
         self.simulation.load_state_dict(found.state["simulation"])
         findings: dict[str, Mapping[str, Any]] = found.state.get("findings", {})
@@ -256,7 +257,7 @@ class VMC:
         parts = [
             Part(BurnIn, lambda: BurnIn(self.simulation, self.burn_in), self.directory / BurnIn.name),
             Part(Optimization, self._optimization, self.directory, steps),
-            self._evaluation(self.evaluation, self.directory / Evaluation.name),
+            self.evaluating(self.evaluation, self.directory / Evaluation.name),
         ]
         if self._pretrains:
             parts.insert(0, Part(Pretraining, self._pretraining, self.directory / Pretraining.name))
@@ -280,9 +281,10 @@ class VMC:
         if self.init_from is not None:
             driver.findings = {"init_from": begin_from(self.init_from, self.simulation, self.seed)}
 
-    def _driver(self, directory: Path, interruption: Interruption) -> Driver:
-        checkpoints = Checkpoints(directory / "checkpoints", self.checkpoints.keep)
-        return Driver(directory, self.simulation, checkpoints, interruption, self.logging, self.checkpoints, self.seed)
+    def driver(self, directory: Path, interruption: Interruption) -> Driver:
+        """Make what drives stages in a directory."""
+        how = (Checkpoints(directory / "checkpoints", self.checkpoints.keep), interruption, self.logging)
+        return Driver(directory, self.simulation, *how, self.checkpoints, self.seed)
 
     def _pretraining(self) -> Pretraining:
         return Pretraining.prepare(self.simulation, self.pretraining, self.seed)
@@ -292,6 +294,7 @@ class VMC:
         measured = (make_operators(self.observables, self.molecule, self.device), self.logging.every)
         return Optimization(self.simulation, self.optimizer, self.steps, *how, *measured, self.accuracy)
 
-    def _evaluation(self, settings: EvaluationSettings, folder: Path) -> Part:
+    def evaluating(self, settings: EvaluationSettings, folder: Path) -> Part:
+        """Plan an evaluation of the wavefunction as it will be then."""
         names = {*self.simulation.ensemble.spectrum, *self.observables}
         return Part(Evaluation, lambda: Evaluation(self.simulation, settings, names), folder)

@@ -114,10 +114,18 @@ class Simulation:
         """Lengths of local moves of the electrons of all states."""
         return local_lengths(positions, self.ensemble.nuclei, self._charges)
 
-    def states(self) -> States:
-        """Evaluate all states at the walkers of this process, with their derivatives."""
+    def states(self, own: Tensor | None = None) -> States:
+        """Evaluate all states at the walkers of this process, with their derivatives.
+
+        Args:
+            own: where they are, shape (b, S N, 3), in bohr; where this simulation has them by default.
+
+        Returns:
+            The states.
+        """
         positions = self.walkers.positions
-        return states_at(self.ensemble, team().share(positions), self.laplacian, self.generator, len(positions))
+        places = team().share(positions) if own is None else own
+        return states_at(self.ensemble, places, self.laplacian, self.generator, len(positions))
 
     def local_energy(self, states: States) -> LocalEnergy:
         """Evaluate the local energy, and bring together what all processes find.

@@ -137,6 +137,7 @@ def states_at(
         positions=points.double(),
         nuclei=ensemble.nuclei,
         psi=psi,
+        log_scale=shift,
         log_gradient=log_psi.gradient.to(dtype),
         log_laplacian=log_psi.laplacian.to(dtype),
         at=partial(_elsewhere, ensemble, points.dtype, dtype, shift),

@@ -32,13 +32,10 @@ def raising(error):
     return task
 
 
-@pytest.mark.parametrize(("stationary", "status"), [(True, 0), (False, 1)])
-def test_a_result_is_shown_and_only_an_estimate_counts_as_done(stationary, status, caplog):
+@pytest.mark.parametrize(("succeeded", "status"), [(True, 0), (False, 1)])
+def test_a_result_is_shown_and_only_an_estimate_counts_as_done(succeeded, status, caplog):
     caplog.set_level(logging.INFO)
-    assert (
-        outcome(lambda: SimpleNamespace(summary=lambda: "energy -1", stationary=stationary, evaluation_steps=9))
-        == status
-    )
+    assert outcome(lambda: SimpleNamespace(summary=lambda: "energy -1", succeeded=succeeded)) == status
     assert caplog.messages == ["energy -1"]
 
 

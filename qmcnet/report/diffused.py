@@ -1,0 +1,100 @@
+"""The result of diffusion Monte Carlo: energies at several time steps, and at none."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qmcnet.compute.files import atomic_write
+from qmcnet.report.reference import Reference
+from qmcnet.report.table import with_error
+
+
+@dataclass(frozen=True)
+class Diffused:
+    """What diffusion Monte Carlo found; energies in hartree, times in 1/hartree.
+
+    Attributes:
+        energy: at time step zero; of a single time step the energy there.
+        standard_error: of the energy, one standard deviation.
+        order: degree of the polynomial that was extrapolated by, None of a single time step.
+        chi2: sum of its squared deviations in standard errors.
+        freedom: points less coefficients.
+        walkers: their number.
+        points: at each time step, the energy and its error, the share of accepted moves and what else was measured.
+        variational: energy, error and variance of the wavefunction itself, where it was evaluated.
+        reference: reference energy for this geometry, with its source, or None.
+        wall_seconds: duration with the training before, interruptions summed.
+        metadata: geometry, seed, versions, device, precision and configuration hash.
+    """
+
+    energy: float
+    standard_error: float
+    order: int | None
+    chi2: float | None
+    freedom: int | None
+    walkers: int
+    points: Sequence[Mapping[str, Any]]
+    variational: Mapping[str, float | None]
+    reference: Mapping[str, Any] | None
+    wall_seconds: float
+    metadata: Mapping[str, Any]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the energies at all time steps are averages of something that does not drift."""
+        return all(point["stationary"] for point in self.points)
+
+    def store(self, folder: Path) -> None:
+        """Write `result.json`.
+
+        Args:
+            folder: where it goes.
+        """
+        content = asdict(self)
+        content |= content.pop("metadata")
+        text = json.dumps(_known(content), indent=2, allow_nan=False) + "\n"
+        atomic_write(folder / "result.json", lambda file: file.write(text.encode()))
+
+    def summary(self) -> str:
+        """Print the energies in a table, and what they extrapolate to."""
+        lines = [_line("timestep", "energy / Ha", "variance", "accepted", "crossed", "generations", "tau / Ha^-1")]
+        if self.variational["energy"] is not None:
+            energy = {"value": self.variational["energy"], "error": self.variational["standard_error"]}
+            lines.append(_line("VMC", with_error(energy, 6), f"{self.variational['variance']:.3g}", "", "", "", ""))
+        for point in self.points:
+            energy = {"value": point["energy"], "error": point["standard_error"]}
+            shares = f"{point['accepted']:.3f}", f"{point['crossed']:.2g}"
+            time = f"{point['correlation_time']:.2g}"
+            cells = (with_error(energy, 6), f"{point['variance']:.3g}", *shares, str(point["generations"]), time)
+            lines.append(_line(f"{point['timestep']:g}", *cells) + ("" if point["stationary"] else "  not stationary"))
+        lines.append(f"energy           {self.energy:.6f} +- {self.standard_error:.6f} hartree, {self._how()}")
+        if self.reference:
+            known = Reference(**self.reference)
+            lines.append(f"above reference  {1e3 * (self.energy - known.energy):+.2f} mHa ({known.description})")
+        lines += [
+            f"warning: timestep {point['timestep']:g}: {point['reason']}" for point in self.points if point["reason"]
+        ]
+        return "\n".join(lines)
+
+    def _how(self) -> str:
+        if self.order is None:
+            return f"at this time step, with {self.walkers} walkers"
+        form = "a line" if self.order == 1 else "a parabola"
+        return f"by {form} to time step zero (chi^2 {self.chi2:.1f} of {self.freedom}), with {self.walkers} walkers"
+
+
+def _line(*cells: str) -> str:
+    widths = (8, 16, 9, 9, 8, 12, 11)
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+
+
+def _known(value: Any) -> Any:
+    """Put null where a figure is not known."""
+    if isinstance(value, Mapping):
+        return {key: _known(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,106 @@
+"""What is done with a trained wavefunction, in a folder of its own: further evaluations, diffusion Monte Carlo."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qmcnet.compute.process import prepare_process
+from qmcnet.compute.team import team
+from qmcnet.report.diffused import Diffused
+from qmcnet.report.result import Result
+from qmcnet.run.checkpoint import Checkpoints
+from qmcnet.run.conclusion import conclude, conclude_diffusion
+from qmcnet.run.directory import RunDirectoryError, lock
+from qmcnet.run.driver import Driver
+from qmcnet.run.interruption import Interruption
+from qmcnet.run.plan import Part, execute
+from qmcnet.stages.diffusion import Diffusion
+from qmcnet.stages.diffusion_settings import DiffusionSettings
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.evaluation_settings import EvaluationSettings
+from qmcnet.stages.optimization import Optimization
+
+if TYPE_CHECKING:
+    from qmcnet.run.vmc import VMC
+
+logger = logging.getLogger(__name__)
+Findings = Mapping[str, Mapping[str, Any]]
+Outcome = TypeVar("Outcome", Result, Diffused)
+
+
+def evaluate_further(run: "VMC", settings: EvaluationSettings, directory: Path | None, averaged: bool) -> Result:
+    """Evaluate the trained wavefunction of a run.
+
+    Args:
+        run: the run.
+        settings: how long to evaluate.
+        directory: where the evaluation keeps its state and result; None for inside the run directory.
+        averaged: of a run that averages its parameters, evaluate the average and not the last ones.
+
+    Returns:
+        The energy with its error bar.
+    """
+    folder = directory or run.directory / Evaluation.name / settings.label(averaged, run.observables)
+
+    def end(found: Findings, driver: Driver) -> Result:
+        """Write the result."""
+        return conclude(found, driver, run.molecule, run.config)
+
+    return after_training(run, averaged, run.evaluating(settings, folder), end)
+
+
+def diffuse(run: "VMC", settings: DiffusionSettings, directory: Path | None, averaged: bool) -> Diffused:
+    """Take the trained walkers of a run through imaginary time.
+
+    Args:
+        run: the run.
+        settings: time steps, and how long to diffuse.
+        directory: where state and result are kept; None for inside the run directory.
+        averaged: of a run that averages its parameters, take the average and not the last ones.
+
+    Returns:
+        The energies at all time steps, and at none.
+    """
+    folder = directory or run.directory / Diffusion.name / settings.label(averaged, run.observables)
+    part = Part(Diffusion, lambda: Diffusion(run.simulation, settings, run.observables), folder)
+
+    def end(found: Findings, driver: Driver) -> Diffused:
+        """Write the result."""
+        whole = Result.found(run.directory / "result.json")
+        return conclude_diffusion(found, driver, run.molecule, run.config, whole)
+
+    return after_training(run, averaged, part, end)
+
+
+def after_training(run: "VMC", averaged: bool, part: Part, end: Callable[[Findings, Driver], Outcome]) -> Outcome:
+    """Make a stage with the trained wavefunction and walkers of a run, or continue it.
+
+    Args:
+        run: the run, whose directory is left as it is but for the folder of the stage.
+        averaged: of a run that averages its parameters, take the average and not the last ones.
+        part: the stage.
+        end: makes the result of what stages found.
+
+    Returns:
+        What `end` returns.
+
+    Raises:
+        RunDirectoryError: if the run has not been trained.
+    """
+    prepare_process()
+    stages = [Optimization.name] + [Evaluation.name] * averaged
+    trained = Checkpoints(run.directory / "checkpoints", 1).load_newest(stages, run.simulation.state_dict())
+    if trained is None:
+        raise RunDirectoryError(f"{run.directory} holds no trained wavefunction yet; finish qmcnet-train first")
+    folder = part.folder
+    with team().alone(lambda: lock(folder)), Interruption(run.wall_time) as interruption:
+        driver = run.driver(folder, interruption)
+        driver.begin(trained)
+        driver.findings = run.adopt(trained, averaged)
+        made = driver.made.get(Optimization.name, 0)
+        if made < run.steps:
+            logger.warning("training stopped after %d of %d steps: no more is made", made, run.steps)
+        driver.draw_anew(f"{part.name} in {os.path.relpath(folder, run.directory)} after {made} steps")
+        return end(execute([part], driver), driver)

@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def trained(command_line):
+    status, output, errors = command_line.train("steps=2", "hydra.run.dir=run")
+    assert status == 0, output + errors
+    return command_line.folder / "run"
+
+
+def test_walkers_of_a_run_are_taken_to_an_energy_at_time_step_zero(command_line, trained):
+    kept = {name: (trained / name).read_bytes() for name in ("result.json", "config.yaml", "train_stats.csv")}
+    typed = ["dmc", "run=run", "timesteps=[0.01,0.03]", "target_error=null", "steps=40", "device=cpu"]
+    status, output, errors = command_line.run(*typed)
+    assert status == 0, output + errors
+    folder = trained / "dmc" / "timesteps=0.03,0.01"
+    found = json.loads((folder / "result.json").read_text())
+    assert [point["timestep"] for point in found["points"]] == [0.03, 0.01]
+    assert f"{found['energy']:.6f} +- {found['standard_error']:.6f} hartree, by a line to time step zero" in output
+    assert len((folder / "dmc_stats.csv").read_text().splitlines()) == 81
+    assert {name: (trained / name).read_bytes() for name in kept} == kept
+    assert any(folder.glob("events.out.tfevents.*"))
+    status, output, _ = command_line.run(*typed)  # which is finished
+    assert (status, len((folder / "dmc_stats.csv").read_text().splitlines())) == (0, 81)
+
+
+def test_a_run_is_killed_and_continued(command_line, trained):
+    typed = ["dmc", "run=run", "timesteps=[0.02]", "target_error=null", "steps=30", "wall_time=0.2"]
+    status, output, errors = command_line.run(*typed)
+    assert status in (0, 75), output + errors
+    status, output, errors = command_line.run(*typed[:-1])
+    assert status == 0, output + errors
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["run=run", "timesteps=[0]"], "timesteps=0 must be positive"),
+        (["run=run", "timesteps=[]"], "timesteps=[] must be a list of times"),
+        (["run=run", "timesteps=0.01"], "timesteps=0.01"),
+        (["run=run", "timesteps=[-0.1]"], "timesteps=-0.1 must be positive"),
+        (["run=run", "timesteps=[a]"], "timesteps=['a'] must be a list of times"),
+        (["run=run", "target_error=abc"], "target_error='abc'"),
+        (["run=nowhere"], "nowhere"),
+        (["run=run", "timestep=[0.01]"], "timesteps"),
+        (["run=run", "observables=[dipol]"], "dipol"),
+        ([], "no run: add run=DIR"),
+    ],
+)
+def test_a_slip_is_answered_in_one_line(command_line, trained, typed, message):
+    status, output, errors = command_line.run("dmc", *typed)
+    assert status == 1
+    said = (output + errors).strip()
+    assert message in said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("error: ")

@@ -1,0 +1,95 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusion.systems import DOUBLE, fermions, hydrogen, population, trap
+
+from qmcnet.diffusion import Branching
+from qmcnet.sampling.proposals import Draws
+from qmcnet.statistics.estimate import estimate
+from qmcnet.statistics.mixed import equilibrated
+
+
+def energy(guide, timestep, generations, n_walkers, n_electrons=1, start=0.0, window=5.0):
+    walkers, move = population(guide, n_walkers, n_electrons)
+    rows = [walkers.advance(move, Branching(start, n_electrons, timestep)) for _ in range(generations)]
+    series = [[getattr(row, name).item() for row in rows] for name in ("energy", "log_weight")]
+    return equilibrated(*series, math.ceil(window / timestep))[1], rows
+
+
+@pytest.mark.parametrize("timestep", [0.01, 0.3])
+@pytest.mark.parametrize(("guide", "n_electrons", "exact"), [(hydrogen(1.0), 1, -0.5), (trap(1.0), 3, 4.5)])
+def test_an_exact_guide_has_no_variance_and_no_bias_at_any_time_step(guide, n_electrons, exact, timestep):
+    walkers, move = population(guide, 50, n_electrons)
+    for _ in range(20):
+        generation = walkers.advance(move, Branching(exact, n_electrons, timestep))
+        assert generation.energy.item() == pytest.approx(exact, abs=1e-12)
+        assert generation.variance.item() < 1e-24
+        assert generation.log_weight.item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("guide", "n_electrons", "variational", "exact"),
+    [(trap(0.7), 2, 1.5 * (0.7 + 1 / 0.7), 3.0), (fermions(0.7), 2, 2 * (0.7 + 1 / 0.7), 4.0)],
+    ids=["trap", "fermions"],
+)
+def test_a_poor_guide_with_the_right_nodes_leads_to_the_exact_energy(guide, n_electrons, variational, exact):
+    found, rows = energy(guide, 0.03, 2500, 400, n_electrons, start=exact)
+    assert found.standard_error < (variational - exact) / 20
+    assert abs(found.mean - exact) < 4 * found.standard_error
+    assert sum(row.reconfigured.item() for row in rows) > 10  # so that walkers of equal weights are tested too
+
+
+@pytest.mark.parametrize("timestep", [0.1, 0.8])
+def test_moves_alone_leave_the_square_of_the_wavefunction_as_it_is(timestep):
+    walkers, move = population(hydrogen(1.0), 400)
+    draws, now, series = Draws(walkers.generator, 400), walkers.walkers, []
+    for step in range(500):
+        now = move(now, timestep, draws).walkers
+        if step >= 100:
+            distance = now.positions[:, 0].norm(dim=-1)
+            series.append(torch.stack([distance, distance.square(), 1 / distance], -1))
+    for values, exact in zip(torch.stack(series).unbind(-1), (1.5, 3.0, 1.0), strict=True):
+        found = estimate(values.numpy())
+        assert found.standard_error < 0.04 * exact
+        assert abs(found.mean - exact) < 4 * found.standard_error
+
+
+def test_walkers_never_change_the_sign_of_the_wavefunction():
+    walkers, move = population(fermions(1.0), 200, 2)
+    signs, crossed = walkers.walkers.sign.clone(), 0.0
+    draws, now = Draws(walkers.generator, 200), walkers.walkers
+    for _ in range(50):
+        moved = move(now, 0.3, draws)
+        now, crossed = moved.walkers, crossed + moved.crossed.double().sum().item()
+        assert torch.equal(now.sign, signs)
+    assert crossed > 0
+
+
+def test_what_is_not_finite_is_never_moved_to():
+    def guide(positions):
+        found = hydrogen(1.0)(positions)
+        bad = positions[:, 0, 0] > 0.5
+        found.energy[bad] = torch.nan
+        return found
+
+    walkers, move = population(hydrogen(1.0), 100)
+    move = type(move)(guide, move.nuclei, move.charges)
+    before = walkers.walkers
+    after = move(before, 1.0, Draws(walkers.generator, 100)).walkers
+    moved = (after.positions != before.positions).flatten(1).any(-1)
+    assert moved.any()
+    assert bool((after.positions[moved, 0, 0] <= 0.5).all())
+    assert bool(after.energy[moved].isfinite().all())
+
+
+def test_the_drift_is_limited_near_nodes_and_not_at_nuclei():
+    """However steep, it takes a walker no further than sqrt(2 t / a) in a time t; see `DriftDiffusion`."""
+    move = population(hydrogen(1.0), 2)[1]
+    found = hydrogen(1.0)(torch.tensor([[[3.0, 0.0, 0.0]], [[1e-3, 0.0, 0.0]]], dtype=DOUBLE))
+    a = 9 / (10 * (4 + 9))  # three bohr from a proton, and towards it
+    limited = {factor: move._limited(replace(found, drift=factor * found.drift), 0.01) for factor in (1e6, 1.0, 1e-6)}
+    assert limited[1e6][0].norm().item() == pytest.approx(math.sqrt(2 / (a * 0.01)), rel=1e-3)
+    torch.testing.assert_close(limited[1e-6], 1e-6 * found.drift, rtol=1e-9, atol=0)
+    assert limited[1.0][1].norm().item() == pytest.approx(1.0, rel=1e-6)  # straight at a nucleus it is as it should be

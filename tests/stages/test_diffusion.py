@@ -1,0 +1,114 @@
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+
+from qmcnet.run.directory import RunDirectoryError
+from qmcnet.run.interruption import Interrupted
+from qmcnet.stages import diffusion as module
+from qmcnet.stages.diffusion import Diffusion
+from qmcnet.stages.diffusion_settings import DiffusionSettings
+
+SHORT = DiffusionSettings(timesteps=(0.02, 0.05), target_error=None, steps=12)
+
+
+def table(folder):
+    return list(csv.DictReader((folder / "dmc_stats.csv").open()))
+
+
+def only_folder(directory):
+    (folder,) = (directory / "dmc").iterdir()
+    return folder
+
+
+def test_the_guide_is_what_the_wavefunction_says(tmp_path, make_run):
+    run = make_run(tmp_path, symbol="Li")
+    stage = Diffusion(run.simulation, SHORT, ["dipole"])
+    positions = run.simulation.walkers.positions.clone().requires_grad_()
+    sign, log_abs = run.ensemble(positions)
+    (gradient,) = torch.autograd.grad(log_abs.sum(), positions)
+    found, energy = stage.guide(positions.detach()), run.simulation.local_energy(run.simulation.states())
+    torch.testing.assert_close(found.log_abs, log_abs.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.drift, gradient, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.energy, energy.total)
+    assert torch.equal(found.sign, sign)
+    assert stage.names == [*energy.terms, "dipole.x", "dipole.y", "dipole.z", *stage.names[len(energy.terms) + 3 :]]
+    torch.testing.assert_close(found.measured[:, : len(energy.terms)].sum(-1), energy.total)
+
+
+def test_time_steps_follow_one_another_from_the_largest_and_end_in_a_table(finished, make_run):
+    before = (finished / "result.json").read_bytes()
+    result = make_run(finished).diffuse(SHORT)
+    rows, content = table(only_folder(finished)), json.loads((only_folder(finished) / "result.json").read_text())
+    assert [float(row["timestep"]) for row in rows] == [0.05] * 12 + [0.02] * 12
+    assert [point["timestep"] for point in result.points] == [0.05, 0.02]
+    for point in result.points:
+        terms = ("kinetic", "electron_nucleus", "electron_electron")
+        assert sum(point["measured"][name]["value"] for name in terms) == pytest.approx(point["energy"], abs=1e-9)
+        assert point["generations"] == 12
+    first, second = (point["energy"] for point in result.points)
+    assert result.energy == pytest.approx(second + (second - first) * 0.02 / 0.03, abs=1e-9)
+    assert content["energy"] == result.energy
+    assert content["variational"]["energy"] == json.loads(before)["energy"]
+    assert (finished / "result.json").read_bytes() == before
+    assert all(text in result.summary() for text in ("VMC", "timestep", "0.05", "by a line to time step zero"))
+
+
+def test_a_run_that_is_stopped_continues_to_the_same_numbers(finished, tmp_path, make_run, stop_at):
+    other = shutil.copytree(finished, tmp_path / "other")
+    whole = make_run(finished).diffuse(SHORT)
+    stop_at(Diffusion, 15)
+    with pytest.raises(Interrupted):
+        make_run(other).diffuse(SHORT)
+    again = make_run(other).diffuse(SHORT)
+    assert (again.energy, again.points) == (whole.energy, whole.points)
+    assert table(only_folder(other)) == table(only_folder(finished))
+    assert make_run(other).diffuse(SHORT).points == whole.points  # which is finished
+    assert len(table(only_folder(other))) == 24
+
+
+def test_a_time_step_ends_where_its_error_is_reached(finished, make_run, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_LOOK", 16)
+    result = make_run(finished).diffuse(DiffusionSettings(timesteps=(0.05, 0.02), target_error=1e3, steps=10000))
+    generations = [point["generations"] for point in result.points]
+    assert all(16 <= count < 1000 for count in generations)
+    assert all(point["stationary"] for point in result.points)
+
+
+def test_few_accepted_moves_are_a_warning_with_advice(finished, make_run, caplog):
+    result = make_run(finished).diffuse(DiffusionSettings(timesteps=[3.0], target_error=None, steps=12))
+    assert result.points[0]["accepted"] < 0.9
+    assert "choose smaller timesteps" in caplog.text
+    assert (result.order, result.energy) == (None, result.points[0]["energy"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"timesteps": []}, "must be a list of times"),
+        ({"timesteps": "0.02"}, "must be a list of times"),
+        ({"timesteps": [0]}, "timesteps=0 must be positive"),
+        ({"timesteps": [0.02, -0.01]}, "timesteps=-0.01 must be positive"),
+        ({"timesteps": [0.02, 0.02]}, "holds a time twice"),
+        ({"target_error": 0}, "target_error=0 must be positive"),
+        ({"steps": 0}, "steps=0 must be at least 1"),
+        ({"window": -1}, "window=-1 must be positive"),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
+        DiffusionSettings(**settings)
+
+
+def test_a_wavefunction_without_nodes_of_its_own_is_refused(tmp_path, make_run):
+    with pytest.raises(ValueError, match="a single state: this run has several"):
+        Diffusion(make_run(tmp_path / "two", network={"n_states": 2}).simulation, SHORT)
+    with pytest.raises(ValueError, match="a complex wavefunction has none"):
+        Diffusion(make_run(tmp_path / "complex", network={"complex": True}).simulation, SHORT)
+
+
+def test_a_run_that_is_not_trained_is_refused(tmp_path, make_run):
+    with pytest.raises(RunDirectoryError, match="holds no trained wavefunction yet"):
+        make_run(tmp_path / "new").diffuse(SHORT)
