@@ -6,7 +6,6 @@ References:
     Metropolis, Rosenbluth, Rosenbluth, Teller, Teller, J. Chem. Phys. 21, 1087 (1953), doi:10.1063/1.1699114.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from qmcnet.checks import at_least, between, positive
 from qmcnet.compute.team import team
 from qmcnet.protocols import LogProbability
 from qmcnet.sampling.proposals import Draws, all_electron, check_blocks, log_ratio, one_block
+from qmcnet.sampling.surroundings import Surroundings
 from qmcnet.sampling.walkers import Walkers
 
 _NARROWEST, _WIDEST = 1e-3, 10.0
@@ -34,6 +34,8 @@ class Metropolis:
         target_high: upper end of it.
         local: whether the width is in units of a length that grows with the distance of an electron to the nuclei, so
             that electrons in a core make short moves and outer ones long ones.
+        jumps: share of the moves of a molecule that exchange two electrons of opposite spin, or take one from a nucleus
+            to another; the width does not follow from them.
     """
 
     steps: int = 10
@@ -42,6 +44,7 @@ class Metropolis:
     target_low: float = 0.5
     target_high: float = 0.55
     local: bool = False
+    jumps: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot sample.
@@ -52,6 +55,7 @@ class Metropolis:
         at_least(1, steps=self.steps, n_blocks=self.n_blocks)
         between(_NARROWEST, _WIDEST, width=self.width)
         positive(target_low=self.target_low)
+        at_least(0, below=1, jumps=self.jumps)
         at_least(self.target_low, below=1, target_high=self.target_high)
         if self.target_low == self.target_high:
             raise ValueError(f"target_high={self.target_high} must be more than target_low={self.target_low}")
@@ -76,7 +80,7 @@ class Metropolis:
         walkers: Walkers,
         generator: torch.Generator,
         adapt: bool = True,
-        lengths: Callable[[Tensor], Tensor] | None = None,
+        surroundings: Surroundings | None = None,
     ) -> tuple[Walkers, dict[str, Tensor]]:
         """Make `steps` moves of every walker, then adapt the width.
 
@@ -89,7 +93,7 @@ class Metropolis:
             walkers: where all walkers are.
             generator: source of randomness on the device of the walkers.
             adapt: whether the width follows the accepted fraction; False keeps the Markov chain homogeneous.
-            lengths: of local moves, those of electrons at positions (B, N, 3), shape (B, N, 1), in bohr.
+            surroundings: what local moves and jumps know of the molecule.
 
         Returns:
             All walkers, moved, and 0-dim statistics on their device: `pmove`, the `width` used (bohr or local lengths),
@@ -97,29 +101,36 @@ class Metropolis:
             where it started (bohr), and the mean `log_prob` of the moved walkers.
 
         Raises:
-            ValueError: if the moves are local and no lengths are given.
+            ValueError: if there are local moves or jumps and nothing is known of the molecule.
         """
-        if self.local and lengths is None:
-            raise ValueError("lengths must be given for local moves, as by Simulation.sweep")
-        start, count, local = walkers.positions, len(walkers.positions), lengths if self.local else None
+        if (self.local or self.jumps) and surroundings is None:
+            raise ValueError("surroundings must be given for local moves and jumps, as by Simulation.sweep")
+        start, count = walkers.positions, len(walkers.positions)
+        local = surroundings.lengths if surroundings and self.local else None
+        jumps = surroundings if self.jumps else None
         own, draws = team().share(start), Draws(generator, count)
         current = log_prob(own)  # (B,)
         width = walkers.width if local is None else walkers.width * local(own)
-        n_accepted = torch.zeros(len(own), dtype=torch.float64, device=own.device)
+        n_accepted, n_moves = torch.zeros(2, len(own), dtype=torch.float64, device=own.device)
         for _ in range(self.steps):
             proposed = self._propose(own, width, draws)  # (B, N, 3)
+            jumping = torch.zeros_like(current, dtype=torch.bool)
+            if jumps is not None:
+                jumping = draws.uniform(current) < self.jumps
+                proposed = torch.where(jumping[:, None, None], jumps.jumped(own, draws), proposed)
             new = log_prob(proposed)
             gain, back = new - current, width
             if local is not None:
                 back = walkers.width * local(proposed)
-                gain = gain + log_ratio(own, proposed, width, back)
+                gain = gain + torch.where(jumping, 0, log_ratio(own, proposed, width, back))
             accepted = new.isfinite() & (~current.isfinite() | (draws.uniform(new).log() < gain))
             own = torch.where(accepted[:, None, None], proposed, own)
             current = torch.where(accepted, new, current)
             width = width if local is None else torch.where(accepted[:, None, None], back, width)
-            n_accepted += accepted
-        positions, current, n_accepted = team().gather([own, current, n_accepted], count)
-        pmove = n_accepted.mean() / self.steps
+            n_accepted += accepted & ~jumping
+            n_moves += ~jumping
+        positions, current, n_accepted, n_moves = team().gather([own, current, n_accepted, n_moves], count)
+        pmove = n_accepted.sum() / n_moves.sum().clamp(min=1)
         stats = {
             "pmove": pmove,
             "width": walkers.width,

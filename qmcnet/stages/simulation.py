@@ -15,7 +15,7 @@ from qmcnet.compute.team import team
 from qmcnet.operators import LocalEnergy, MolecularHamiltonian, States
 from qmcnet.protocols import LaplacianBackend, LogProbability
 from qmcnet.sampling import Metropolis, Walkers, initial_positions
-from qmcnet.sampling.lengths import local_lengths
+from qmcnet.sampling.surroundings import Surroundings
 from qmcnet.states.ensemble import states_at
 from qmcnet.system.molecule import Molecule
 
@@ -47,7 +47,8 @@ class Simulation:
 
     def __post_init__(self) -> None:
         """Prepare what may be compiled, and what moves need to know of the nuclei."""
-        self._charges = self.molecule.charges.to(self.walkers.positions.device)
+        molecule, charges = self.molecule, self.molecule.charges.to(self.walkers.positions.device)
+        self._surroundings = Surroundings(self.ensemble.nuclei, charges, molecule.n_up, molecule.n_down)
         self._compiled = Compiled(lambda positions: (2 * self.ensemble(positions)[1],), "wavefunction")
         self.chunks = Chunks("walkers moved at once")
 
@@ -107,12 +108,8 @@ class Simulation:
             Statistics of the moves.
         """
         moves, followed = sampler or self.sampler, log_prob or self.log_prob
-        self.walkers, stats = moves.sweep(followed, self.walkers, self.generator, adapt, self._lengths)
+        self.walkers, stats = moves.sweep(followed, self.walkers, self.generator, adapt, self._surroundings)
         return stats
-
-    def _lengths(self, positions: Tensor) -> Tensor:
-        """Lengths of local moves of the electrons of all states."""
-        return local_lengths(positions, self.ensemble.nuclei, self._charges)
 
     def states(self, own: Tensor | None = None) -> States:
         """Evaluate all states at the walkers of this process, with their derivatives.

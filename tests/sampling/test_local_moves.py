@@ -8,10 +8,14 @@ import torch
 from qmcnet.sampling import Metropolis
 from qmcnet.sampling.lengths import LONGEST, local_lengths
 from qmcnet.sampling.proposals import log_ratio
+from qmcnet.sampling.surroundings import Surroundings
 
 NUCLEI = torch.tensor([[0.0, 0, 0], [0, 0, 3]], dtype=torch.float64)
 CHARGES = torch.tensor([3.0, 1.0], dtype=torch.float64)
 each_kind = pytest.mark.parametrize("n_blocks", [1, 2])
+
+
+SURROUNDINGS = Surroundings(NUCLEI, CHARGES, 1, 1)
 
 
 def lengths(positions):
@@ -45,7 +49,7 @@ def test_two_ions_are_sampled_from_a_start_far_from_equilibrium(n_blocks):
     sampler = Metropolis(steps=10, n_blocks=n_blocks, width=1.0, local=True)
     walkers, source = sampler.start(NUCLEI + torch.full((8000, 2, 3), 0.2, dtype=torch.float64)), generator()
     for _ in range(15):
-        walkers, _ = sampler.sweep(ions, walkers, source, lengths=lengths)
+        walkers, _ = sampler.sweep(ions, walkers, source, surroundings=SURROUNDINGS)
     scaled = CHARGES * (walkers.positions - NUCLEI).norm(dim=-1)
     for power, expected in ((1, 3 / 2), (2, 3), (-1, 1)):
         values = scaled.pow(power)
@@ -57,7 +61,7 @@ def test_two_ions_are_sampled_from_a_start_far_from_equilibrium(n_blocks):
 def test_one_move_from_the_exact_density_has_equal_flows_between_regions(n_blocks):
     before = exact_samples(200_000)
     sampler = Metropolis(steps=1, n_blocks=n_blocks, width=1.0, local=True)
-    after = sampler.sweep(ions, sampler.start(before), generator(), lengths=lengths)[0].positions
+    after = sampler.sweep(ions, sampler.start(before), generator(), surroundings=SURROUNDINGS)[0].positions
     radius = lambda r, which: (r[:, which] - NUCLEI[which]).norm(dim=-1)  # ruff: ignore[lambda-assignment]
     regions = [lambda r: radius(r, 0) < 0.2, lambda r: radius(r, 1) > 1.5, lambda r: r[:, 0, 2] > 0.3]
     for inside in regions:
@@ -83,7 +87,8 @@ def test_lengths_are_those_of_the_core_at_a_nucleus_and_the_longest_far_away():
     assert at[2].item() == pytest.approx(LONGEST, rel=1e-5)
 
 
-def test_lengths_have_to_be_given():
-    sampler = Metropolis(local=True)
-    with pytest.raises(ValueError, match="lengths must be given for local moves"):
+@pytest.mark.parametrize("kind", [{"local": True}, {"jumps": 0.1}])
+def test_the_molecule_has_to_be_given(kind):
+    sampler = Metropolis(**kind)
+    with pytest.raises(ValueError, match="surroundings must be given for local moves and jumps"):
         sampler.sweep(ions, sampler.start(exact_samples(2)), generator())
