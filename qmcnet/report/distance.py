@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qmcnet.statistics.zero_variance import CHEMICAL_ACCURACY, POWER, SLOPE, fit, steps_for
+from qmcnet.statistics.zero_variance import CHEMICAL_ACCURACY, POWER, Slope, fit, steps_for
 from qmcnet.words import duration
 
 FLAT = 0.9
@@ -64,13 +64,14 @@ class Distance:
         return f"not converged    {where}; {more}: steps={self.more_steps}"
 
 
-def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int) -> Distance | None:
+def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int, slope: Slope) -> Distance | None:
     """Estimate the distance at the end of a run.
 
     Args:
         learned: what the optimisation found: `energies`, `errors` and `variances` of its late part, maybe none.
         evaluated: what the evaluation found: `energy`, `standard_error`, `variance` and `typical_variance`.
         steps: optimisation steps made.
+        slope: what is known of the line of energies against variances before a run.
 
     Returns:
         The distance; None without an energy, or of a wavefunction that was not trained.
@@ -79,7 +80,7 @@ def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int
     if energy is None or not error or not steps or not math.isfinite(variance):
         return None
     energies, errors, variances = (list(learned.get(name, ())) for name in ("energies", "errors", "variances"))
-    line = fit([*energies, energy], [*errors, error], [*variances, variance], SLOPE)
+    line = fit([*energies, energy], [*errors, error], [*variances, variance], slope)
     value, lower, upper = line.distance(variance)
     # Rare walkers far above all others may count for the energy as much as for the variance, or hardly, as near nodes.
     rare = max(1.0, evaluated["variance"] / variance)

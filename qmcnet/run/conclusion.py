@@ -21,6 +21,7 @@ from qmcnet.stages.diffusion import Diffusion
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.optimization import Optimization
+from qmcnet.states.slope import slope_of
 from qmcnet.system.molecule import Molecule
 
 
@@ -30,7 +31,8 @@ def finished(
     evaluation: EvaluationSettings,
     observables: Collection[str],
     steps: int,
-    accuracy: float | None = None,
+    accuracy: float | None,
+    molecule: Molecule,
 ) -> Result | None:
     """Read the result of a run that has nothing left to do.
 
@@ -40,6 +42,7 @@ def finished(
         observables: what is to be measured.
         steps: optimisation steps to make.
         accuracy: distance to the exact energy to be reached by them, in hartree; None for any.
+        molecule: the system.
 
     Returns:
         The result; None if there is none, or not one of so many steps and observables and so near.
@@ -47,7 +50,8 @@ def finished(
     result = Result.found(directory / "result.json")
     if result is None:
         return None
-    enough = evaluation.met_by(result.evaluation_steps, result.largest_error, result.typical_variance)
+    reached = (result.evaluation_steps, result.largest_error, result.typical_variance)
+    enough = evaluation.met_by(*reached, slope_of(molecule))
     measured = set(observables) <= set(result.metadata["observables"])
     trained = result.trained_steps >= steps and _reached(result, accuracy)
     return result if enough and measured and trained else None
@@ -91,7 +95,7 @@ def conclude(
         The result; sections of stages besides the evaluation are in its metadata.
     """
     reference, folder, made = lookup(molecule), driver.directory, driver.made.get(Optimization.name, 0)
-    distance = measure(findings.get(Optimization.name, {}), findings[Evaluation.name], made)
+    distance = measure(findings.get(Optimization.name, {}), findings[Evaluation.name], made, slope_of(molecule))
     sections = {name: dict(found) for name, found in findings.items() if found and name != Evaluation.name}
     result = Result(
         **findings[Evaluation.name],

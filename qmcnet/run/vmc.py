@@ -63,8 +63,7 @@ class VMC:
         averaging: which average of the parameters is evaluated.
         sampler: moves the walkers.
         laplacian: back end that differentiates log|psi|.
-        terms: of the Hamiltonian besides those of every molecule, by name; given as what makes the operator of a
-            molecule, in hartree.
+        terms: of the Hamiltonian besides those of every molecule, by name, in hartree; given as what makes each.
         pretraining: how to pretrain.
         burn_in: how to relax the walkers.
         evaluation: how to evaluate.
@@ -174,7 +173,8 @@ class VMC:
         self.check_start()
         with team().alone(lambda: lock(self.directory)), Interruption(self.wall_time) as interruption:
             claim(self.directory, self.config, self.resume, self.overwrite, defaults_of(vars(self)))
-            if result := finished(self.directory, self.evaluation, self.observables, self.steps, self.accuracy):
+            asked = (self.evaluation, self.observables, self.steps, self.accuracy, self.molecule)
+            if result := finished(self.directory, *asked):
                 logger.info("this run is finished: %d steps trained; its result:", result.trained_steps)
                 try:
                     self.load_trained()

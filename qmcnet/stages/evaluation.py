@@ -11,6 +11,7 @@ from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Numbers, Record, Row, StartsAgain, Trial, summarize
 from qmcnet.states.measurements import MEASUREMENTS, Measurement, Points, local_matrices, make_operators
+from qmcnet.states.slope import slope_of
 from qmcnet.states.spectrum import Spectrum, spectrum
 from qmcnet.statistics.averages import Averages
 from qmcnet.statistics.eigenstates import eigenstates, without_overlap
@@ -136,10 +137,13 @@ class Evaluation:
             due = math.ceil(GROWTH * due)
         if due != self.step:
             return False
-        window, target = choose_window(self.averages), self.settings.target(self.curve.look().typical_variance)
+        window, target = choose_window(self.averages), self._target()
         if window.stationary and target is not None:
             self.needed = math.ceil(self.step * (window.largest_error / target) ** 2)
         return self.needed <= self.step
+
+    def _target(self) -> float | None:
+        return self.settings.target(self.curve.look().typical_variance, slope_of(self.simulation.molecule))
 
     def conclude(self, folder: Path) -> Mapping[str, Any]:
         """Estimate the energy and all that was measured of each state, and write the electron densities.

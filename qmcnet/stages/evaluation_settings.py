@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qmcnet.checks import at_least, positive
-from qmcnet.statistics.zero_variance import SLOPE
+from qmcnet.statistics.zero_variance import Slope
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +45,12 @@ class EvaluationSettings:
         elif self.target_error != AUTOMATIC:
             raise ValueError(f"target_error={self.target_error!r} must be a number, {AUTOMATIC} or null")
 
-    def target(self, variance: float) -> float | None:
+    def target(self, variance: float, slope: Slope) -> float | None:
         """Tell at which standard error to stop.
 
         Args:
             variance: typical one of the local energy, in hartree^2.
+            slope: of the line of energies against variances.
 
         Returns:
             The error, in hartree; None for none.
@@ -58,7 +59,7 @@ class EvaluationSettings:
             return self.target_error
         if not math.isfinite(variance):
             return SMALLEST_TARGET
-        return min(max(SHARE_OF_DISTANCE * SLOPE.median * variance, SMALLEST_TARGET), LARGEST_TARGET)
+        return min(max(SHARE_OF_DISTANCE * slope.median * variance, SMALLEST_TARGET), LARGEST_TARGET)
 
     def say_unreachable(self) -> None:
         """Warn where the error is never looked at."""
@@ -69,20 +70,21 @@ class EvaluationSettings:
                 self.steps,
             )
 
-    def met_by(self, steps: int, standard_error: float | None, variance: float) -> bool:
+    def met_by(self, steps: int, standard_error: float | None, variance: float, slope: Slope) -> bool:
         """Tell whether an earlier evaluation is as good as one with these settings.
 
         Args:
             steps: recorded steps.
             standard_error: largest of the energies of all states, in hartree; None if there is no estimate.
             variance: typical one of the local energy, in hartree^2; nan if it is not known.
+            slope: of the line of energies against variances.
 
         Returns:
             Whether nothing is left to do.
         """
         if self.steps == 0 or standard_error is None:
             return self.steps == 0
-        target = self.target(variance)
+        target = self.target(variance, slope)
         return steps >= self.steps or (target is not None and standard_error <= target)
 
     def label(self, averaged: bool, observables: Sequence[str]) -> str:

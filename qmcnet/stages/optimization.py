@@ -23,6 +23,7 @@ from qmcnet.stages.trial import copied_for
 from qmcnet.states.ensemble import Objective
 from qmcnet.states.measurements import expectations, local_matrices
 from qmcnet.states.natural import Natural
+from qmcnet.states.slope import slope_of
 from qmcnet.statistics.learning import LearningCurve, distance_of
 from qmcnet.statistics.running import ExponentialMean
 from qmcnet.statistics.zero_variance import steps_for
@@ -115,7 +116,7 @@ class Optimization:
         self.clipping, self.schedule, self.objective = clipping, schedule, objective
         self.operators, self.every, self.accuracy = operators, every, accuracy
         self.average, self.running = ParameterAverage(simulation.ensemble, averaging), ExponentialMean()
-        self.curve, self.typical = LearningCurve(), math.nan
+        self.curve, self.typical, self.slope = LearningCurve(), math.nan, slope_of(simulation.molecule)
         self.penalties = objective.penalties(simulation.molecule)
         self.tags = TAGS | {term.name: f"local_energy/{term.name}" for term in simulation.hamiltonian.terms}
         self.observed: dict[str, Tensor] = {}  # local matrices when the observables were last measured
@@ -151,7 +152,7 @@ class Optimization:
         """Plan more steps at the end of those planned, if they did not bring the accuracy that was asked for."""
         if self.accuracy is None or self.step < self.steps:
             return
-        distance = team().first(lambda: distance_of(self.curve.look().points()))
+        distance = team().first(lambda: distance_of(self.curve.look().points(), self.slope))
         if distance is None or distance > self.accuracy:
             before, self.steps = self.steps, steps_for(self.accuracy, distance or math.inf, self.step)
             found = "not known" if distance is None else f"about {1e3 * distance:.2g} mHa"
@@ -179,7 +180,7 @@ class Optimization:
         lost = all(row.get("skipped") for _, row in rows)
         self.typical = statistics.median(row["variance"] for _, row in rows)
         scalars = {TYPICAL: self.typical} | expectations(self.observed, self.operators)
-        if (distance := distance_of(self.curve.look().points())) is not None:
+        if (distance := distance_of(self.curve.look().points(), self.slope)) is not None:
             scalars[DISTANCE] = distance
         return Record(recorded, scalars, lost)
 
@@ -266,7 +267,7 @@ class Optimization:
     def learned(self) -> Mapping[str, Any]:
         """Energies, errors and variances of a few parts of the late training; nothing where it is too short."""
         points = self.curve.look().points()
-        distance = distance_of(points)
+        distance = distance_of(points, self.slope)
         return {} if distance is None else {**points._asdict(), "distance": distance}
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qmcnet.statistics.time_bins import TimeBins
-from qmcnet.statistics.zero_variance import SLOPE, fit
+from qmcnet.statistics.zero_variance import Slope, fit
 
 MOST_BINS = 128
 LATE = 0.65
@@ -119,16 +119,17 @@ class Look:
         return float(np.exp(logs.sum() / steps.sum())) if len(steps) else math.nan
 
 
-def distance_of(points: Points) -> float | None:
+def distance_of(points: Points, slope: Slope) -> float | None:
     """Estimate how far the energy is above the exact one.
 
     Args:
         points: of the late part of a training.
+        slope: what is known of the slope before the run.
 
     Returns:
         The distance, in hartree; None where the steps are too few to tell.
     """
-    return fit(*points, SLOPE).distance(points.variances[-1])[0] if points.energies else None
+    return fit(*points, slope).distance(points.variances[-1])[0] if points.energies else None
 
 
 def _mean(values: Any, error: Any) -> float:

@@ -52,14 +52,26 @@ class Slope:
         return middle, middle / factor, middle * factor
 
 
-SLOPE = Slope(0.08, 0.8)
-"""Of networks for atoms and molecules of the first rows; see `benchmarks/README.md`."""
+SPREAD = 0.5
+"""Standard deviation of ln(c scale) among trained networks; see `benchmarks/README.md`."""
 SYSTEMATIC = 0.7
 """Standard deviation of ln c between the line that a falling rate walks along and what is left at its end."""
 NINE_TENTHS = 1.2816
 """Quantile of the normal distribution."""
 N_TRIED, WIDEST = 401, 5.0
 """Slopes that are tried, up to how many of its spreads from the median of the prior distribution."""
+
+
+def expected(scale: float) -> Slope:
+    """Tell what is known of the slope before a run.
+
+    Args:
+        scale: mean excitation energy of what a wavefunction lacks, in hartree.
+
+    Returns:
+        The slope, about the inverse of the scale.
+    """
+    return Slope(1 / scale, SPREAD)
 
 
 def fit(energies: Sequence[float], errors: Sequence[float], variances: Sequence[float], prior: Slope) -> Slope:

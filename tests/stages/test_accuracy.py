@@ -26,7 +26,7 @@ def rates(run):
 def law(monkeypatch, distance):
     """Let the estimated distance be a function of the steps made."""
     monkeypatch.setattr(Look, "points", lambda look: Points([1.0], [1.0], [float(look.sums[0].sum())]))
-    monkeypatch.setattr(optimization, "distance_of", lambda points: distance(points.variances[-1]))
+    monkeypatch.setattr(optimization, "distance_of", lambda points, _: distance(points.variances[-1]))
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from qmcnet.statistics.learning import MOST_BINS, LearningCurve, distance_of
-from qmcnet.statistics.zero_variance import SLOPE, SYSTEMATIC, Slope, fit, steps_for
+from qmcnet.statistics.zero_variance import SYSTEMATIC, Slope, expected, fit, steps_for
+
+SLOPE = expected(20.0)
 
 
 def trained(energies, variances):
@@ -56,7 +58,7 @@ def test_one_wild_walker_moves_no_point_and_no_variance():
 
 def test_an_exact_state_has_no_distance():
     points = trained([-0.5] * 100, [0.0] * 100).look().points()
-    assert distance_of(points) == pytest.approx(0, abs=1e-12)
+    assert distance_of(points, SLOPE) == pytest.approx(0, abs=1e-12)
 
 
 def test_too_few_steps_give_no_points_and_a_saved_curve_continues():

@@ -1,0 +1,25 @@
+"""How large the energies are by which what a wavefunction lacks is excited.
+
+What networks lack after a training sits near nuclei and among the electrons of their shells: of the atoms of the first
+row, the distance to the exact energy times the energy of the atom is about the variance; see `benchmarks/README.md`.
+"""
+
+from qmcnet.statistics.zero_variance import Slope, expected
+from qmcnet.system.elements import atomic_number
+from qmcnet.system.molecule import Molecule
+
+_FACTOR, _POWER = 0.5, 2.4
+"""Energies of atoms are about -Z^2.4 / 2 hartree, within 7 % up to argon but for helium."""
+
+
+def slope_of(molecule: Molecule) -> Slope:
+    """Tell what is known of the line of energies against variances of a molecule before a run.
+
+    Args:
+        molecule: the system.
+
+    Returns:
+        The slope; its scale is the mean of the energies of the atoms, in which each counts in proportion to its own.
+    """
+    energies = [_FACTOR * atomic_number(symbol) ** _POWER for symbol in molecule.symbols]
+    return expected(sum(energy**2 for energy in energies) / sum(energies))
