@@ -22,8 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from common import print_table
+from common import system as make
 from figures import CHEMICAL_ACCURACY, read_csv, write_csv
 from matplotlib import pyplot
+
+from qmcnet.states.slope import slope_of
 
 HERE = Path(__file__).parent / "accuracy"
 SYSTEMS: dict[str, list[str]] = {
@@ -59,7 +62,7 @@ def name_of(system: str, preset: str, seed: int) -> str:
 
 
 def run(system: str, preset: str, seed: int, threads: int, folder: Path) -> dict[str, Any]:
-    """Train one system, or continue, and keep its curve.
+    """Train one system, or continue.
 
     Args:
         system: key of SYSTEMS.
@@ -71,8 +74,7 @@ def run(system: str, preset: str, seed: int, threads: int, folder: Path) -> dict
     Returns:
         One row of the results.
     """
-    name = name_of(system, preset, seed)
-    directory = folder / name
+    directory = folder / name_of(system, preset, seed)
     code = "from qmcnet.cli.train import main; main()"
     typed = [*SYSTEMS[system], f"preset={preset}", f"seed={seed}", "device=cpu", f"hydra.run.dir={directory}"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -80,19 +82,35 @@ def run(system: str, preset: str, seed: int, threads: int, folder: Path) -> dict
     subprocess.run([sys.executable, "-c", code, *typed], check=False, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return found(directory, system, preset, seed, used if whole else math.nan)
+
+
+def found(directory: Path, system: str, preset: str, seed: int, seconds: float = math.nan) -> dict[str, Any]:
+    """Read what a finished run found, and keep its curve.
+
+    Args:
+        directory: run directory.
+        system: key of SYSTEMS.
+        preset: preset of qmcnet-train.
+        seed: seed of the run.
+        seconds: of the processor; nan where a killed process used some that are not known.
+
+    Returns:
+        One row of the results.
+    """
     result = json.loads((directory / "result.json").read_text())
-    keep_curve(directory, HERE / "curves" / f"{name}.csv", result)
+    keep_curve(directory, HERE / "curves" / f"{name_of(system, preset, seed)}.csv", result)
     reference = REFERENCES.get(system) or (result["reference"] or {}).get("energy", math.nan)
     distance = result["distance"] or {}
     return {
         "system": system,
         "preset": preset,
         "seed": seed,
-        "threads": threads,
+        "threads": result["threads"],
         "processor": result["processor"],
         "samples": result["trained_steps"] * result["batch_size"],
         "minutes": result["wall_seconds"] / 60,
-        "processor_minutes": used / 60 if whole else math.nan,  # what a killed process used is not known
+        "processor_minutes": seconds / 60,
         "energy": result["energy"] if result["energy"] is not None else math.nan,
         "error_mha": 1e3 * (result["standard_error"] or math.nan),
         "above_mha": 1e3 * ((result["energy"] or math.nan) - reference),
@@ -148,7 +166,9 @@ def slopes(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             weights = [(row["variance"] / row["error_mha"]) ** 2 for row in own]
             values = [row["above_mha"] / 1e3 / row["variance"] for row in own]
             mean = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
-            table.append({"system": system, "runs": len(own), "c": mean, "error": 1e-3 / math.sqrt(sum(weights))})
+            error, known = 1e-3 / math.sqrt(sum(weights)), slope_of(make(system.split()[0])).median
+            row = {"system": system, "runs": len(own), "c": mean, "error": error}
+            table.append(row | {"over expected": mean / known, "its error": error / known})
     return table
 
 

@@ -35,7 +35,7 @@ def system(name: str) -> Molecule:
     """Build a system of the benchmarks.
 
     Args:
-        name: LiH, N2, CH4, C6H6, an atom, or H followed by a number for a chain of hydrogen atoms 1.8 bohr apart.
+        name: LiH, N2, HF, CH4, C6H6, an atom, or H followed by a number for a chain of hydrogen atoms 1.8 bohr apart.
 
     Returns:
         The molecule.
@@ -44,6 +44,8 @@ def system(name: str) -> Molecule:
         return Molecule.diatomic("Li", "H", 3.015, "bohr")
     if name == "N2":
         return Molecule.diatomic("N", "N", 2.068, "bohr")
+    if name == "HF":
+        return Molecule.diatomic("H", "F", 1.7325, "bohr")
     if name.startswith("H") and name[1:].isdigit():
         return Molecule.chain("H", int(name[1:]), 1.8, "bohr")
     if name in SYMBOLS:
