@@ -9,21 +9,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.jobs import in_processes
 from qmcnet.cli.run_log import RunLog
-from qmcnet.cli.status import leave_if_failed, outcome, run_jobs
+from qmcnet.cli.status import Found, leave_if_failed, outcome, run_jobs
 from qmcnet.compute.files import naming
 from qmcnet.compute.team import team
-from qmcnet.config.build import build
+from qmcnet.config.build import build, diffusion_of
 from qmcnet.config.naming import config_directory, register_resolvers
-from qmcnet.report.result import Result
 from qmcnet.run.interruption import EXIT_STATUS
+from qmcnet.stages.diffusion import check_wavefunction
 from qmcnet.stages.stage import Stage
 
 logger = logging.getLogger(__name__)
 statuses: list[int] = []
 
 
-def train(cfg: DictConfig, directory: Path, log: RunLog) -> Result:
-    """Build and train one run.
+def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
+    """Build and train one run, and go on by diffusion Monte Carlo where that is asked for.
 
     Args:
         cfg: the composed configuration.
@@ -40,12 +40,17 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Result:
             log.open(directory / (f"train.rank{team().rank}.log" if team().rank else "train.log"))
         team().alone(lambda: write_hydra_files(cfg, directory / ".hydra"))
 
-    run = build(cfg, directory)
+    run, diffusion = build(cfg, directory), diffusion_of(cfg)
     run.check_start()
+    if diffusion is not None:
+        check_wavefunction(run.simulation)
     logger.info(run.summary())
     result = run.train(on_claim)
     logger.info("TensorBoard:     tensorboard --logdir %s", directory)
-    return result
+    if diffusion is None or not result.succeeded:
+        return result
+    logger.info(result.summary())
+    return run.diffuse(diffusion)
 
 
 def write_hydra_files(cfg: DictConfig, folder: Path) -> None:

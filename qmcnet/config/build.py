@@ -20,6 +20,7 @@ from qmcnet.run.description import settings_of
 from qmcnet.run.directory import read_config
 from qmcnet.run.identity import flatten
 from qmcnet.run.vmc import VMC
+from qmcnet.stages.diffusion_settings import DiffusionSettings
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PARTS = [name for name in settings_of(VMC) if folder(name).is_dir() and name != "terms"]
@@ -136,7 +137,19 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
     if "system" not in raw:
         raise ConfigError(f"no system: add +system=NAME with NAME one of {', '.join(systems())}")
     used_by_system = set(re.findall(r"\$\{(\w+)\}", str(raw["system"])))
-    known = {"system", "ansatz", "dtype", "states", "trust", "devices", "terms", *PARTS, *SCALARS, *used_by_system}
+    known = {
+        "system",
+        "ansatz",
+        "dtype",
+        "states",
+        "trust",
+        "devices",
+        "terms",
+        "diffusion",
+        *PARTS,
+        *SCALARS,
+        *used_by_system,
+    }
     for key, value in flatten(raw).items():
         if value == "???":
             raise ConfigError(f"{key} has no value: add {key}=VALUE")
@@ -149,6 +162,28 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
     if unknown:
         near = ask(nearest(unknown[0], {*known, *flatten(raw)}.difference(unknown)))
         raise ConfigError(f"unknown key {', '.join(unknown)}{near}: this run knows {', '.join(sorted(known))}")
+
+
+def diffusion_of(cfg: DictConfig) -> DiffusionSettings | None:
+    """Read how a run is to go on by diffusion Monte Carlo.
+
+    Args:
+        cfg: the configuration of the run.
+
+    Returns:
+        The settings; None where it is not to.
+
+    Raises:
+        ConfigError: if the group is none, or has a key or value that its constructor refuses.
+    """
+    if cfg.get("diffusion") is None:
+        return None
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        settings: DiffusionSettings = located("diffusion", maker("diffusion", plain["diffusion"], trust=False))()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error).split("\n")[0]) from error
+    return settings
 
 
 def maker(name: str, group: Any, trust: bool) -> Callable[[], Any]:

@@ -16,6 +16,7 @@ NOT_IDENTITY = (
     "laplacian.compile",
     "logging",
     "evaluation",
+    "diffusion",
     "observables",
     "checkpoints",
     "wall_time",

@@ -38,11 +38,8 @@ def test_a_run_is_killed_and_continued(command_line, trained):
     ("typed", "message"),
     [
         (["run=run", "timesteps=[0]"], "timesteps=0 must be positive"),
-        (["run=run", "timesteps=[]"], "timesteps=[] must be a list of times"),
         (["run=run", "timesteps=0.01"], "timesteps=0.01"),
-        (["run=run", "timesteps=[-0.1]"], "timesteps=-0.1 must be positive"),
         (["run=run", "timesteps=[a]"], "timesteps=['a'] must be a list of times"),
-        (["run=run", "target_error=abc"], "target_error='abc'"),
         (["run=nowhere"], "nowhere"),
         (["run=run", "timestep=[0.01]"], "timesteps"),
         (["run=run", "observables=[dipol]"], "dipol"),
@@ -56,3 +53,30 @@ def test_a_slip_is_answered_in_one_line(command_line, trained, typed, message):
     assert message in said
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("error: ")
+
+
+def test_training_goes_on_by_diffusion_where_asked_for(command_line):
+    typed = ["steps=2", "+diffusion=default", "diffusion.timesteps=[0.02]", "diffusion.steps=20", "seed=3"]
+    status, output, errors = command_line.train(*typed)
+    assert status == 0, output + errors
+    (folder,) = command_line.folder.glob("outputs/**/dmc/timesteps=0.02")
+    found = json.loads((folder / "result.json").read_text())
+    assert found["variational"]["energy"] == json.loads((folder.parents[1] / "result.json").read_text())["energy"]
+    assert "diffusion" not in folder.parents[1].name  # it says how long the run goes, not what it computes
+    assert output.count("hartree") >= 2
+    assert "at this time step, with 32 walkers" in output
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["diffusion.timesteps=[0]"], "diffusion.timesteps=0 must be positive"),
+        (["states=2"], "a single state"),
+    ],
+)
+def test_a_slip_is_answered_before_the_training(command_line, typed, message):
+    status, output, errors = command_line.train("steps=2", "+diffusion=default", "seed=4", *typed)
+    assert status == 1
+    assert message in output + errors
+    assert "Traceback" not in output + errors
+    assert "optimization" not in output

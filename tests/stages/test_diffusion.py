@@ -89,7 +89,7 @@ def test_few_accepted_moves_are_a_warning_with_advice(finished, make_run, caplog
     [
         ({"timesteps": []}, "must be a list of times"),
         ({"timesteps": "0.02"}, "must be a list of times"),
-        ({"timesteps": [0]}, "timesteps=0 must be positive"),
+        ({"timesteps": ["a"]}, "must be a list of times"),
         ({"timesteps": [0.02, -0.01]}, "timesteps=-0.01 must be positive"),
         ({"timesteps": [0.02, 0.02]}, "holds a time twice"),
         ({"target_error": 0}, "target_error=0 must be positive"),
