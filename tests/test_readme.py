@@ -82,6 +82,7 @@ def run_example(position):
 
 def test_the_example_of_a_run_runs(tmp_path, monkeypatch, second_derivatives):
     monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)  # near a node float32 is further from finite differences than the tolerances allow
     names = run_example(0)
     run, again, positions = names["run"], names["again"], names["positions"]
     assert names["result"].trained_steps == 20
