@@ -69,6 +69,7 @@ class Diffusion:
         self.population: Population | None = None
         self.best = math.nan  # estimate of the energy, in hartree
         self.needed = settings.steps  # generations at this time step, as far as is known
+        self.known = "energy not known yet"  # when the error was looked at last
 
     @torch.no_grad()
     def guide(self, own: Tensor) -> Guided:
@@ -144,9 +145,12 @@ class Diffusion:
             due = math.ceil(GROWTH * due)
         if made >= self.settings.steps:
             return True
-        if due != made or self.settings.target_error is None:
+        if due != made:
             return False
         _, found = self._estimate(len(self.series) - 1)
+        self.known = f"energy {found.mean:.6f} +- {found.standard_error:.6f}"
+        if self.settings.target_error is None:
+            return False
         target = self.settings.target_error / amplification(self.settings.timesteps)
         if found.stationary:
             self.needed = math.ceil(made * (found.standard_error / target) ** 2)
@@ -186,7 +190,7 @@ class Diffusion:
         return f"{self.name}/{column}"
 
     def status(self, row: Numbers) -> str:
-        """Say where the energy is, as far as is known.
+        """Say where the energy was when the error was looked at.
 
         Args:
             row: statistics of a generation.
@@ -194,12 +198,7 @@ class Diffusion:
         Returns:
             A few words.
         """
-        timestep, made = row["timestep"], len(self.series[-1])
-        if made < FIRST_LOOK:
-            return f"timestep {timestep:g}  accepted {row['accepted']:.3f}"
-        _, found = self._estimate(len(self.series) - 1)
-        energy = f"energy {found.mean:.6f} +- {found.standard_error:.6f}"
-        return f"timestep {timestep:g}  {energy}  accepted {row['accepted']:.3f}"
+        return f"timestep {row['timestep']:g}  {self.known}  accepted {row['accepted']:.3f}"
 
     def memory(self) -> None:
         """Predict nothing: the optimisation needs more."""

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from qmcnet.checks import at_least, positive
 
+FEWEST = 10
+"""Generations of which an estimate is made at least."""
+
 
 @dataclass(frozen=True)
 class DiffusionSettings:
@@ -36,7 +39,7 @@ class DiffusionSettings:
         if len({*self.timesteps}) < len(self.timesteps):
             raise ValueError(f"timesteps={list(self.timesteps)} holds a time twice")
         positive(target_error=self.target_error, window=self.window)
-        at_least(1, steps=self.steps)
+        at_least(FEWEST, steps=self.steps)
         object.__setattr__(self, "timesteps", tuple(sorted(map(float, self.timesteps), reverse=True)))
 
     def label(self, averaged: bool, observables: Sequence[str]) -> str:

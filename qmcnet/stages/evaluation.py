@@ -47,6 +47,7 @@ class Evaluation:
         self.measurements: dict[str, Measurement] = {"points": self.points, **self.grids}
         self.error_reached, self.curve = False, LearningCurve()
         self.needed = settings.steps  # recorded steps for the error target, as far as is known
+        self.known = "energy not known yet"  # when the error was looked at last
 
     @property
     def may_end_early(self) -> bool:
@@ -101,7 +102,7 @@ class Evaluation:
         return f"{self.name}/{column}"
 
     def status(self, row: Numbers) -> str:
-        """Say where the energy is, as far as is known; that of a single step is off by many error bars.
+        """Say where the energy was when the error was looked at; that of a single step is off by many error bars.
 
         Args:
             row: statistics of a step.
@@ -109,10 +110,7 @@ class Evaluation:
         Returns:
             A few words.
         """
-        window = choose_window(self.averages)
-        first = window.states[0] if window.stationary else None
-        known = f"energy {first.mean:.6f} +- {first.standard_error:.6f}" if first else "energy not known yet"
-        return f"{known}  pmove {row['pmove']:.2f}"
+        return f"{self.known}  pmove {row['pmove']:.2f}"
 
     def memory(self) -> None:
         """Predict nothing: the optimisation needs more."""
@@ -131,14 +129,16 @@ class Evaluation:
 
     def _error_reached(self) -> bool:
         due = max(self.settings.min_steps, FIRST_CHECK)
-        if self.settings.target_error is None:
-            return False
         while due < self.step:
             due = math.ceil(GROWTH * due)
         if due != self.step:
             return False
-        window, target = choose_window(self.averages), self._target()
-        if window.stationary and target is not None:
+        window = choose_window(self.averages)
+        first = window.states[0] if window.stationary else None
+        self.known = f"energy {first.mean:.6f} +- {first.standard_error:.6f}" if first else "energy not known yet"
+        if self.settings.target_error is None:
+            return False
+        if window.stationary and (target := self._target()) is not None:
             self.needed = math.ceil(self.step * (window.largest_error / target) ** 2)
         return self.needed <= self.step
 

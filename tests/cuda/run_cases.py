@@ -30,12 +30,14 @@ from qmcnet.run.interruption import Interrupted
 from qmcnet.run.intervals import LoggingSettings
 from qmcnet.stages import optimization
 from qmcnet.stages.burn_in import BurnInSettings
+from qmcnet.stages.diffusion import Diffusion
+from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.fetch import fetch as fetch_rows
 from qmcnet.stages.simulation import Simulation
 
 PACKAGE = f"{Path(qmcnet.__file__).parent}/"
 CONF = Path(__file__).parents[2] / "conf"
-STAGES = (vmc.Pretraining, vmc.BurnIn, vmc.Optimization, vmc.Evaluation)
+STAGES = (vmc.Pretraining, vmc.BurnIn, vmc.Optimization, vmc.Evaluation, Diffusion)
 SYSTEMS = {"LiH": ("Li", "H", 3.015, "bohr"), "N2": ("N", "N", 2.068, "bohr")}
 
 
@@ -56,12 +58,13 @@ def make_ansatz(choice):
 
 
 def make_parts(choice):
+    one = choice["n_blocks"] == 1
     beside_the_group = {"sgd": functools.partial(FirstOrder, method=torch.optim.SGD)}
     return {
         "optimizer": beside_the_group.get(choice["optimizer"]) or member("optimizer", choice["optimizer"]),
         "objective": type(member("objective", choice["objective"]))(spin_penalty=choice["spin_penalty"]),
         "observables": choice["observables"],
-        "sampler": Metropolis(steps=1, n_blocks=choice["n_blocks"]),
+        "sampler": Metropolis(steps=1, n_blocks=choice["n_blocks"], **({"local": True, "jumps": 0.5} if one else {})),
         "clipping": member("clipping", choice["clipping"]),
         "averaging": member("averaging", choice["averaging"]),
         "steps": 2,
@@ -87,6 +90,7 @@ def phases(watch):
         (driver.Driver, "save", "checkpoint"),
         (driver.Driver, "restore", "restore"),
         (vmc, "conclude", "conclude"),
+        (Diffusion, "conclude", "dmc conclude"),
     ]
     before = [getattr(owner, name) for owner, name, _ in places]
     for (owner, name, phase), function in zip(places, before, strict=True):
@@ -102,11 +106,15 @@ def run(choice):
     """Train and evaluate, or do so stopped after every step, saved, built anew and continued from the file."""
     ansatz, parts, watch = make_ansatz(choice), make_parts(choice), Pretence(PACKAGE)
     team = Echo(choice["devices"]) if choice["devices"] > 1 else Solo()
+    works = [lambda made: made.train()]
+    if choice["states"] == 1 and not choice["complex"] and not choice["stopped"]:
+        works.append(lambda made: made.diffuse(DiffusionSettings((0.05,), target_error=None, steps=10)))
     with tempfile.TemporaryDirectory() as folder, standing_in(team), phases(watch), watch:
-        for _ in range(20):
-            with contextlib.suppress(Interrupted):
-                VMC(ansatz, folder, **parts).train()
-                break
+        for work in works:
+            for _ in range(20):
+                with contextlib.suppress(Interrupted):
+                    work(VMC(ansatz, folder, **parts))
+                    break
     return {"waits": [[*where, count] for where, count in sorted(watch.waits.items())], "calls": watch.calls}
 
 

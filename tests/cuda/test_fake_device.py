@@ -75,16 +75,18 @@ STATED = {
         math.inf,
         "KFAC: torch looks whether a decomposition converged; a tenth of the steps, after the first ten",
     ),
+    ("dmc step", "stages/diffusion.py _local_scalar_dense"): (1, "the median energy of the first walkers"),
+    ("dmc step", "stages/diffusion.py _to_copy"): (2, "generations so far, where the error is looked at"),
     **{
         (f"{stage} step", f"{room}/guard.py {operation}"): (math.inf, ONCE)
-        for stage in ("optimization", "evaluation")
+        for stage in ("optimization", "evaluation", "dmc")
         for room in ("laplacian", "optimizers")
         for operation in ("_to_copy", "_local_scalar_dense")
     },
 }
 """All that the host waits for, how often in a call, and why; a start, a checkpoint and a result may wait besides."""
 
-MAY_WAIT = ("start", "checkpoint", "restore", "conclude")
+MAY_WAIT = ("start", "checkpoint", "restore", "conclude", "dmc conclude")
 MOST_LAUNCHES = 600
 
 

@@ -93,7 +93,7 @@ def test_few_accepted_moves_are_a_warning_with_advice(finished, make_run, caplog
         ({"timesteps": [0.02, -0.01]}, "timesteps=-0.01 must be positive"),
         ({"timesteps": [0.02, 0.02]}, "holds a time twice"),
         ({"target_error": 0}, "target_error=0 must be positive"),
-        ({"steps": 0}, "steps=0 must be at least 1"),
+        ({"steps": 9}, "steps=9 must be at least 10"),
         ({"window": -1}, "window=-1 must be positive"),
     ],
 )
