@@ -1,7 +1,8 @@
 """How large the energies are by which what a wavefunction lacks is excited.
 
 What networks lack after a training sits near nuclei and among the electrons of their shells: of the atoms of the first
-row, the distance to the exact energy times the energy of the atom is about the variance; see `benchmarks/README.md`.
+row, the distance to the exact energy times the energy of the atom is about the variance. Of hydrogen it is the valence,
+which is excited by some hartree. See `benchmarks/README.md`.
 """
 
 from qmcnet.statistics.zero_variance import Slope, expected
@@ -10,6 +11,8 @@ from qmcnet.system.molecule import Molecule
 
 _FACTOR, _POWER = 0.5, 2.4
 """Energies of atoms are about -Z^2.4 / 2 hartree, within 7 % up to argon but for helium."""
+_VALENCE = 2.0
+"""Hartree."""
 
 
 def slope_of(molecule: Molecule) -> Slope:
@@ -19,7 +22,7 @@ def slope_of(molecule: Molecule) -> Slope:
         molecule: the system.
 
     Returns:
-        The slope; its scale is the mean of the energies of the atoms, in which each counts in proportion to its own.
+        The slope; its scale is the mean of the energies of the atoms, each in proportion to its own, and the valence.
     """
     energies = [_FACTOR * atomic_number(symbol) ** _POWER for symbol in molecule.symbols]
-    return expected(sum(energy**2 for energy in energies) / sum(energies))
+    return expected(_VALENCE + sum(energy**2 for energy in energies) / sum(energies))
