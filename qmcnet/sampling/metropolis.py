@@ -106,27 +106,19 @@ class Metropolis:
         if (self.local or self.jumps) and surroundings is None:
             raise ValueError("surroundings must be given for local moves and jumps, as by Simulation.sweep")
         start, count = walkers.positions, len(walkers.positions)
-        local = surroundings.lengths if surroundings and self.local else None
-        jumps = surroundings if self.jumps else None
         own, draws = team().share(start), Draws(generator, count)
-        current = log_prob(own)  # (B,)
-        width = walkers.width if local is None else walkers.width * local(own)
+        current, width = log_prob(own), self._widths(own, walkers.width, surroundings)
         n_accepted, n_moves = torch.zeros(2, len(own), dtype=torch.float64, device=own.device)
         for _ in range(self.steps):
-            proposed = self._propose(own, width, draws)  # (B, N, 3)
-            jumping = torch.zeros_like(current, dtype=torch.bool)
-            if jumps is not None:
-                jumping = draws.uniform(current) < self.jumps
-                proposed = torch.where(jumping[:, None, None], jumps.jumped(own, draws), proposed)
-            new = log_prob(proposed)
-            gain, back = new - current, width
-            if local is not None:
-                back = walkers.width * local(proposed)
+            proposed, jumping = self._propose(own, width, draws, surroundings)
+            new, back = log_prob(proposed), self._widths(proposed, walkers.width, surroundings)
+            gain = new - current
+            if self.local:
                 gain = gain + torch.where(jumping, 0, log_ratio(own, proposed, width, back))
             accepted = new.isfinite() & (~current.isfinite() | (draws.uniform(new).log() < gain))
             own = torch.where(accepted[:, None, None], proposed, own)
             current = torch.where(accepted, new, current)
-            width = width if local is None else torch.where(accepted[:, None, None], back, width)
+            width = torch.where(accepted[:, None, None], back, width) if self.local else width
             n_accepted += accepted & ~jumping
             n_moves += ~jumping
         positions, current, n_accepted, n_moves = team().gather([own, current, n_accepted, n_moves], count)
@@ -141,10 +133,23 @@ class Metropolis:
         adapted = self._adapted(walkers.width, pmove) if adapt else walkers.width
         return Walkers(positions, adapted), stats
 
-    def _propose(self, positions: Tensor, width: Tensor, draws: Draws) -> Tensor:
+    def _widths(self, positions: Tensor, width: Tensor, surroundings: Surroundings | None) -> Tensor:
+        """Width of the moves of each electron, (B, N, 1), or one for all."""
+        return width * surroundings.lengths(positions) if surroundings and self.local else width
+
+    def _propose(
+        self, positions: Tensor, width: Tensor, draws: Draws, surroundings: Surroundings | None
+    ) -> tuple[Tensor, Tensor]:
+        """Positions to try, (B, N, 3), and which walkers try to jump, (B,)."""
+        jumping = torch.zeros(len(positions), dtype=torch.bool, device=positions.device)
         if self.n_blocks == 1:
-            return all_electron(positions, width, draws)
-        return one_block(positions, width, draws, self.n_blocks or positions.shape[1])
+            proposed = all_electron(positions, width, draws)
+        else:
+            proposed = one_block(positions, width, draws, self.n_blocks or positions.shape[1])
+        if surroundings and self.jumps:
+            jumping = draws.uniform(positions[:, 0, 0]) < self.jumps
+            proposed = torch.where(jumping[:, None, None], surroundings.jumped(positions, draws), proposed)
+        return proposed, jumping
 
     def _adapted(self, width: Tensor, pmove: Tensor) -> Tensor:
         """Scale the width by the ratio of the accepted fraction to the nearer end of its target."""

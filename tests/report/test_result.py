@@ -92,7 +92,7 @@ def result_of(tmp_path, make_run):
         run = make_run(tmp_path, seed=4)
         evaluation, driver = (
             Evaluation(run.simulation, EvaluationSettings(steps=200)),
-            run._driver(tmp_path, Interruption(None)),
+            run.driver(tmp_path, Interruption(None)),
         )
         for energies in series:
             local = {"energy": energies, "kinetic": energies, "overlap": torch.ones_like(energies)}
