@@ -77,7 +77,7 @@ def work(folder: Path, names: list[str]) -> int:
     for name in names:
         make(name, folder / name).train()
     if DIFFUSED in names:
-        make(DIFFUSED, folder / DIFFUSED).diffuse(DiffusionSettings((0.05, 0.03), target_error=None, steps=8))
+        make(DIFFUSED, folder / DIFFUSED).diffuse(DiffusionSettings((0.05, 0.03), target_error=None, steps=10))
     make(names[0], folder / STARTED, init_from=folder / names[0], steps=2, batch_size=31).train()
     return 0
 
