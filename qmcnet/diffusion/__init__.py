@@ -3,7 +3,7 @@
 from qmcnet.diffusion.branching import Branching
 from qmcnet.diffusion.comb import comb
 from qmcnet.diffusion.guide import Guide, Guided
-from qmcnet.diffusion.moves import DriftDiffusion
+from qmcnet.diffusion.moves import DriftDiffusion, OneByOne
 from qmcnet.diffusion.population import Generation, Population
 
-__all__ = ["Branching", "DriftDiffusion", "Generation", "Guide", "Guided", "Population", "comb"]
+__all__ = ["Branching", "DriftDiffusion", "Generation", "Guide", "Guided", "OneByOne", "Population", "comb"]

@@ -30,8 +30,8 @@ class Generation:
         measured: that of the other local quantities, shape (C,).
         variance: weighted variance of the local energies, in hartree^2.
         log_weight: logarithm of the mean weight, which is divided out.
-        accepted: share of the walkers that moved.
-        crossed: share of those that tried to cross a node.
+        accepted: share of the moves that were accepted.
+        crossed: share of those that would have crossed a node.
         effective: imaginary time that passed, in 1/hartree.
         heaviest: largest weight over the mean.
         reconfigured: whether walkers were made anew with equal weights.
@@ -87,9 +87,8 @@ class Population:
         before, count = self.walkers, len(self.weights)
         own = Guided(**{name: team().share(value) for name, value in before.to_state().items()})
         moved = self._together(move(own, branching.timestep, Draws(self.generator, count)), count)
-        after, accepted = moved.walkers, moved.accepted
-        squares = moved.proposed_squares
-        self._squares = self._squares + torch.stack([torch.where(accepted, squares, 0).sum(), squares.sum()])
+        after = moved.walkers
+        self._squares = self._squares + torch.stack([moved.accepted_squares.sum(), moved.proposed_squares.sum()])
         effective = branching.timestep * self._squares[0] / self._squares[1]
         weights = self.weights * branching.log_weight(before.energy, after.energy, effective).exp()
         mean = weights.mean()
@@ -104,8 +103,8 @@ class Population:
             measured=(weights[:, None] * after.measured).mean(0),
             variance=(weights * (after.energy - energy).square()).mean(),
             log_weight=mean.log(),
-            accepted=accepted.double().mean(),
-            crossed=moved.crossed.double().mean(),
+            accepted=moved.accepted.mean(),
+            crossed=moved.crossed.mean(),
             effective=effective,
             heaviest=weights.max(),
             reconfigured=spread.double(),
@@ -116,9 +115,9 @@ class Population:
     def _together(moved: Moved, count: int) -> Moved:
         """Bring the walkers of all processes together."""
         state = moved.walkers.to_state()
-        others = [moved.accepted, moved.crossed, moved.proposed_squares]
-        *values, accepted, crossed, squares = team().gather([*state.values(), *others], count)
-        return Moved(Guided(**dict(zip(state, values, strict=True))), accepted, crossed, squares)
+        others = [moved.accepted, moved.crossed, moved.accepted_squares, moved.proposed_squares]
+        values = team().gather([*state.values(), *others], count)
+        return Moved(Guided(**dict(zip(state, values[:-4], strict=True))), *values[-4:])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, besides the generator."""

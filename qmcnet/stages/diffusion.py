@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.compute.team import team
-from qmcnet.diffusion import Branching, DriftDiffusion, Generation, Guided, Population
+from qmcnet.diffusion import Branching, DriftDiffusion, Generation, Guided, OneByOne, Population
 from qmcnet.operators.hamiltonian import trace
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.simulation import Simulation
@@ -63,7 +63,8 @@ class Diffusion:
         self.simulation, self.settings, self.step = simulation, settings, 0
         device = simulation.generator.device
         self.operators = make_operators(observables, simulation.molecule, device)
-        self.move = DriftDiffusion(self.guide, simulation.ensemble.nuclei, simulation.molecule.charges.to(device))
+        how = (self.guide, simulation.ensemble.nuclei, simulation.molecule.charges.to(device))
+        self.move = OneByOne(*how, self.slope) if settings.single_electron else DriftDiffusion(*how)
         self.names: list[str] = []
         self.series: list[list[Tensor]] = [[]]  # of each time step so far, what each generation was like
         self.population: Population | None = None
@@ -90,6 +91,18 @@ class Diffusion:
             energy=energy.total.real,
             measured=torch.cat(list(parts.values()), -1),
         )
+
+    def slope(self, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate the wavefunction at walkers of this process, with its gradient and without local energies."""
+        found = self.simulation.chunks.map(self._slope, self._slope, own)
+        return found[:, 0], found[:, 1], found[:, 2:].unflatten(-1, own.shape[1:])
+
+    def _slope(self, positions: Tensor) -> Tensor:
+        with torch.enable_grad():
+            places = positions.detach().requires_grad_()
+            sign, log_abs = self.simulation.ensemble(places)
+            (gradient,) = torch.autograd.grad(log_abs.sum(), places)
+        return torch.cat([sign[:, None], log_abs.detach()[:, None], gradient.flatten(1)], -1).double()
 
     def finished(self) -> bool:
         """Whether the last time step is done."""

@@ -18,12 +18,15 @@ class DiffusionSettings:
         target_error: standard error of the extrapolated energy, in hartree, at which to stop; None makes all steps.
         steps: most steps at each time step.
         window: imaginary time, in 1/hartree, over which weights count that a fixed number of walkers divides out.
+        single_electron: whether electrons move one after the other, which more are accepted of, and takes a gradient of
+            the wavefunction for each.
     """
 
     timesteps: Sequence[float] = (0.02, 0.01, 0.005)
     target_error: float | None = 2e-4
     steps: int = 20000
     window: float = 5.0
+    single_electron: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings, and put the largest time step first.
@@ -53,4 +56,5 @@ class DiffusionSettings:
             Text that sets the series apart.
         """
         times = ",".join(f"{timestep:g}" for timestep in self.timesteps)
-        return ",".join([f"timesteps={times}", *["averaged=false"] * (not averaged), *observables])
+        kind = ["single_electron"] * self.single_electron
+        return ",".join([f"timesteps={times}", *kind, *["averaged=false"] * (not averaged), *observables])

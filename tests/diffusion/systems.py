@@ -2,7 +2,7 @@
 
 import torch
 
-from qmcnet.diffusion import DriftDiffusion, Guided, Population
+from qmcnet.diffusion import DriftDiffusion, Guided, OneByOne, Population
 
 DOUBLE = torch.float64
 
@@ -51,9 +51,16 @@ def fermions(width):
     return guide
 
 
-def population(guide, n_walkers, n_electrons=1, seed=0):
+def population(guide, n_walkers, n_electrons=1, seed=0, one_by_one=False):
     """Walkers about the origin, and what moves them."""
+
+    def slope(positions):
+        found = guide(positions)
+        return found.sign, found.log_abs, found.drift
+
     generator = torch.Generator().manual_seed(seed)
     positions = torch.randn(n_walkers, n_electrons, 3, dtype=DOUBLE, generator=generator)
-    move = DriftDiffusion(guide, torch.zeros(1, 3, dtype=DOUBLE), torch.ones(1, dtype=DOUBLE))
+    nucleus = torch.zeros(1, 3, dtype=DOUBLE) if guide.__qualname__.startswith("hydrogen") else torch.full((1, 3), 1e3)
+    how = (guide, nucleus.double(), torch.ones(1, dtype=DOUBLE))
+    move = OneByOne(*how, slope) if one_by_one else DriftDiffusion(*how)
     return Population(guide(positions), generator), move

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from qmcnet.statistics.estimate import estimate
 from qmcnet.statistics.mixed import equilibrated
 
 
-def energy(guide, timestep, generations, n_walkers, n_electrons=1, start=0.0, window=5.0):
-    walkers, move = population(guide, n_walkers, n_electrons)
+def energy(guide, timestep, generations, n_walkers, n_electrons, start, one_by_one, window=5.0):
+    walkers, move = population(guide, n_walkers, n_electrons, one_by_one=one_by_one)
     rows = [walkers.advance(move, Branching(start, n_electrons, timestep)) for _ in range(generations)]
     series = [[getattr(row, name).item() for row in rows] for name in ("energy", "log_weight")]
     return equilibrated(*series, math.ceil(window / timestep))[1], rows
@@ -20,8 +19,9 @@ def energy(guide, timestep, generations, n_walkers, n_electrons=1, start=0.0, wi
 
 @pytest.mark.parametrize("timestep", [0.01, 0.3])
 @pytest.mark.parametrize(("guide", "n_electrons", "exact"), [(hydrogen(1.0), 1, -0.5), (trap(1.0), 3, 4.5)])
-def test_an_exact_guide_has_no_variance_and_no_bias_at_any_time_step(guide, n_electrons, exact, timestep):
-    walkers, move = population(guide, 50, n_electrons)
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_an_exact_guide_has_no_variance_and_no_bias_at_any_time_step(guide, n_electrons, exact, timestep, one_by_one):
+    walkers, move = population(guide, 50, n_electrons, one_by_one=one_by_one)
     for _ in range(20):
         generation = walkers.advance(move, Branching(exact, n_electrons, timestep))
         assert generation.energy.item() == pytest.approx(exact, abs=1e-12)
@@ -30,20 +30,24 @@ def test_an_exact_guide_has_no_variance_and_no_bias_at_any_time_step(guide, n_el
 
 
 @pytest.mark.parametrize(
-    ("guide", "n_electrons", "variational", "exact"),
-    [(trap(0.7), 2, 1.5 * (0.7 + 1 / 0.7), 3.0), (fermions(0.7), 2, 2 * (0.7 + 1 / 0.7), 4.0)],
-    ids=["trap", "fermions"],
+    ("guide", "one_by_one", "variational", "exact"),
+    [
+        (trap(0.7), False, 1.5 * (0.7 + 1 / 0.7), 3.0),
+        (fermions(0.7), False, 2 * (0.7 + 1 / 0.7), 4.0),
+        (fermions(0.7), True, 2 * (0.7 + 1 / 0.7), 4.0),
+    ],
+    ids=["trap", "fermions", "fermions one by one"],
 )
-def test_a_poor_guide_with_the_right_nodes_leads_to_the_exact_energy(guide, n_electrons, variational, exact):
-    found, rows = energy(guide, 0.03, 2500, 400, n_electrons, start=exact)
+def test_a_poor_guide_with_the_right_nodes_leads_to_the_exact_energy(guide, one_by_one, variational, exact):
+    found, rows = energy(guide, 0.02, 1500, 400, 2, exact, one_by_one)  # whose own bias is a third of an error bar
     assert found.standard_error < (variational - exact) / 20
     assert abs(found.mean - exact) < 4 * found.standard_error
     assert sum(row.reconfigured.item() for row in rows) > 10  # so that walkers of equal weights are tested too
 
 
-@pytest.mark.parametrize("timestep", [0.1, 0.8])
-def test_moves_alone_leave_the_square_of_the_wavefunction_as_it_is(timestep):
-    walkers, move = population(hydrogen(1.0), 400)
+@pytest.mark.parametrize(("timestep", "one_by_one"), [(0.1, False), (0.8, False), (0.8, True)])
+def test_moves_alone_leave_the_square_of_the_wavefunction_as_it_is(timestep, one_by_one):
+    walkers, move = population(hydrogen(1.0), 400, one_by_one=one_by_one)
     draws, now, series = Draws(walkers.generator, 400), walkers.walkers, []
     for step in range(500):
         now = move(now, timestep, draws).walkers
@@ -56,15 +60,25 @@ def test_moves_alone_leave_the_square_of_the_wavefunction_as_it_is(timestep):
         assert abs(found.mean - exact) < 4 * found.standard_error
 
 
-def test_walkers_never_change_the_sign_of_the_wavefunction():
-    walkers, move = population(fermions(1.0), 200, 2)
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_walkers_never_change_the_sign_of_the_wavefunction(one_by_one):
+    walkers, move = population(fermions(1.0), 200, 2, one_by_one=one_by_one)
     signs, crossed = walkers.walkers.sign.clone(), 0.0
     draws, now = Draws(walkers.generator, 200), walkers.walkers
     for _ in range(50):
         moved = move(now, 0.3, draws)
-        now, crossed = moved.walkers, crossed + moved.crossed.double().sum().item()
+        now, crossed = moved.walkers, crossed + moved.crossed.sum().item()
         assert torch.equal(now.sign, signs)
     assert crossed > 0
+
+
+def test_one_by_one_more_moves_are_accepted_and_every_electron_moves():
+    rows = [population(fermions(1.0), 300, 2, one_by_one=kind) for kind in (False, True)]
+    moved = [move(walkers.walkers, 0.3, Draws(walkers.generator, 300)) for walkers, move in rows]
+    assert moved[1].accepted.mean() > moved[0].accepted.mean() + 0.02
+    for (walkers, _), after in zip(rows, moved, strict=True):
+        assert bool((after.walkers.positions != walkers.walkers.positions).any(-1).any(0).all())
+        assert bool((after.accepted_squares <= after.proposed_squares).all())
 
 
 def test_what_is_not_finite_is_never_moved_to():
@@ -89,7 +103,7 @@ def test_the_drift_is_limited_near_nodes_and_not_at_nuclei():
     move = population(hydrogen(1.0), 2)[1]
     found = hydrogen(1.0)(torch.tensor([[[3.0, 0.0, 0.0]], [[1e-3, 0.0, 0.0]]], dtype=DOUBLE))
     a = 9 / (10 * (4 + 9))  # three bohr from a proton, and towards it
-    limited = {factor: move._limited(replace(found, drift=factor * found.drift), 0.01) for factor in (1e6, 1.0, 1e-6)}
+    limited = {factor: move.limited(found.positions, factor * found.drift, 0.01) for factor in (1e6, 1.0, 1e-6)}
     assert limited[1e6][0].norm().item() == pytest.approx(math.sqrt(2 / (a * 0.01)), rel=1e-3)
     torch.testing.assert_close(limited[1e-6], 1e-6 * found.drift, rtol=1e-9, atol=0)
     assert limited[1.0][1].norm().item() == pytest.approx(1.0, rel=1e-6)  # straight at a nucleus it is as it should be

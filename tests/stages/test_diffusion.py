@@ -34,6 +34,8 @@ def test_the_guide_is_what_the_wavefunction_says(tmp_path, make_run):
     torch.testing.assert_close(found.drift, gradient, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.energy, energy.total)
     assert torch.equal(found.sign, sign)
+    for own, same in zip(stage.slope(positions.detach()), (found.sign, found.log_abs, found.drift), strict=True):
+        torch.testing.assert_close(own, same, rtol=1e-9, atol=1e-9)
     assert stage.names == [*energy.terms, "dipole.x", "dipole.y", "dipole.z", *stage.names[len(energy.terms) + 3 :]]
     torch.testing.assert_close(found.measured[:, : len(energy.terms)].sum(-1), energy.total)
 
@@ -75,6 +77,15 @@ def test_a_time_step_ends_where_its_error_is_reached(finished, make_run, monkeyp
     generations = [point["generations"] for point in result.points]
     assert all(16 <= count < 1000 for count in generations)
     assert all(point["stationary"] for point in result.points)
+
+
+def test_electrons_may_move_one_by_one(finished, make_run):
+    settings = {"timesteps": [0.3], "target_error": None, "steps": 12}
+    together, single = (
+        make_run(finished).diffuse(DiffusionSettings(**settings, single_electron=kind)) for kind in (False, True)
+    )
+    assert single.points[0]["accepted"] > together.points[0]["accepted"]
+    assert len(list((finished / "dmc").iterdir())) == 2
 
 
 def test_few_accepted_moves_are_a_warning_with_advice(finished, make_run, caplog):
