@@ -42,7 +42,7 @@ def mean_field_targets(
         molecule: the system.
         basis: name of a Gaussian basis set.
         method: 'uhf', 'rohf', or 'auto', which takes the leading determinants of a CASSCF of the valence for a ground
-            state where they lie below UHF.
+            state where they lie below UHF, and else adds the determinant with spins exchanged to a broken symmetry.
         n_states: number of states S.
         excitations: 'ordered', 'random' or 'cis'.
         seed: of random excitations.
@@ -63,8 +63,10 @@ def mean_field_targets(
             return better
     targets = excited_determinants(mean_field, n_states, excitations, seed)
     _log_leading(targets.determinants)
-    contamination = float(mean_field.solution.to_uhf().spin_square()[0])
-    if molecule.spin or n_states > 1 or n_determinants % 2 or contamination < _BROKEN:
+    if method != "auto" or molecule.spin or n_states > 1 or n_determinants % 2:
+        return targets
+    contamination = float(mean_field.solution.spin_square()[0])
+    if contamination < _BROKEN:
         return targets
     logger.info("its <S^2> is %.2f: half of the determinants start with the spins exchanged", contamination)
     return with_exchanged_spins(mean_field)

@@ -189,12 +189,12 @@ def test_a_broken_symmetry_of_the_spins_is_restored(molecule):
 @pytest.mark.parametrize(
     ("molecule", "method", "n_states", "n_determinants", "expected"),
     [
-        (Molecule.diatomic("H", "H", 6.0, "bohr"), "uhf", 1, 4, 2),
-        (Molecule.diatomic("H", "H", 6.0, "bohr"), "uhf", 1, 3, 1),  # no equal shares
-        (Molecule.diatomic("H", "H", 6.0, "bohr"), "uhf", 2, 4, 1),
+        (Molecule.diatomic("N", "N", 4.0, "bohr"), "auto", 1, 4, 2),
+        (Molecule.diatomic("N", "N", 4.0, "bohr"), "auto", 1, 3, 1),  # no equal shares
+        (Molecule.diatomic("H", "H", 6.0, "bohr"), "auto", 2, 4, 1),
+        (Molecule.diatomic("H", "H", 6.0, "bohr"), "uhf", 1, 4, 1),  # as was asked for
         (Molecule.diatomic("H", "H", 6.0, "bohr"), "rohf", 1, 4, 1),
-        (Molecule.diatomic("H", "H", 1.4, "bohr"), "uhf", 1, 4, 1),
-        (Molecule.diatomic("H", "H", 6.0, "bohr", spin=2), "uhf", 1, 4, 1),
+        (Molecule.diatomic("H", "H", 6.0, "bohr", spin=2), "auto", 1, 4, 1),
     ],
 )
 def test_spins_are_exchanged_where_it_helps(molecule, method, n_states, n_determinants, expected):
