@@ -62,8 +62,8 @@ class Surroundings:
         copy = n_electrons * draws.choice(positions.shape[1] // n_electrons, positions)  # (B, 1)
         up = copy + draws.choice(self.n_up, positions)
         down = copy + self.n_up + draws.choice(self.n_down, positions)
-        own, places = torch.arange(positions.shape[1], device=positions.device), up.new_zeros(())
-        places = torch.where(own == up, down, torch.where(own == down, up, own + places))  # (B, S N)
+        own = torch.arange(positions.shape[1], device=positions.device)
+        places = torch.where(own == up, down, torch.where(own == down, up, own))  # (B, S N)
         return positions.take_along_dim(places[..., None], 1)
 
     def _hopped(self, positions: Tensor, draws: Draws) -> Tensor:
