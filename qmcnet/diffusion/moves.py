@@ -1,12 +1,12 @@
 """Drift and diffusion of electrons, all of a walker at once or one after the other, with a Metropolis rejection.
 
-The drift is limited near nodes and nuclei, a move over a node is rejected, and rejections shorten the time step.
+A move over a node is rejected, and rejections shorten the time step.
 
 References:
     Umrigar, Nightingale, Runge, J. Chem. Phys. 99, 2865 (1993), doi:10.1063/1.465195.
     Reynolds, Ceperley, Alder, Lester, J. Chem. Phys. 77, 5593 (1982), doi:10.1063/1.443766 (rejection).
 
-Letters: B walkers, N electrons, A nuclei.
+Letters: B walkers, N electrons, n electrons that move, A nuclei.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from qmcnet.diffusion.guide import Guide, Guided
+from qmcnet.diffusion.scattering import Scattering, scattering
 from qmcnet.sampling.proposals import Draws
 
 
@@ -60,8 +61,8 @@ class DriftDiffusion:
     def __call__(self, walkers: Guided, timestep: float, draws: Draws) -> Moved:
         """Move every walker, or leave it where it is.
 
-        The move r' = r + v t + sqrt(t) x is accepted with probability min(1, |psi'|^2 G(r' -> r) / |psi|^2 G(r -> r')),
-        and never where psi changes its sign or is not finite, so that |psi|^2 is what the moves leave as it is.
+        A move r -> r' of density G is accepted with probability min(1, |psi'|^2 G(r' -> r) / |psi|^2 G(r -> r')), and
+        never where psi changes its sign or is not finite, so that |psi|^2 is what the moves leave as it is.
 
         Args:
             walkers: where they are.
@@ -71,41 +72,39 @@ class DriftDiffusion:
         Returns:
             The walkers after the move.
         """
-        old = walkers.positions.double()
-        there = old + timestep * self.limited(old, walkers.drift, timestep)
-        diffusion = timestep**0.5 * draws.normal(walkers.drift)
-        proposed = self.guide((there + diffusion).to(walkers.positions.dtype))
-        new = proposed.positions.double()
-        back = new + timestep * self.limited(new, proposed.drift, timestep)
-        squares = (new - there).square().sum((-2, -1)) - (old - back).square().sum((-2, -1))
-        gain = 2 * (proposed.log_abs - walkers.log_abs) + squares / (2 * timestep)
-        uniform = draws.uniform(walkers.log_abs)
+        there = self.scattering(walkers.positions, walkers.drift, timestep)
+        proposed = self.guide(there.draw(draws).to(walkers.positions.dtype))
+        back = self.scattering(proposed.positions, proposed.drift, timestep)
+        gain = 2 * (proposed.log_abs - walkers.log_abs) + gained(there, proposed.positions, back, walkers.positions)
         finite, crossed = proposed.finite(), proposed.sign * walkers.sign <= 0
-        accepted = finite & ~crossed & (uniform.log() < gain)
-        tried = diffusion.square().sum((-2, -1))
+        accepted = finite & ~crossed & (draws.uniform(gain).log() < gain)
+        tried = squares(there, proposed.positions)
         shares = accepted.double(), crossed.double()
         return Moved(proposed.where(accepted, walkers), *shares, torch.where(accepted, tried, 0), tried)
 
-    def limited(self, positions: Tensor, drift: Tensor, timestep: float) -> Tensor:
-        """Average the drift over a time step (their Eq. 35 and 36).
+    def scattering(self, places: Tensor, drift: Tensor, timestep: float) -> Scattering:
+        """Say where electrons at given places (B, n, 3) with a given drift come to in a time step."""
+        return scattering(places.double(), drift, timestep, self.nuclei.to(drift), self.charges.to(drift))
 
-        Args:
-            positions: electron positions, shape (B, N, 3), float64, in bohr.
-            drift: gradient of log|psi|, shape (B, N, 3), in 1/bohr.
-            timestep: imaginary time, in 1/hartree.
 
-        Returns:
-            Shape (B, N, 3), in 1/bohr.
-        """
-        nuclei, charges = self.nuclei.to(drift), self.charges.to(drift)
-        vectors = positions[:, :, None] - nuclei  # (B, N, A, 3)
-        nearest = vectors.square().sum(-1).argmin(-1, keepdim=True)  # (B, N, 1)
-        vector = vectors.take_along_dim(nearest[..., None], 2).squeeze(2)  # (B, N, 3)
-        reach = (charges[nearest] ** 2) * vector.square().sum(-1, keepdim=True)  # (Z z)^2
-        direction = torch.nn.functional.normalize(drift, dim=-1)
-        cosine = (direction * torch.nn.functional.normalize(vector, dim=-1)).sum(-1, keepdim=True)
-        a = (1 + cosine) / 2 + reach / (10 * (4 + reach))
-        return drift * (2 / (1 + (1 + 2 * a * drift.square().sum(-1, keepdim=True) * timestep).sqrt()))
+def gained(there: Scattering, new: Tensor, back: Scattering, old: Tensor) -> Tensor:
+    """Logarithm of the density of the way back over that of the way there.
+
+    Args:
+        there: from the old places.
+        new: places that were proposed, shape (B, n, 3), in bohr.
+        back: from the new places.
+        old: places before, shape (B, n, 3), in bohr.
+
+    Returns:
+        Shape (B,).
+    """
+    return (back.log_density(old.double()) - there.log_density(new.double())).sum(-1)
+
+
+def squares(there: Scattering, new: Tensor) -> Tensor:
+    """Squared diffusion of all electrons of a walker, shape (B,), in bohr^2; `gained` says what is given."""
+    return (new.double() - there.drifted).square().sum((-2, -1))
 
 
 @dataclass(frozen=True)
@@ -133,19 +132,16 @@ class OneByOne(DriftDiffusion):
         n_electrons = positions.shape[1]
         sums = walkers.log_abs.new_zeros(4, len(positions))  # accepted, crossed, their squares, all squares
         for electron in range(n_electrons):
-            own = torch.arange(n_electrons, device=positions.device) == electron  # (N,)
-            old = positions.double()
-            there = old + timestep * self.limited(old, drift, timestep)
-            diffusion = timestep**0.5 * draws.normal(old[:, :1])
-            tried = torch.where(own[:, None], (there + diffusion).to(positions.dtype), positions)
+            own = slice(electron, electron + 1)
+            there = self.scattering(positions[:, own], drift[:, own], timestep)
+            place = there.draw(draws).to(positions.dtype)
+            tried = torch.cat([positions[:, :electron], place, positions[:, electron + 1 :]], 1)
             new_sign, new_log, new_drift = self.slope(tried)
-            new = tried.double()
-            back = new + timestep * self.limited(new, new_drift, timestep)
-            squares = ((new - there).square() - (old - back).square()).sum(-1)[:, electron]
-            gain, uniform = 2 * (new_log - log_abs) + squares / (2 * timestep), draws.uniform(log_abs)
+            back = self.scattering(place, new_drift[:, own], timestep)
+            gain = 2 * (new_log - log_abs) + gained(there, place, back, positions[:, own])
             finite, crossed = new_log.isfinite() & new_drift.flatten(1).sum(-1).isfinite(), new_sign * sign <= 0
-            accepted = finite & ~crossed & (uniform.log() < gain)
-            length = diffusion.square().sum((-2, -1))
+            accepted = finite & ~crossed & (draws.uniform(gain).log() < gain)
+            length = squares(there, place)
             sums += torch.stack([accepted, crossed, torch.where(accepted, length, 0), length])
             chosen = accepted[:, None, None]
             positions, drift = torch.where(chosen, tried, positions), torch.where(chosen, new_drift, drift)

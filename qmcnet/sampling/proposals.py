@@ -36,9 +36,10 @@ class Draws:
         return self._drawn(lambda n, source: torch.randn((n, *shape), generator=source, **given), len(like))
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Draw between 0 and 1, in the shape (B,) and dtype of a tensor."""
+        """Draw between 0 and 1, in the shape (B, ...) and dtype of a tensor."""
         given: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
-        return self._drawn(lambda n, source: torch.rand((n,), generator=source, **given), len(like))
+        shape = like.shape[1:]
+        return self._drawn(lambda n, source: torch.rand((n, *shape), generator=source, **given), len(like))
 
     def choice(self, below: int, like: Tensor) -> Tensor:
         """Draw a whole number from 0 for each walker of a tensor (B, ...), shape (B, 1)."""

@@ -102,7 +102,8 @@ class Diffusion:
             places = positions.detach().requires_grad_()
             sign, log_abs = self.simulation.ensemble(places)
             (gradient,) = torch.autograd.grad(log_abs.sum(), places)
-        return torch.cat([sign[:, None], log_abs.detach()[:, None], gradient.flatten(1)], -1).double()
+        found = torch.cat([sign[:, None], log_abs[:, None], gradient.flatten(1)], -1)
+        return found.detach().double()
 
     def finished(self) -> bool:
         """Whether the last time step is done."""

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from diffusion.systems import DOUBLE, fermions, hydrogen, population, trap
+from diffusion.systems import fermions, hydrogen, population, trap
 
 from qmcnet.diffusion import Branching
 from qmcnet.sampling.proposals import Draws
@@ -96,14 +96,3 @@ def test_what_is_not_finite_is_never_moved_to():
     assert moved.any()
     assert bool((after.positions[moved, 0, 0] <= 0.5).all())
     assert bool(after.energy[moved].isfinite().all())
-
-
-def test_the_drift_is_limited_near_nodes_and_not_at_nuclei():
-    """However steep, it takes a walker no further than sqrt(2 t / a) in a time t; see `DriftDiffusion`."""
-    move = population(hydrogen(1.0), 2)[1]
-    found = hydrogen(1.0)(torch.tensor([[[3.0, 0.0, 0.0]], [[1e-3, 0.0, 0.0]]], dtype=DOUBLE))
-    a = 9 / (10 * (4 + 9))  # three bohr from a proton, and towards it
-    limited = {factor: move.limited(found.positions, factor * found.drift, 0.01) for factor in (1e6, 1.0, 1e-6)}
-    assert limited[1e6][0].norm().item() == pytest.approx(math.sqrt(2 / (a * 0.01)), rel=1e-3)
-    torch.testing.assert_close(limited[1e-6], 1e-6 * found.drift, rtol=1e-9, atol=0)
-    assert limited[1.0][1].norm().item() == pytest.approx(1.0, rel=1e-6)  # straight at a nucleus it is as it should be
