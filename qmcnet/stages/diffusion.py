@@ -9,24 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qmcnet.checks import at_least
 from qmcnet.compute.team import team
 from qmcnet.diffusion import Branching, DriftDiffusion, Generation, Guided, OneByOne, Population
 from qmcnet.operators.hamiltonian import trace
 from qmcnet.stages.diffusion_settings import DiffusionSettings
+from qmcnet.stages.ladder import Ladder
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Numbers, Record, Row, Trial
+from qmcnet.stages.visit import KEPT
 from qmcnet.states.measurements import make_operators
-from qmcnet.statistics.estimate import Estimate
-from qmcnet.statistics.extrapolation import amplification, to_zero
-from qmcnet.statistics.mixed import equilibrated, mixed
 
 logger = logging.getLogger(__name__)
-
-FIRST_LOOK, GROWTH = 200, 1.25
-"""Generations at which the error is looked at first, and the ratio of those at which it is looked at again."""
-LOWEST_ACCEPTANCE = 0.9
-KEPT = ("energy", "log_weight", "variance", "accepted", "crossed", "effective", "heaviest", "reconfigured")
-"""Figures of each generation that estimates are made of."""
 
 
 def check_wavefunction(simulation: Simulation) -> None:
@@ -42,6 +36,20 @@ def check_wavefunction(simulation: Simulation) -> None:
         raise ValueError("diffusion Monte Carlo is for a single state: this run has several")
     if any(value.is_complex() for value in simulation.ensemble.parameters()) or simulation.states().psi.is_complex():
         raise ValueError("diffusion Monte Carlo fixes nodes, which a complex wavefunction has none of")
+
+
+def copies(positions: Tensor, count: int | None) -> Tensor:
+    """Take each of some walkers as often as all others, up to one.
+
+    Args:
+        positions: where they are, shape (B, N, 3), in bohr.
+        count: how many there are to be; None for as many as there are.
+
+    Returns:
+        Shape (count, N, 3).
+    """
+    number = len(positions) if count is None else count
+    return positions[torch.arange(number, device=positions.device) * len(positions) // number]
 
 
 class Diffusion:
@@ -60,17 +68,16 @@ class Diffusion:
             observables: names of what to measure besides the energy.
         """
         check_wavefunction(simulation)
+        at_least(team().size, walkers=settings.walkers)  # one for each process
         self.simulation, self.settings, self.step = simulation, settings, 0
         device = simulation.generator.device
         self.operators = make_operators(observables, simulation.molecule, device)
         how = (self.guide, simulation.ensemble.nuclei, simulation.molecule.charges.to(device))
         self.move = OneByOne(*how, self.slope) if settings.single_electron else DriftDiffusion(*how)
         self.names: list[str] = []
-        self.series: list[list[Tensor]] = [[]]  # of each time step so far, what each generation was like
+        self.ladder = Ladder(settings)
         self.population: Population | None = None
         self.best = math.nan  # estimate of the energy, in hartree
-        self.needed = settings.steps  # generations at this time step, as far as is known
-        self.known = "energy not known yet"  # when the error was looked at last
 
     @torch.no_grad()
     def guide(self, own: Tensor) -> Guided:
@@ -106,32 +113,25 @@ class Diffusion:
         return found.detach().double()
 
     def finished(self) -> bool:
-        """Whether the last time step is done."""
-        return len(self.series) > len(self.settings.timesteps)
+        """Whether all time steps are done."""
+        return self.ladder.place() is None
 
     def progress(self) -> tuple[int, int]:
-        """Generations made, and those that will be, if every time step takes as much imaginary time as this one."""
-        if self.finished():
-            return self.step, self.step
-        timesteps, place = self.settings.timesteps, len(self.series) - 1
-        time = max(self.needed, len(self.series[-1])) * timesteps[place]
-        later = sum(min(math.ceil(time / timestep), self.settings.steps) for timestep in timesteps[place + 1 :])
-        return self.step, sum(map(len, self.series[:-1])) + max(self.needed, len(self.series[-1])) + later
+        """Generations made, and those that will be as far as is known."""
+        return self.ladder.progress()
 
     def advance(self) -> Row:
         """Make one generation."""
-        population, timestep = self._started(), self.settings.timesteps[len(self.series) - 1]
-        branching = Branching(self.best, self.simulation.molecule.n_electrons, timestep)
-        generation = population.advance(self.move, branching)
+        place = self.ladder.place()
+        assert place is not None
+        population, timestep = self._started(), self.settings.timesteps[place]
+        generation = population.advance(self.move, Branching(self.best, self.simulation.molecule.n_electrons, timestep))
         self.simulation.walkers = self.simulation.walkers.replace(positions=population.walkers.positions)
         self.step += 1
-        figures = torch.stack([getattr(generation, name) for name in KEPT])
-        self.series[-1].append(torch.cat([figures, generation.measured]))
-        if self._done():
-            _, found = self._estimate(len(self.series) - 1)
+        found = self.ladder.add(generation)
+        if found is not None:
             logger.info("timestep %g: %.6f +- %.6f hartree", timestep, found.mean, found.standard_error)
-            self.best, self.needed = found.mean, self.settings.steps
-            self.series.append([])
+            self.best = found.mean
             population.restart()
         return {"timestep": timestep, **self._row(generation)}
 
@@ -139,6 +139,7 @@ class Diffusion:
         """Give all walkers the same weight at the first generation."""
         if self.population is None:
             run = self.simulation
+            run.walkers = run.walkers.replace(positions=copies(run.walkers.positions, self.settings.walkers))
             own = self.guide(team().share(run.walkers.positions))
             names = own.to_state()
             whole = team().gather(list(names.values()), len(run.walkers.positions))
@@ -150,36 +151,6 @@ class Diffusion:
     def _row(self, generation: Generation) -> Row:
         figures = {name: getattr(generation, name) for name in KEPT}
         return figures | dict(zip(self.names, generation.measured, strict=True)) | {"nonfinite": generation.nonfinite}
-
-    def _done(self) -> bool:
-        """Look at the error now and then; the next time step begins where it is reached."""
-        made = len(self.series[-1])
-        due = FIRST_LOOK
-        while due < made:
-            due = math.ceil(GROWTH * due)
-        if made >= self.settings.steps:
-            return True
-        if due != made:
-            return False
-        _, found = self._estimate(len(self.series) - 1)
-        self.known = f"energy {found.mean:.6f} +- {found.standard_error:.6f}"
-        if self.settings.target_error is None:
-            return False
-        target = self.settings.target_error / amplification(self.settings.timesteps)
-        if found.stationary:
-            self.needed = math.ceil(made * (found.standard_error / target) ** 2)
-        return found.stationary and self.needed <= made
-
-    def _window(self, place: int) -> int:
-        return math.ceil(self.settings.window / self.settings.timesteps[place])
-
-    def _columns(self, place: int) -> Any:
-        """What each generation of a time step was like, (T, figures), on the host."""
-        return torch.stack(self.series[place]).cpu().numpy()
-
-    def _estimate(self, place: int) -> tuple[int, Estimate]:
-        columns = self._columns(place)
-        return equilibrated(columns[:, 0], columns[:, 1], self._window(place))
 
     def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
         """Take note of the steps since the last fetch.
@@ -212,7 +183,7 @@ class Diffusion:
         Returns:
             A few words.
         """
-        return f"timestep {row['timestep']:g}  {self.known}  accepted {row['accepted']:.3f}"
+        return f"timestep {row['timestep']:g}  {self.ladder.known}  accepted {row['accepted']:.3f}"
 
     def memory(self) -> None:
         """Predict nothing: the optimisation needs more."""
@@ -237,53 +208,13 @@ class Diffusion:
         Returns:
             The energy at time step zero, those at each time step, and averages of all that was measured.
         """
-        points = [self._point(place) for place in range(len(self.settings.timesteps))]
-        for point in points:
-            if point["accepted"] < LOWEST_ACCEPTANCE:
-                logger.warning(
-                    "timestep %g: only %.0f %% of the moves are accepted, and 90 should be: choose smaller timesteps",
-                    point["timestep"],
-                    100 * point["accepted"],
-                )
-        energies, errors = ([point[name] for point in points] for name in ("energy", "standard_error"))
-        figures = {"energy": energies[0], "standard_error": errors[0], "order": None, "chi2": None, "freedom": None}
-        if len(points) > 1:
-            found = to_zero(self.settings.timesteps, energies, errors)
-            figures = {"energy": found.value, "standard_error": found.error, "order": found.order}
-            figures |= {"chi2": found.chi2, "freedom": found.freedom}
-        return {**figures, "walkers": len(self.simulation.walkers.positions), "points": points}
-
-    def _point(self, place: int) -> dict[str, Any]:
-        columns, window = self._columns(place), self._window(place)
-        discarded, found = self._estimate(place)
-        means = dict(zip(KEPT, columns[discarded:].mean(0), strict=False))
-        unweighted = mixed(columns[:, 0], columns[:, 1], 0, discarded)
-        measured = {
-            name: {"value": each.mean, "error": each.standard_error}
-            for name, values in zip(self.names, columns[:, len(KEPT) :].T, strict=True)
-            for each in [mixed(values, columns[:, 1], window, discarded)]
-        }
-        return {
-            "timestep": self.settings.timesteps[place],
-            "energy": found.mean,
-            "standard_error": found.standard_error,
-            "stationary": found.stationary,
-            "reason": found.reason,
-            "generations": len(columns),
-            "discarded": discarded,
-            "correlation_time": found.tau * self.settings.timesteps[place],
-            "energy_without_window": unweighted.mean,
-            **{name: float(means[name]) for name in KEPT[2:]},
-            "measured": measured,
-        }
+        return {**self.ladder.findings(self.names), "walkers": len(self.simulation.walkers.positions)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        series = [torch.stack(part) if part else None for part in self.series]
         population = None if self.population is None else self.population.state_dict()
-        return {"step": self.step, "series": series, "best": self.best, "needed": self.needed, "names": self.names} | {
-            "population": population
-        }
+        own = {"step": self.step, "best": self.best, "names": self.names, "population": population}
+        return own | {"ladder": self.ladder.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -291,8 +222,7 @@ class Diffusion:
         Args:
             state: what `state_dict` returned.
         """
-        generator = self.simulation.generator
-        self.step, self.best, self.needed, self.names = (state[name] for name in ("step", "best", "needed", "names"))
-        self.series = [[] if part is None else list(part.to(generator.device)) for part in state["series"]]
-        found = state["population"]
+        generator, found = self.simulation.generator, state["population"]
+        self.step, self.best, self.names = (state[name] for name in ("step", "best", "names"))
+        self.ladder.load_state_dict(state["ladder"], generator.device)
         self.population = None if found is None else Population.from_state(found, generator)

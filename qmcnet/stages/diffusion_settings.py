@@ -20,6 +20,7 @@ class DiffusionSettings:
         window: imaginary time, in 1/hartree, over which weights count that a fixed number of walkers divides out.
         single_electron: whether electrons move one after the other, which more are accepted of, and takes a gradient of
             the wavefunction for each.
+        walkers: their number, which the bias of a fixed number falls with; None for those of the training.
     """
 
     timesteps: Sequence[float] = (0.02, 0.01, 0.005)
@@ -27,6 +28,7 @@ class DiffusionSettings:
     steps: int = 20000
     window: float = 5.0
     single_electron: bool = False
+    walkers: int | None = None
 
     def __post_init__(self) -> None:
         """Check the settings, and put the largest time step first.
@@ -43,6 +45,7 @@ class DiffusionSettings:
             raise ValueError(f"timesteps={list(self.timesteps)} holds a time twice")
         positive(target_error=self.target_error, window=self.window)
         at_least(FEWEST, steps=self.steps)
+        at_least(2, walkers=self.walkers)
         object.__setattr__(self, "timesteps", tuple(sorted(map(float, self.timesteps), reverse=True)))
 
     def label(self, averaged: bool, observables: Sequence[str]) -> str:
@@ -57,4 +60,5 @@ class DiffusionSettings:
         """
         times = ",".join(f"{timestep:g}" for timestep in self.timesteps)
         kind = ["single_electron"] * self.single_electron
+        kind += [] if self.walkers is None else [f"walkers={self.walkers}"]
         return ",".join([f"timesteps={times}", *kind, *["averaged=false"] * (not averaged), *observables])

@@ -8,6 +8,7 @@ References:
     Buonocore and Sorella, Phys. Rev. B 57, 11446 (1998), doi:10.1103/PhysRevB.57.11446.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -78,6 +79,31 @@ def equilibrated(values: ArrayLike, log_weights: ArrayLike, window: int) -> tupl
         if found.stationary and settled(whole[discarded:]):
             break
     return discarded, found
+
+
+def pooled(parts: Sequence[Estimate]) -> Estimate:
+    """Estimate a mean from several independent series, each counting by its length.
+
+    Args:
+        parts: estimates of the same mean, one or more; those of series that are not stationary are left out where there
+            are others.
+
+    Returns:
+        The estimate.
+    """
+    kept = [part for part in parts if part.stationary] or list(parts)
+    shares = np.array([part.n_steps for part in kept]) / sum(part.n_steps for part in kept)
+    means, errors, taus = (
+        np.array([getattr(part, name) for part in kept]) for name in ("mean", "standard_error", "tau")
+    )
+    return replace(
+        kept[0],
+        mean=float(shares @ means),
+        standard_error=float(np.sqrt(np.square(shares * errors).sum())),
+        tau=float(shares @ taus),
+        n_effective=sum(part.n_effective for part in kept),
+        n_steps=sum(part.n_steps for part in kept),
+    )
 
 
 def settled(values: NDArray[np.float64]) -> bool:

@@ -1,5 +1,7 @@
 import csv
+import dataclasses
 import json
+import math
 import shutil
 
 import pytest
@@ -7,8 +9,8 @@ import torch
 
 from qmcnet.run.directory import RunDirectoryError
 from qmcnet.run.interruption import Interrupted
-from qmcnet.stages import diffusion as module
-from qmcnet.stages.diffusion import Diffusion
+from qmcnet.stages import ladder
+from qmcnet.stages.diffusion import Diffusion, copies
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 
 SHORT = DiffusionSettings(timesteps=(0.02, 0.05), target_error=None, steps=12)
@@ -72,11 +74,36 @@ def test_a_run_that_is_stopped_continues_to_the_same_numbers(finished, tmp_path,
 
 
 def test_a_time_step_ends_where_its_error_is_reached(finished, make_run, monkeypatch):
-    monkeypatch.setattr(module, "FIRST_LOOK", 16)
+    monkeypatch.setattr(ladder, "FIRST_LOOK", 16)
     result = make_run(finished).diffuse(DiffusionSettings(timesteps=(0.05, 0.02), target_error=1e3, steps=10000))
     generations = [point["generations"] for point in result.points]
     assert all(16 <= count < 1000 for count in generations)
     assert all(point["stationary"] for point in result.points)
+
+
+@pytest.mark.parametrize("further", [{"steps": 20}, {"target_error": 1e-9, "steps": 24}])
+def test_more_is_made_at_each_time_step_where_more_is_asked_for(finished, make_run, further):
+    first = make_run(finished).diffuse(SHORT)
+    again = make_run(finished).diffuse(dataclasses.replace(SHORT, **further))
+    assert [point["generations"] for point in again.points] == [further["steps"]] * 2
+    assert [float(row["timestep"]) for row in table(only_folder(finished))] == (
+        [0.05] * 12 + [0.02] * 12 + [0.05] * (further["steps"] - 12) + [0.02] * (further["steps"] - 12)
+    )
+    assert all(new["energy"] != old["energy"] for new, old in zip(again.points, first.points, strict=True))
+    whole = make_run(finished).diffuse(dataclasses.replace(SHORT, **further))
+    assert whole.points == again.points
+
+
+@pytest.mark.parametrize("count", [5, 19])
+def test_walkers_may_be_fewer_or_more_than_those_of_the_training(finished, make_run, count):
+    result = make_run(finished).diffuse(dataclasses.replace(SHORT, walkers=count))
+    assert result.walkers == count
+    assert math.isfinite(result.energy)
+    assert only_folder(finished).name.endswith(f"walkers={count}")
+    run = make_run(finished)
+    places = copies(run.simulation.walkers.positions, count)
+    assert len(places) == count
+    assert all(bool((place == run.simulation.walkers.positions).flatten(1).all(-1).any()) for place in places)
 
 
 def test_electrons_may_move_one_by_one(finished, make_run):
@@ -105,6 +132,7 @@ def test_few_accepted_moves_are_a_warning_with_advice(finished, make_run, caplog
         ({"timesteps": [0.02, 0.02]}, "holds a time twice"),
         ({"target_error": 0}, "target_error=0 must be positive"),
         ({"steps": 9}, "steps=9 must be at least 10"),
+        ({"walkers": 1}, "walkers=1 must be at least 2"),
         ({"window": -1}, "window=-1 must be positive"),
     ],
 )

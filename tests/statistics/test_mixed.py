@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from qmcnet.statistics.extrapolation import amplification, to_zero
-from qmcnet.statistics.mixed import equilibrated, mixed, reweighting
+from qmcnet.statistics.mixed import equilibrated, mixed, pooled, reweighting
 
 
 def test_factors_are_products_of_the_weights_in_the_window():
@@ -77,3 +77,20 @@ def test_errors_and_chi_squared_are_those_of_many_fits():
     assert len(lines) / len(fits) == pytest.approx(0.95, abs=0.02)
     assert np.std([fit.value for fit in lines]) == pytest.approx(lines[0].error, rel=0.06)
     assert np.mean([fit.chi2 for fit in fits if fit.order == 1]) < 2
+
+
+def test_series_are_pooled_by_their_lengths():
+    random = np.random.default_rng(3)
+    parts = [mixed(random.normal(size=length), np.zeros(length), 0) for length in (400, 1600)]
+    found = pooled(parts)
+    assert found.mean == pytest.approx(0.2 * parts[0].mean + 0.8 * parts[1].mean)
+    assert found.standard_error == pytest.approx(np.hypot(0.2 * parts[0].standard_error, 0.8 * parts[1].standard_error))
+    assert found.n_steps == 2000
+
+
+def test_series_that_drift_do_not_count_beside_others():
+    drifting = mixed(np.linspace(0, 5, 400), np.zeros(400), 0)
+    steady = mixed(np.random.default_rng(4).normal(size=400), np.zeros(400), 0)
+    assert not drifting.stationary
+    assert pooled([drifting, steady]).mean == steady.mean
+    assert not pooled([drifting]).stationary

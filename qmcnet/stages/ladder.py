@@ -1,0 +1,199 @@
+"""Series of generations at several time steps, and what they say."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from qmcnet.diffusion import Generation
+from qmcnet.stages.diffusion_settings import DiffusionSettings
+from qmcnet.stages.visit import KEPT, Part, Visit
+from qmcnet.statistics.estimate import Estimate
+from qmcnet.statistics.extrapolation import amplification, to_zero
+from qmcnet.statistics.mixed import pooled
+
+logger = logging.getLogger(__name__)
+
+FIRST_LOOK, GROWTH = 200, 1.25
+"""Generations at which the error is looked at first, and the ratio of those at which it is looked at again."""
+LOWEST_ACCEPTANCE = 0.9
+
+
+class Ladder:
+    """Goes from the largest time step to the smallest, and back to those whose error is to be smaller.
+
+    Attributes:
+        visits: what was found, in the order of time.
+        known: a few words on the energy when its error was looked at last.
+    """
+
+    def __init__(self, settings: DiffusionSettings) -> None:
+        """Begin with the largest time step.
+
+        Args:
+            settings: time steps, and when each of them is done.
+        """
+        self.settings, self.visits = settings, [Visit(0, [])]
+        self.needed, self.known = settings.steps, "energy not known yet"
+
+    def place(self) -> int | None:
+        """Which time step is being visited; None where all are done."""
+        return self.visits[-1].place if self.visits[-1].open else None
+
+    def progress(self) -> tuple[int, int]:
+        """Generations made, and those that will be, if every time step takes as much imaginary time as this one."""
+        made, place = sum(len(visit.rows) for visit in self.visits), self.place()
+        if place is None:
+            return made, made
+        timesteps, here = self.settings.timesteps, self._made(place)
+        whole = max(self.needed, here)
+        seen = {visit.place for visit in self.visits}
+        later = [
+            min(math.ceil(whole * timesteps[place] / timestep), self.settings.steps)
+            for other, timestep in enumerate(timesteps)
+            if other not in seen
+        ]
+        return made, made + whole - here + sum(later)
+
+    def add(self, generation: Generation) -> Estimate | None:
+        """Take in a generation.
+
+        Args:
+            generation: made at the time step that is being visited.
+
+        Returns:
+            The energy at this time step where it is done.
+        """
+        visit = self.visits[-1]
+        figures = torch.stack([getattr(generation, name) for name in KEPT])
+        visit.rows.append(torch.cat([figures, generation.measured]).detach())
+        if not self._looked_at(len(visit.rows)) or not self._done(visit.place):
+            return None
+        visit.open = False
+        found = self.energy(visit.place)
+        self.proceed()
+        return found
+
+    def proceed(self) -> None:
+        """Go to the first time step that is not done, as all may be but for settings that have changed."""
+        if self.visits[-1].open:
+            return
+        seen = {visit.place for visit in self.visits}
+        left = [place for place in range(len(self.settings.timesteps)) if place not in seen or not self._done(place)]
+        if left:
+            self.visits.append(Visit(left[0], []))
+            self.needed = self.settings.steps
+
+    def _made(self, place: int) -> int:
+        return sum(len(visit.rows) for visit in self.visits if visit.place == place)
+
+    def _looked_at(self, made: int) -> bool:
+        due = FIRST_LOOK
+        while due < made:
+            due = math.ceil(GROWTH * due)
+        return made == due or self._made(self.visits[-1].place) >= self.settings.steps
+
+    def _done(self, place: int) -> bool:
+        """Look at the error."""
+        found, made = self.energy(place), self._made(place)
+        self.known = f"energy {found.mean:.6f} +- {found.standard_error:.6f}"
+        if made >= self.settings.steps:
+            return True
+        if self.settings.target_error is None or not found.stationary:
+            return False
+        target = self.settings.target_error / amplification(self.settings.timesteps)
+        self.needed = min(math.ceil(made * (found.standard_error / target) ** 2), self.settings.steps)
+        return self.needed <= made
+
+    def energy(self, place: int) -> Estimate:
+        """Estimate the energy at a time step.
+
+        Args:
+            place: which one.
+
+        Returns:
+            Its energy, in hartree.
+        """
+        return pooled([part.energy for part in self._parts(place)])
+
+    def point(self, place: int, names: Sequence[str]) -> dict[str, Any]:
+        """Say all that was found at a time step.
+
+        Args:
+            place: which one.
+            names: of what was measured besides the energy.
+
+        Returns:
+            Plain values.
+        """
+        parts, found = self._parts(place), self.energy(place)
+        means = np.concatenate([part.columns[part.discarded :] for part in parts]).mean(0)
+        measured = [pooled([part.mean(number) for part in parts]) for number in range(len(KEPT), len(means))]
+        return {
+            "timestep": self.settings.timesteps[place],
+            "energy": found.mean,
+            "standard_error": found.standard_error,
+            "stationary": found.stationary,
+            "reason": found.reason,
+            "generations": self._made(place),
+            "discarded": sum(part.discarded for part in parts),
+            "correlation_time": found.tau * self.settings.timesteps[place],
+            "energy_without_window": pooled([replace(part, window=0).mean(0) for part in parts]).mean,
+            **dict(zip(KEPT[2:], map(float, means[2:]), strict=False)),
+            "measured": {
+                name: {"value": each.mean, "error": each.standard_error}
+                for name, each in zip(names, measured, strict=True)
+            },
+        }
+
+    def _parts(self, place: int) -> list[Part]:
+        window = math.ceil(self.settings.window / self.settings.timesteps[place])
+        return [Part.of(visit, window) for visit in self.visits if visit.place == place]
+
+    def findings(self, names: Sequence[str]) -> dict[str, Any]:
+        """Extrapolate the energies.
+
+        Args:
+            names: of what was measured besides the energy.
+
+        Returns:
+            The energy at time step zero, or at the only one, and what was found at each, as plain values.
+        """
+        points = [self.point(place, names) for place in range(len(self.settings.timesteps))]
+        for point in points:
+            if point["accepted"] < LOWEST_ACCEPTANCE:
+                logger.warning(
+                    "timestep %g: only %.0f %% of the moves are accepted, and 90 should be: choose smaller timesteps",
+                    point["timestep"],
+                    100 * point["accepted"],
+                )
+        energies, errors = ([point[name] for point in points] for name in ("energy", "standard_error"))
+        figures = {"energy": energies[0], "standard_error": errors[0], "order": None, "chi2": None, "freedom": None}
+        if len(points) > 1:
+            found = to_zero(self.settings.timesteps, energies, errors)
+            figures = {"energy": found.value, "standard_error": found.error, "order": found.order}
+            figures |= {"chi2": found.chi2, "freedom": found.freedom}
+        return {**figures, "points": points}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        visits = [(visit.place, torch.stack(visit.rows) if visit.rows else None, visit.open) for visit in self.visits]
+        return {"visits": visits, "needed": self.needed}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Continue from a saved state, maybe to a smaller error.
+
+        Args:
+            state: what `state_dict` returned.
+            device: where generations are made.
+        """
+        self.needed = state["needed"]
+        self.visits = [
+            Visit(place, [] if rows is None else list(rows.to(device)), opened)
+            for place, rows, opened in state["visits"]
+        ]
+        self.proceed()
