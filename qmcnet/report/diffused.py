@@ -5,11 +5,35 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from qmcnet.compute.files import atomic_write
 from qmcnet.report.reference import Reference
 from qmcnet.report.table import with_error
+
+Figures: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Averages of one quantity by kind, each with value and error."""
+
+
+def extrapolated(mixed: Mapping[str, Mapping[str, float]], state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Extrapolate mixed averages by those of the wavefunction itself, 2 mixed - VMC.
+
+    Args:
+        mixed: averages with value and error, by "observable.component".
+        state: what was measured of the wavefunction, by observable and component.
+
+    Returns:
+        By observable and component, the mixed average and, where the other is known, the extrapolated one.
+    """
+    found = dict[str, dict[str, Any]]()
+    for label, figure in mixed.items():
+        name, component = label.split(".", 1)
+        own = found.setdefault(name, {})[component] = {"mixed": figure}
+        known = state.get(name, {}).get(component, {"value": None})
+        if known["value"] is not None:
+            error = math.hypot(2 * figure["error"], known["error"])
+            own["extrapolated"] = {"value": 2 * figure["value"] - known["value"], "error": error}
+    return found
 
 
 @dataclass(frozen=True)
@@ -19,11 +43,15 @@ class Diffused:
     Attributes:
         energy: at time step zero; of a single time step the energy there.
         standard_error: of the energy, one standard deviation.
-        order: degree of the polynomial that was extrapolated by, None of a single time step.
+        order: degree of the polynomial that was extrapolated by, 0 of a single time step.
         chi2: sum of its squared deviations in standard errors.
         freedom: points less coefficients.
         walkers: their number.
         points: at each time step, the energy and its error, the share of accepted moves and what else was measured.
+        observables: by name and component, the `mixed` average at time step zero and, where the wavefunction itself was
+            evaluated for it, the `extrapolated` one, each with value and error. Mixed averages are those of the product
+            of the wavefunction and the fixed-node one and off by the first order of their difference; 2 mixed - VMC is
+            off by the second (Ceperley and Kalos, in: Monte Carlo Methods in Statistical Physics, Springer 1979).
         variational: energy, error and variance of the wavefunction itself, where it was evaluated.
         reference: reference energy for this geometry, with its source, or None.
         wall_seconds: duration with the training before, interruptions summed.
@@ -32,11 +60,12 @@ class Diffused:
 
     energy: float
     standard_error: float
-    order: int | None
-    chi2: float | None
-    freedom: int | None
+    order: int
+    chi2: float
+    freedom: int
     walkers: int
     points: Sequence[Mapping[str, Any]]
+    observables: Mapping[str, Mapping[str, Figures]]
     variational: Mapping[str, float | None]
     reference: Mapping[str, Any] | None
     wall_seconds: float
@@ -74,13 +103,19 @@ class Diffused:
         if self.reference:
             known = Reference(**self.reference)
             lines.append(f"above reference  {1e3 * (self.energy - known.energy):+.2f} mHa ({known.description})")
+        for name, parts in self.observables.items():
+            lines += [
+                f"{f'{name} {component}':<17}"
+                + ", ".join(f"{kind} {with_error(each, 4)}" for kind, each in kinds.items())
+                for component, kinds in parts.items()
+            ]
         lines += [
             f"warning: timestep {point['timestep']:g}: {point['reason']}" for point in self.points if point["reason"]
         ]
         return "\n".join(lines)
 
     def _how(self) -> str:
-        if self.order is None:
+        if self.order == 0:
             return f"at this time step, with {self.walkers} walkers"
         form = "a line" if self.order == 1 else "a parabola"
         return f"by {form} to time step zero (chi^2 {self.chi2:.1f} of {self.freedom}), with {self.walkers} walkers"

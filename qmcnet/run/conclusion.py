@@ -7,7 +7,7 @@ from typing import Any
 
 from qmcnet.compute.team import by_first
 from qmcnet.report.binding import say_unbound_electron
-from qmcnet.report.diffused import Diffused
+from qmcnet.report.diffused import Diffused, extrapolated
 from qmcnet.report.distance import measure
 from qmcnet.report.hparams import write_hparams
 from qmcnet.report.origin import origin
@@ -134,10 +134,11 @@ def conclude_diffusion(
     Returns:
         The result.
     """
-    reference = lookup(molecule)
+    reference, found = lookup(molecule), dict(findings[Diffusion.name])
     figures = (trained.energy, trained.standard_error, trained.variance) if trained else (None, None, None)
     result = Diffused(
-        **findings[Diffusion.name],
+        observables=extrapolated(found.pop("mixed"), trained.states[0] if trained and trained.states else {}),
+        **found,
         variational=dict(zip(("energy", "standard_error", "variance"), figures, strict=True)),
         reference=asdict(reference) if reference else None,
         wall_seconds=driver.wall_seconds,

@@ -1,7 +1,7 @@
 """The burn-in stage: walkers relax to |psi|^2 before the parameters move."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from qmcnet.checks import at_least
 from qmcnet.compute.team import team
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row, Trial
+from qmcnet.stages.stage import Numbers, Row, Stage, Trial
 from qmcnet.statistics.equilibrium import equilibrated, looks
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class BurnInSettings:
         at_least(self.min_sweeps, max_sweeps=self.max_sweeps)
 
 
-class BurnIn:
+class BurnIn(Stage):
     """Sweeps until log|psi|^2 of the walkers has stopped drifting.
 
     Attributes:
@@ -81,28 +81,6 @@ class BurnIn:
             self.equilibrated = equilibrated(torch.stack(self.series))
         return {**sampling}
 
-    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
-        """Take note of the steps since the last fetch.
-
-        Args:
-            rows: step and statistics of each.
-
-        Returns:
-            The same.
-        """
-        return Record(rows)
-
-    def tag(self, column: str) -> str:
-        """Name a column of the table in TensorBoard.
-
-        Args:
-            column: its name in the table.
-
-        Returns:
-            The tag.
-        """
-        return f"{self.name}/{column}"
-
     def status(self, row: Numbers) -> str:
         """Say where the walkers are.
 
@@ -113,9 +91,6 @@ class BurnIn:
             A few words.
         """
         return f"log_prob {row['log_prob']:.6g}  pmove {row['pmove']:.2f}"
-
-    def memory(self) -> None:
-        """Predict nothing: a sweep needs less than a local energy."""
 
     def trial(self, simulation: Simulation) -> Trial:
         """Prepare a sweep to be timed.

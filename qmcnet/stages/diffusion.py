@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from qmcnet.operators.hamiltonian import trace
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.ladder import Ladder
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row, Trial
+from qmcnet.stages.stage import Numbers, Row, Stage, Trial
 from qmcnet.stages.visit import KEPT
 from qmcnet.states.measurements import make_operators
 
@@ -52,11 +52,12 @@ def copies(positions: Tensor, count: int | None) -> Tensor:
     return positions[torch.arange(number, device=positions.device) * len(positions) // number]
 
 
-class Diffusion:
+class Diffusion(Stage):
     """Propagates weighted walkers in imaginary time, at one time step until its error is reached, then at the next."""
 
     name = "dmc"
     table = "dmc_stats.csv"
+    of_trained = True
     may_end_early = True
 
     def __init__(self, simulation: Simulation, settings: DiffusionSettings, observables: Collection[str] = ()) -> None:
@@ -152,28 +153,6 @@ class Diffusion:
         figures = {name: getattr(generation, name) for name in KEPT}
         return figures | dict(zip(self.names, generation.measured, strict=True)) | {"nonfinite": generation.nonfinite}
 
-    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
-        """Take note of the steps since the last fetch.
-
-        Args:
-            rows: step and statistics of each.
-
-        Returns:
-            The same.
-        """
-        return Record(rows)
-
-    def tag(self, column: str) -> str:
-        """Name a column of the table in TensorBoard.
-
-        Args:
-            column: its name in the table.
-
-        Returns:
-            The tag.
-        """
-        return f"{self.name}/{column}"
-
     def status(self, row: Numbers) -> str:
         """Say where the energy was when the error was looked at.
 
@@ -184,9 +163,6 @@ class Diffusion:
             A few words.
         """
         return f"timestep {row['timestep']:g}  {self.ladder.known}  accepted {row['accepted']:.3f}"
-
-    def memory(self) -> None:
-        """Predict nothing: the optimisation needs more."""
 
     def trial(self, simulation: Simulation) -> Trial:
         """Prepare a generation to be timed.

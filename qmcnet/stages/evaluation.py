@@ -2,14 +2,14 @@
 
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row, StartsAgain, Trial, summarize
+from qmcnet.stages.stage import Numbers, Row, Stage, StartsAgain, Trial, summarize
 from qmcnet.states.measurements import MEASUREMENTS, Measurement, Points, local_matrices, make_operators
 from qmcnet.states.slope import slope_of
 from qmcnet.states.spectrum import Spectrum, spectrum
@@ -25,11 +25,12 @@ GROWTH = 1.25
 """Ratio of the steps at which the error is looked at: fewer looks find fewer errors that are small by chance."""
 
 
-class Evaluation:
+class Evaluation(Stage):
     """Samples with frozen parameters until the error target or the step limit."""
 
     name = "evaluation"
     table = "evaluation_stats.csv"
+    of_trained = True
 
     def __init__(self, simulation: Simulation, settings: EvaluationSettings, observables: Collection[str] = ()) -> None:
         """Prepare the first sweep.
@@ -79,28 +80,6 @@ class Evaluation:
         self.error_reached = self._error_reached()
         return {**summary, **sampling}
 
-    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
-        """Take note of the steps since the last fetch.
-
-        Args:
-            rows: step and statistics of each.
-
-        Returns:
-            The same.
-        """
-        return Record(rows)
-
-    def tag(self, column: str) -> str:
-        """Name a column of the table in TensorBoard.
-
-        Args:
-            column: its name in the table.
-
-        Returns:
-            The tag.
-        """
-        return f"{self.name}/{column}"
-
     def status(self, row: Numbers) -> str:
         """Say where the energy was when the error was looked at; that of a single step is off by many error bars.
 
@@ -111,9 +90,6 @@ class Evaluation:
             A few words.
         """
         return f"{self.known}  pmove {row['pmove']:.2f}"
-
-    def memory(self) -> None:
-        """Predict nothing: the optimisation needs more."""
 
     def trial(self, simulation: Simulation) -> Trial:
         """Prepare a recorded step to be timed.

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -171,13 +171,16 @@ class Ladder:
                     point["timestep"],
                     100 * point["accepted"],
                 )
-        energies, errors = ([point[name] for point in points] for name in ("energy", "standard_error"))
-        figures = {"energy": energies[0], "standard_error": errors[0], "order": None, "chi2": None, "freedom": None}
-        if len(points) > 1:
-            found = to_zero(self.settings.timesteps, energies, errors)
-            figures = {"energy": found.value, "standard_error": found.error, "order": found.order}
-            figures |= {"chi2": found.chi2, "freedom": found.freedom}
-        return {**figures, "points": points}
+        energies, errors = ([point[key] for point in points] for key in ("energy", "standard_error"))
+        figures = asdict(to_zero(self.settings.timesteps, energies, errors))
+        mixed = {name: self._at_zero([point["measured"][name] for point in points]) for name in names if "." in name}
+        own = {"energy": figures.pop("value"), "standard_error": figures.pop("error"), **figures}
+        return {**own, "points": points, "mixed": mixed}
+
+    def _at_zero(self, averages: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        values, errors = ([each[key] for each in averages] for key in ("value", "error"))
+        found = to_zero(self.settings.timesteps, values, errors)
+        return {"value": found.value, "error": found.error}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

@@ -18,7 +18,7 @@ from qmcnet.optimizers import Clipping, Schedule
 from qmcnet.optimizers.averaging import AveragingSettings, ParameterAverage
 from qmcnet.stages.forecast import predicted_memory
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row, Trial, summarize
+from qmcnet.stages.stage import Numbers, Record, Row, Stage, Trial, summarize
 from qmcnet.stages.trial import copied_for
 from qmcnet.states.ensemble import Objective
 from qmcnet.states.measurements import expectations, local_matrices
@@ -76,7 +76,7 @@ class _Resting:
         """Load nothing."""
 
 
-class Optimization:
+class Optimization(Stage):
     """Alternates sampling and parameter updates."""
 
     name = "optimization"

@@ -72,7 +72,7 @@ class Outlook:
         except Exception:  # whatever a copy of a run can meet: a forecast is no reason to end one
             return
         if any(part.seconds is not None for part in expected):
-            self._say(expected, predicted)
+            self._say(expected, predicted, stage.of_trained)
 
     def _trials(self, stage: Stage, later: Sequence[Callable[[], Stage]]) -> tuple[list[Expected], float | None]:
         """Time the stages; gives the largest memory of a step, too."""
@@ -92,7 +92,7 @@ class Outlook:
             expected.append(Expected(one.name, left(one), one.may_end_early, seconds))
         return expected, max(predicted, default=0.0) or None
 
-    def _say(self, expected: Sequence[Expected], predicted: float | None) -> None:
+    def _say(self, expected: Sequence[Expected], predicted: float | None, of_trained: bool) -> None:
         self.said |= {part.name: part.seconds for part in expected if part.seconds is not None}
         total = sum(part.total for part in expected)
         bound = "about" if len(self.said) == len(expected) else "more than"
@@ -100,14 +100,14 @@ class Outlook:
         needed = memory(self.simulation.generator.device, predicted, ahead=True)
         compiled = ", timed before compiling" * self.simulation.compile
         logger.info(f"forecast: {parts}; {bound} {duration(total)} in all{compiled}, {needed}")
-        self._advise(total)
+        self._advise(total, of_trained)
 
-    def _advise(self, total: float) -> None:
+    def _advise(self, total: float, of_trained: bool) -> None:
         """Say once what a user can do about a run that is long, and that a limited one can be continued."""
         if self.advised or total < min(LONG_RUN, self.wall_time or math.inf):
             return
         self.advised = True
-        for line in advice(self.simulation, total, self.wall_time):
+        for line in advice(self.simulation, total, self.wall_time, of_trained):
             logger.info(line)
 
     def look(self, stage: Stage, seconds: float, sent: str, first: bool) -> None:
@@ -128,4 +128,4 @@ class Outlook:
         expected = Expected(stage.name, left(stage), stage.may_end_early, seconds)
         line = forecast(expected, before if is_off else None, self.simulation.generator.device, stage.memory())
         logger.info(line + sent + (alternative(self.simulation, seconds) if is_long else ""))
-        self._advise(total)
+        self._advise(total, stage.of_trained)

@@ -22,7 +22,7 @@ from qmcnet.chemistry.targets import EXCITATIONS, casscf_targets, mean_field_tar
 from qmcnet.compute.team import team
 from qmcnet.optimizers.gradient import sum_gradients
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Record, Row, Trial
+from qmcnet.stages.stage import Numbers, Row, Stage, Trial
 from qmcnet.states.ensemble import copies
 from qmcnet.system.molecule import Molecule
 
@@ -106,7 +106,7 @@ def orbital_error(orbitals: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
     return error
 
 
-class Pretraining:
+class Pretraining(Stage):
     """Adam on the orbital error; half of the walkers follow the targets, half the network."""
 
     name = "pretraining"
@@ -191,28 +191,6 @@ class Pretraining:
         self.step += 1
         return {"mse": team().sum([error.detach()])[0], **sampling}
 
-    def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
-        """Take note of the steps since the last fetch.
-
-        Args:
-            rows: step and statistics of each.
-
-        Returns:
-            The same.
-        """
-        return Record(rows)
-
-    def tag(self, column: str) -> str:
-        """Name a column of the table in TensorBoard.
-
-        Args:
-            column: its name in the table.
-
-        Returns:
-            The tag.
-        """
-        return f"{self.name}/{column}"
-
     def status(self, row: Numbers) -> str:
         """Say how far the orbitals are off.
 
@@ -223,9 +201,6 @@ class Pretraining:
             A few words.
         """
         return f"mse {row['mse']:.6g}  pmove {row['pmove']:.2f}"
-
-    def memory(self) -> None:
-        """Predict nothing: an update needs less than one of the optimisation."""
 
     def trial(self, simulation: Simulation) -> Trial:
         """Prepare an update to be timed.

@@ -64,14 +64,18 @@ class StartsAgain(Exception):
 class Stage(Protocol):
     """A part of a run that advances step by step and can be saved between any two.
 
+    Stages inherit from it what most of them do alike: `record`, `tag` and `memory`.
+
     Attributes:
         name: names its folder, its checkpoints and its section of the findings.
         table: name of the file that gets a row for each step.
+        of_trained: whether it leaves the parameters as they were trained.
         step: steps made.
     """
 
     name: str
     table: str
+    of_trained: bool = False
     step: int
 
     @property
@@ -88,16 +92,37 @@ class Stage(Protocol):
         """Do one step and return its statistics; none of a step that is not to be recorded."""
 
     def record(self, rows: Sequence[tuple[int, Numbers]]) -> Record:
-        """Take note of all steps since the last fetch."""
+        """Take note of all steps since the last fetch.
+
+        Args:
+            rows: step and statistics of each.
+
+        Returns:
+            What is written of them; the same by default.
+        """
+        return Record(rows)
 
     def tag(self, column: str) -> str:
-        """Name a column of the table in TensorBoard."""
+        """Name a column of the table in TensorBoard.
+
+        Args:
+            column: its name in the table.
+
+        Returns:
+            The tag.
+        """
+        return f"{self.name}/{column}"
 
     def status(self, row: Numbers) -> str:
         """Say in a few words where the stage stands."""
 
     def memory(self) -> float | None:
-        """GiB that a step is predicted to need on top of parameters and walkers; None where it is not known."""
+        """Predict the GiB that a step needs on top of parameters and walkers.
+
+        Returns:
+            The GiB; None where it is not known, as by default, since an optimisation needs more than all others.
+        """
+        return None
 
     def trial(self, simulation: Simulation) -> Trial:
         """Prepare a step of this kind, of a simulation that is used for nothing else."""

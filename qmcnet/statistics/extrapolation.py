@@ -9,6 +9,9 @@ import torch
 SMALLEST_PROBABILITY = 0.05
 """Of as large a chi^2 by chance, below which a line is not believed."""
 
+NEGLIGIBLE = 1e-6
+"""Smallest error over the largest, by which a point counts; a constant has none."""
+
 
 @dataclass(frozen=True)
 class Extrapolation:
@@ -17,7 +20,7 @@ class Extrapolation:
     Attributes:
         value: of the fitted polynomial at zero.
         error: its standard error.
-        order: degree of the polynomial.
+        order: degree of the polynomial, 0 of a single point.
         chi2: sum of the squared deviations in standard errors.
         freedom: points less coefficients.
     """
@@ -33,13 +36,15 @@ def to_zero(places: Sequence[float], values: Sequence[float], errors: Sequence[f
     """Fit a line, or a parabola where the line is not believed and there are points enough.
 
     Args:
-        places: positive values of the parameter, two or more.
+        places: positive values of the parameter; of a single one the value stays as it is.
         values: measured there.
         errors: their standard errors, independent of one another.
 
     Returns:
         The value at zero.
     """
+    if len(places) == 1:
+        return Extrapolation(values[0], errors[0], 0, 0.0, 0)
     line = _fit(places, values, errors, 1)
     half = torch.tensor([line.freedom / 2, line.chi2 / 2], dtype=torch.float64)
     believed = line.freedom == 0 or float(torch.special.gammaincc(*half)) >= SMALLEST_PROBABILITY
@@ -61,6 +66,7 @@ def amplification(places: Sequence[float]) -> float:
 def _fit(places: Sequence[float], values: Sequence[float], errors: Sequence[float], order: int) -> Extrapolation:
     x, y, sigma = (np.asarray(numbers, dtype=np.float64) for numbers in (places, values, errors))
     scale, offset = x.max(), y.mean()
+    sigma = np.maximum(sigma, NEGLIGIBLE * (sigma.max() or 1.0))
     rows = np.vander(x / scale, order + 1, increasing=True) / sigma[:, None]
     covariance = np.linalg.inv(rows.T @ rows)
     found = covariance @ rows.T @ ((y - offset) / sigma)

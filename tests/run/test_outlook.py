@@ -158,7 +158,7 @@ def test_other_processes_hear_nothing(make_run, tmp_path, worth, said, monkeypat
 class Stage:
     """At work."""
 
-    name, may_end_early = "optimization", False
+    name, may_end_early, of_trained = "optimization", False, False
 
     def __init__(self, left):
         self.left = left
@@ -176,7 +176,7 @@ class Stage:
 @pytest.fixture
 def outlook(make_run, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "alternative", lambda simulation, seconds: "; or else")
-    monkeypatch.setattr(module, "advice", lambda simulation, total, wall_time: ["advice"])
+    monkeypatch.setattr(module, "advice", lambda simulation, total, wall_time, of_trained: ["advice"])
     found = Outlook(make_run(tmp_path).simulation, None)
     found.said["optimization"] = 1.0
     return found

@@ -43,6 +43,12 @@ def test_a_large_network_hears_of_a_small_one_and_of_a_gpu(simulation, machine):
     assert "on a machine with a GPU" in advice(simulation, LONG_RUN + 1, None)[4]
 
 
+def test_what_is_trained_already_hears_of_nothing_that_would_change_it(simulation, machine):
+    machine.setattr(module, "LARGE_NETWORK", 10)
+    _, *lines = advice(simulation, LONG_RUN + 1, None, of_trained=True)
+    assert [line.split()[0] for line in lines] == ["devices=auto", "device=cuda", "target_error=E", "steps=N"]
+
+
 def test_a_gpu_that_is_not_used_is_pointed_out(simulation, machine):
     machine.setattr(torch.cuda, "is_available", lambda: True)
     assert "device=cuda" in settings(simulation)

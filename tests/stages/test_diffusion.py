@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from qmcnet.report.diffused import extrapolated
 from qmcnet.run.directory import RunDirectoryError
 from qmcnet.run.interruption import Interrupted
 from qmcnet.stages import ladder
@@ -58,6 +59,24 @@ def test_time_steps_follow_one_another_from_the_largest_and_end_in_a_table(finis
     assert content["variational"]["energy"] == json.loads(before)["energy"]
     assert (finished / "result.json").read_bytes() == before
     assert all(text in result.summary() for text in ("VMC", "timestep", "0.05", "by a line to time step zero"))
+
+
+def test_mixed_averages_are_extrapolated_by_those_of_the_wavefunction(finished, make_run):
+    result = make_run(finished, observables=["spin"]).diffuse(SHORT)
+    (mixed,) = [kinds["mixed"] for kinds in result.observables["spin"].values()]
+    points = [point["measured"]["spin.s_squared"]["value"] for point in result.points]
+    assert min(points) - 0.1 <= mixed["value"] <= max(points) + 0.1
+    assert "extrapolated" not in result.observables["spin"]["s_squared"]  # the run was evaluated without
+    assert "spin s_squared   mixed" in result.summary()
+
+
+def test_what_is_extrapolated_is_twice_the_mixed_average_less_that_of_the_wavefunction():
+    state = {"dipole": {"z": {"value": 1.0, "error": 0.03}, "x": {"value": None, "error": None}}, "energy": {}}
+    figure = {"value": 1.2, "error": 0.02}
+    found = extrapolated({"dipole.z": figure, "dipole.x": figure, "spin.s_squared": figure}, state)
+    assert found["dipole"]["z"]["mixed"] == figure
+    assert found["dipole"]["z"]["extrapolated"] == {"value": pytest.approx(1.4), "error": pytest.approx(0.05)}
+    assert set(found["dipole"]["x"]) == set(found["spin"]["s_squared"]) == {"mixed"}
 
 
 def test_a_run_that_is_stopped_continues_to_the_same_numbers(finished, tmp_path, make_run, stop_at):
@@ -119,7 +138,7 @@ def test_few_accepted_moves_are_a_warning_with_advice(finished, make_run, caplog
     result = make_run(finished).diffuse(DiffusionSettings(timesteps=[3.0], target_error=None, steps=12))
     assert result.points[0]["accepted"] < 0.9
     assert "choose smaller timesteps" in caplog.text
-    assert (result.order, result.energy) == (None, result.points[0]["energy"])
+    assert (result.order, result.energy) == (0, result.points[0]["energy"])
 
 
 @pytest.mark.parametrize(
