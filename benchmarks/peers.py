@@ -4,13 +4,16 @@ Each package is run by the Python interpreter given for it and skipped with a me
 in the current one. All contestants of a work are processes that live through it, pinned to the same cores. After
 compiling and warming up they are asked in turn for one timed evaluation, so that a drift of the machine hits all.
 `first_step` is the wall time of a cold process: for qmcnet the whole `qmcnet-train` with one step, for the others from
-the start of the process to the end of their first iteration, without any burn-in or file. Processor seconds stand
+the start of the process to the end of their first iteration, without any burn-in or file. `diffusion` are twenty
+generations of diffusion Monte Carlo with Hartree-Fock orbitals in cc-pVDZ and a Jastrow factor, all electrons of a
+walker together or one by one; pyqmc (0.8.1 was used here) joins in there alone. Processor seconds stand
 beside those of the clock: where they differ, other processes had the core as well, and the ratios are not to be kept.
 
 The packages live in an environment of their own, with Python 3.12 for jaqmc and deepqmc; `pip install jax==0.8.3
 folx==0.2.30 kfac-jax==0.0.8 deepqmc` and checkouts of google-deepmind/ferminet and bytedance/jaqmc were used here.
 
-    python benchmarks/peers.py --ferminet PYTHON --jaqmc PYTHON --deepqmc PYTHON [--works local_energy/N2 first_step]
+    python benchmarks/peers.py --ferminet PYTHON --jaqmc PYTHON --deepqmc PYTHON --pyqmc PYTHON
+        [--works local_energy/N2 first_step]
 """
 
 import argparse
@@ -32,6 +35,7 @@ SAMPLES_OF_FIRST_STEP = 3
 INNER = {"log_psi": 10, "local_energy": 3, "psiformer": 2, "iteration": 3}
 """Evaluations averaged in one timing: the first after a rest finds cold caches."""
 
+PEERS = ("ferminet", "jaqmc", "deepqmc", "pyqmc")
 PARAMETERS = {"LiH": 683_744, "N2": 766_944, "CH4": 744_800, "C6H6": 1_057_504}
 """Parameters of FermiNet, 4 layers of 256/32 and 16 full determinants."""
 
@@ -41,6 +45,7 @@ WORKS = {
     "psiformer": {"N2": 64},
     "iteration": {"LiH": 256, "N2": 64},
     "first_step": {"N2": 64},
+    "diffusion": {"LiH": 256, "Ne": 256, "N2": 256},
 }
 """Systems of each work, with their walkers."""
 
@@ -54,6 +59,7 @@ VARIANTS = {work: ENERGIES for work in WORKS} | {
     "log_psi": {"qmcnet": ENERGIES["qmcnet"], "ferminet": ["default"], "jaqmc": ["forward"], "deepqmc": ["qc"]},
     "iteration": ENERGIES | {"jaqmc": ["kfac", "sr"]},
     "first_step": ENERGIES | {"qmcnet": ["eager"]},
+    "diffusion": {"qmcnet": ["together", "one_by_one"], "pyqmc": ["one_by_one"]},
 }
 """Contestants of each work: package and how it differentiates, or optimises where it knows several optimisers."""
 
@@ -97,7 +103,7 @@ def check_parameters(work: str, system: str, name: str, found: int) -> None:
     Raises:
         SystemExit: the network is not the agreed one.
     """
-    if work != "psiformer" and found != PARAMETERS[system]:
+    if work not in ("psiformer", "diffusion") and found != PARAMETERS[system]:
         raise SystemExit(f"{name} has {found} parameters for {system}, not {PARAMETERS[system]}")
 
 
@@ -198,7 +204,7 @@ def parse() -> argparse.Namespace:
     """
     names = [name for work, found in WORKS.items() for name in (work, *(f"{work}/{system}" for system in found))]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for package in ("ferminet", "jaqmc", "deepqmc"):
+    for package in PEERS:
         parser.add_argument(f"--{package}", metavar="PYTHON", help=f"interpreter that can import {package}")
     parser.add_argument("--works", nargs="+", choices=names, default=list(WORKS), metavar="WORK", help=", ".join(names))
     parser.add_argument("--repeats", type=int, default=7)
@@ -211,7 +217,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Run the benchmark."""
     arguments = parse()
-    given = {package: getattr(arguments, package) for package in ("ferminet", "jaqmc", "deepqmc")}
+    given = {package: getattr(arguments, package) for package in PEERS}
     for package in [package for package, python in given.items() if not python]:
         print(f"{package} skipped: no interpreter given with --{package}")
     found = {package: python for package, python in given.items() if python and importable(python, package)}

@@ -17,6 +17,10 @@ import numpy as np
 
 SINGLE_THREADED = "--xla_cpu_multi_thread_eigen=false"
 SEED = 0
+GENERATIONS = 20
+"""Of diffusion Monte Carlo in one evaluation."""
+TIMESTEP = 0.01
+"""Of each, in 1/hartree."""
 
 Spec = dict[str, Any]
 Evaluate = Callable[[], Any]

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from protocol import SEED, Evaluate, Spec, begin, send, serve, walkers
+from protocol import GENERATIONS, SEED, TIMESTEP, Evaluate, Spec, begin, send, serve, walkers
 
 SHORTEST_RUN = [
     "device=cpu",
@@ -27,9 +27,11 @@ def molecule(spec: Spec) -> Any:
 
 def wavefunction(spec: Spec) -> Any:
     """Build the wavefunction of the order."""
-    from qmcnet.ansatz import FermiNet, Psiformer
+    from qmcnet.ansatz import FermiNet, Psiformer, SlaterJastrow
     from qmcnet.states.natural import NaturalStates
 
+    if spec["work"] == "diffusion":
+        return NaturalStates(SlaterJastrow(molecule(spec), basis="cc-pvdz", seed=SEED))
     if spec["work"] == "psiformer":
         return NaturalStates(Psiformer(molecule(spec), seed=SEED))
     network = FermiNet(molecule(spec), n_layers=4, hidden_one=256, hidden_two=32, n_determinants=16, seed=SEED)
@@ -65,11 +67,20 @@ def iteration(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     """Make a training iteration as `qmcnet-train` does: ten moves, local energy, SPRING."""
     import torch
 
+    from qmcnet.optimizers import Spring
+    from qmcnet.stages.optimization import Optimization
+
+    stage = Optimization(simulation(spec, ansatz, positions), Spring(ansatz), steps=sys.maxsize)
+    return lambda: torch.as_tensor(stage.advance()["energy"]).numpy()
+
+
+def simulation(spec: Spec, ansatz: Any, positions: Any) -> Any:
+    """Bring wavefunction and walkers together."""
+    import torch
+
     from qmcnet.laplacian import ForwardLaplacian
     from qmcnet.operators import MolecularHamiltonian
-    from qmcnet.optimizers import Spring
     from qmcnet.sampling import Metropolis
-    from qmcnet.stages.optimization import Optimization
     from qmcnet.stages.simulation import Simulation
 
     compile = spec["variant"] == "compiled"
@@ -78,8 +89,20 @@ def iteration(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     run = Simulation.start(ansatz, *how, sampler, len(positions), SEED, device)
     run.compile = compile
     run.walkers = sampler.start(positions)
-    stage = Optimization(run, Spring(ansatz), steps=sys.maxsize)
-    return lambda: torch.as_tensor(stage.advance()["energy"]).numpy()
+    return run
+
+
+def diffusion(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
+    """Make generations of diffusion Monte Carlo as `qmcnet-dmc` does."""
+    import torch
+
+    from qmcnet.stages.diffusion import Diffusion
+    from qmcnet.stages.diffusion_settings import DiffusionSettings
+
+    how = {"timesteps": [TIMESTEP], "target_error": None, "steps": 10**9}
+    single = spec["variant"] == "one_by_one"
+    stage = Diffusion(simulation(spec, ansatz, positions), DiffusionSettings(**how, single_electron=single))
+    return lambda: torch.stack([stage.advance()["energy"] for _ in range(GENERATIONS)]).mean().numpy()
 
 
 WORKS: dict[str, Callable[[Spec, Any, Any], Evaluate]] = {
@@ -87,6 +110,7 @@ WORKS: dict[str, Callable[[Spec, Any, Any], Evaluate]] = {
     "local_energy": local_energy,
     "psiformer": local_energy,
     "iteration": iteration,
+    "diffusion": diffusion,
 }
 
 
