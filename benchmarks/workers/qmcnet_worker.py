@@ -99,10 +99,10 @@ def diffusion(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
     from qmcnet.stages.diffusion import Diffusion
     from qmcnet.stages.diffusion_settings import DiffusionSettings
 
-    how = {"timesteps": [TIMESTEP], "target_error": None, "steps": 10**9}
     single = spec["variant"] == "one_by_one"
-    stage = Diffusion(simulation(spec, ansatz, positions), DiffusionSettings(**how, single_electron=single))
-    return lambda: torch.stack([stage.advance()["energy"] for _ in range(GENERATIONS)]).mean().numpy()
+    settings = DiffusionSettings([TIMESTEP], target_error=None, steps=10**9, single_electron=single)
+    stage = Diffusion(simulation(spec, ansatz, positions), settings)
+    return lambda: torch.tensor([stage.advance()["energy"] for _ in range(GENERATIONS)]).numpy()
 
 
 WORKS: dict[str, Callable[[Spec, Any, Any], Evaluate]] = {
