@@ -40,6 +40,9 @@ class Moved:
     proposed_squares: Tensor
 
 
+Move: TypeAlias = Callable[[Guided, float, Draws], Moved]
+"""Moves all walkers by a time step (1/hartree), with random numbers."""
+
 Slope: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 """Evaluates sign (B,), log|psi| (B,) and its gradient (B, N, 3), in float64, at positions (B, N, 3)."""
 

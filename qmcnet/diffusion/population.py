@@ -14,7 +14,7 @@ from qmcnet.compute.team import team
 from qmcnet.diffusion.branching import Branching
 from qmcnet.diffusion.comb import comb
 from qmcnet.diffusion.guide import Guided
-from qmcnet.diffusion.moves import DriftDiffusion, Moved
+from qmcnet.diffusion.moves import Move, Moved
 from qmcnet.sampling.proposals import Draws
 
 HEAVIEST = 2.0
@@ -72,7 +72,7 @@ class Population:
         """Forget how much of the diffusion was accepted, as for another time step."""
         self._squares = self.weights.new_zeros(2)  # accepted and proposed
 
-    def advance(self, move: DriftDiffusion, branching: Branching) -> Generation:
+    def advance(self, move: Move, branching: Branching) -> Generation:
         """Move the walkers, weigh them, and make them anew where the weights have spread.
 
         Every process moves its own walkers; all else is done by each of them with the same numbers.

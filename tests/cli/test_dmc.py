@@ -26,12 +26,15 @@ def test_walkers_of_a_run_are_taken_to_an_energy_at_time_step_zero(command_line,
     assert (status, len((folder / "dmc_stats.csv").read_text().splitlines())) == (0, 81)
 
 
-def test_a_run_is_killed_and_continued(command_line, trained):
-    typed = ["dmc", "run=run", "timesteps=[0.02]", "target_error=null", "steps=30", "wall_time=0.2"]
-    status, output, errors = command_line.run(*typed)
-    assert status in (0, 75), output + errors
-    status, output, errors = command_line.run(*typed[:-1])
+def test_a_run_that_its_wall_time_ends_is_continued(command_line, trained):
+    typed = ["dmc", "run=run", "timesteps=[0.02]", "target_error=null", "device=cpu"]
+    status, output, errors = command_line.run(*typed, "steps=1000000", "wall_time=1")
+    assert status == 75, output + errors
+    table = trained / "dmc" / "timesteps=0.02" / "dmc_stats.csv"
+    made = len(table.read_text().splitlines()) - 1
+    status, output, errors = command_line.run(*typed, f"steps={made + 15}")
     assert status == 0, output + errors
+    assert len(table.read_text().splitlines()) - 1 == made + 15
 
 
 @pytest.mark.parametrize(
