@@ -25,6 +25,9 @@ from qmcnet.run.postmortem import Diverged
 
 logger = logging.getLogger(__name__)
 
+reasons: list[str] = []
+"""Why jobs of this process failed, one line each."""
+
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 """What a user can mend while the run waits."""
 
@@ -81,6 +84,7 @@ def failed(error: Exception) -> int:
         1.
     """
     message = answer(error)
+    reasons.append((message or f"internal error: {error!r}").splitlines()[0])
     team().fails(message or f"internal error: {error!r}")
     if message is None:  # an error of ours: the log needs the traceback
         logger.error("internal error\n%s", "".join(traceback.format_exception(error)).rstrip())

@@ -5,21 +5,23 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.jobs import in_processes
 from qmcnet.cli.run_log import RunLog
-from qmcnet.cli.status import Found, leave_if_failed, outcome, run_jobs
+from qmcnet.cli.status import Found, leave_if_failed, outcome, reasons, run_jobs
+from qmcnet.cli.sweep import keep_reason, statuses
 from qmcnet.compute.files import naming
 from qmcnet.compute.team import team
 from qmcnet.config.build import build, diffusion_of
 from qmcnet.config.naming import config_directory, register_resolvers
+from qmcnet.run.directory import is_run
 from qmcnet.run.interruption import EXIT_STATUS
 from qmcnet.stages.diffusion import check_wavefunction
 from qmcnet.stages.stage import Stage
 
 logger = logging.getLogger(__name__)
-statuses: list[int] = []
 
 
 def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
@@ -101,6 +103,9 @@ def job(cfg: DictConfig) -> None:
     if EXIT_STATUS not in statuses:
         statuses.append(in_processes(work, cfg, longest))
     team().alone(lambda: remove_empty(directory))
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        refused = statuses[-1] == 1 and not is_run(directory)
+        team().alone(lambda: keep_reason(directory, (reasons or ["it did not start"])[-1] if refused else ""))
     leave_if_failed(statuses)
 
 

@@ -1,0 +1,125 @@
+"""`qmcnet-sweep DIR`: a table, files and a curve of several runs, which every sweep of qmcnet-train ends with, too."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from qmcnet.compute.files import atomic_write
+from qmcnet.config.naming import run_name
+from qmcnet.report.sweep import Point, Sweep
+from qmcnet.run.interruption import EXIT_STATUS
+from qmcnet.run.points import found_in, point, settings_of
+
+REFUSED = ".refused"
+"""Folder beside the run directories of a sweep, with the reasons why some were not even started."""
+
+
+statuses: list[int] = []
+"""Exit statuses of the jobs of this process, in whose place the one status of a sweep comes at its end."""
+
+
+class EndOfSweep(Callback):
+    """Says what a sweep has found, whatever launcher ran its jobs."""
+
+    def on_multirun_end(self, config: DictConfig, **_: object) -> None:
+        """Read the run directories of all jobs.
+
+        Args:
+            config: the configuration, without the settings that vary.
+        """
+        typed: list[str] = OmegaConf.to_container(config.hydra.overrides.task)  # type: ignore[assignment]
+        points = points_of(config, typed)
+        if points is None:
+            return  # a sweeper that chooses the settings itself
+        statuses[:] = [show(points, Path(config.hydra.sweep.dir) / f"sweep_{run_name(typed)}")]
+
+
+def points_of(config: DictConfig, typed: Sequence[str]) -> list[Point] | None:
+    """Find out which runs a sweep consists of.
+
+    Args:
+        config: the configuration, without the settings that vary.
+        typed: overrides of the command line, with all values of the settings that vary.
+
+    Returns:
+        The runs; None where a sweeper other than Hydra's own chose them.
+    """
+    if not str(config.hydra.sweeper._target_).endswith("BasicSweeper"):
+        return None
+    loader = GlobalHydra.instance().config_loader()
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(typed))
+    found = []
+    for job in BasicSweeper.split_arguments(overrides, None)[0]:
+        whole = loader.load_sweep_config(config, list(job)).hydra.sweep
+        found.append(point_of(Path(whole.dir) / whole.subdir, job))
+    return found
+
+
+def point_of(directory: Path, overrides: Sequence[str]) -> Point:
+    """Read how far a run of a sweep is.
+
+    Args:
+        directory: its run directory.
+        overrides: of the command line.
+
+    Returns:
+        The run.
+    """
+    reason = directory.parent / REFUSED / directory.name
+    refused = reason.read_text(encoding="utf-8") if reason.exists() else ""
+    return point(directory, settings_of(overrides), refused)
+
+
+def keep_reason(directory: Path, reason: str) -> None:
+    """Keep why a run of a sweep could not be started, or forget why it could not before.
+
+    Args:
+        directory: its run directory.
+        reason: one line; empty of one that was started.
+    """
+    path = directory.parent / REFUSED / directory.name
+    if reason:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, lambda file: file.write(reason.encode()))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def show(points: Sequence[Point], folder: Path) -> int:
+    """Print a table of runs, and write the files of their sweep.
+
+    Args:
+        points: the runs.
+        folder: where the files go.
+
+    Returns:
+        Exit status: 0 if all runs are done, 75 if some were only interrupted, 1 if one failed.
+    """
+    sweep = Sweep(points)
+    sweep.store(folder)
+    print(f"{sweep.summary()}\nfiles            {folder}", flush=True)
+    if sweep.succeeded:
+        return 0
+    failed = [each for each in points if each.status.startswith(("failed", "no estimate"))]
+    return 1 if failed else EXIT_STATUS
+
+
+def main() -> None:
+    """Run `qmcnet-sweep`."""
+    parser = argparse.ArgumentParser(prog="qmcnet-sweep", description="Put runs side by side, also while they work.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="a run directory, or a folder of several")
+    parser.add_argument("--output", type=Path, default=Path(), help="where sweep.csv, sweep.json and the curve go")
+    arguments = parser.parse_args()
+    if absent := [folder for folder in arguments.runs if not folder.is_dir()]:
+        sys.exit(f"error: {absent[0]} is no directory")
+    points = found_in(arguments.runs)
+    if not points:
+        sys.exit(f"error: there is no run in {arguments.runs[0]}")
+    sys.exit(show(points, arguments.output))

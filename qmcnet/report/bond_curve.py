@@ -1,0 +1,156 @@
+"""Spectroscopic constants of a diatomic molecule from energies at several bond lengths.
+
+The energy is a polynomial in the inverse of the bond length, which converges on both sides of the minimum:
+Simons, Parr, Finlan, J. Chem. Phys. 59, 3229 (1973), doi:10.1063/1.1680464.
+
+Letters: n bond lengths, p coefficients.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qmcnet.report.reference import lookup
+from qmcnet.report.table import with_error
+from qmcnet.system.molecule import Molecule
+
+ELECTRON_MASSES = 1822.888486209
+"""In one atomic mass unit (CODATA 2018)."""
+WAVENUMBERS = 219474.6313632
+"""In one hartree, in 1/cm (CODATA 2018)."""
+LEAST, MOST = 2, 6
+"""Degrees of the polynomial."""
+SMALLEST_PROBABILITY = 0.05
+"""Of as large a chi^2 by chance, below which a degree is not believed."""
+DRAWS = 2000
+"""Of coefficients, by which errors are found."""
+
+Figure = dict[str, float]
+"""Value and error."""
+
+
+@dataclass(frozen=True)
+class BondCurve:
+    """A fitted curve.
+
+    Attributes:
+        coefficients: of powers of reference / R - 1, in hartree, ascending, shape (p,).
+        reference: length by which bond lengths are divided, in bohr.
+        bond_length: r_e, where the energy is lowest, in bohr.
+        wavenumber: omega_e, of the harmonic vibration, in 1/cm.
+        energy: at r_e, in hartree.
+        chi2: sum of the squared deviations in standard errors.
+        freedom: points less coefficients.
+    """
+
+    coefficients: NDArray[np.float64]
+    reference: float
+    bond_length: Figure
+    wavenumber: Figure
+    energy: Figure
+    chi2: float
+    freedom: int
+
+    def __call__(self, lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Evaluate the curve, in hartree, at bond lengths in bohr."""
+        return np.asarray(np.polynomial.polynomial.polyval(self.reference / lengths - 1, self.coefficients), np.float64)
+
+
+def fit_bond_curve(
+    lengths: Sequence[float], energies: Sequence[float], errors: Sequence[float], masses: tuple[float, float]
+) -> BondCurve | None:
+    """Fit a polynomial of the lowest degree that agrees with the energies.
+
+    Args:
+        lengths: bond lengths, in bohr.
+        energies: in hartree.
+        errors: their standard errors, in hartree.
+        masses: of the two atoms, in atomic mass units.
+
+    Returns:
+        The curve; None of fewer than three bond lengths, or where the lowest energy is at an end of them.
+    """
+    if len(set(lengths)) <= LEAST or np.argmin(energies) in (np.argmin(lengths), np.argmax(lengths)):
+        return None
+    x, y, sigma = (np.asarray(numbers, dtype=np.float64) for numbers in (lengths, energies, errors))
+    reference, shift = float(x[y.argmin()]), float(y.min())
+    for degree in range(LEAST, min(len(set(lengths)) - 1, MOST) + 1):
+        found, covariance, chi2 = _weighted(reference / x - 1, y - shift, sigma, degree)
+        freedom = len(x) - degree - 1
+        half = torch.tensor([freedom / 2, chi2 / 2], dtype=torch.float64)
+        if freedom == 0 or float(torch.special.gammaincc(*half)) >= SMALLEST_PROBABILITY:
+            break
+    draws = np.random.default_rng(0).multivariate_normal(found, covariance, DRAWS, method="eigh")
+    best = _minimum(found, reference, x)
+    if best is None:
+        return None
+    around = [each for each in (_minimum(draw, reference, x) for draw in draws) if each is not None]
+    value, error = np.array(best), np.array(around).std(0)
+    scale = _wavenumber(1.0, masses)
+    return BondCurve(
+        coefficients=found + shift * (np.arange(len(found)) == 0),
+        reference=reference,
+        bond_length={"value": float(value[0]), "error": float(error[0])},
+        wavenumber={"value": float(scale * value[1]), "error": float(scale * error[1])},
+        energy={"value": float(value[2] + shift), "error": float(error[2])},
+        chi2=chi2,
+        freedom=freedom,
+    )
+
+
+def constants(curve: BondCurve, molecule: Molecule) -> list[str]:
+    """Print the spectroscopic constants of a diatomic molecule.
+
+    Args:
+        curve: fitted to its energies.
+        molecule: at any bond length.
+
+    Returns:
+        A few lines.
+    """
+    lines = [
+        f"r_e              {with_error(curve.bond_length, 4)} bohr (chi^2 {curve.chi2:.1f} of {curve.freedom})",
+        f"omega_e          {with_error(curve.wavenumber, 0)} cm^-1",
+    ]
+    atoms = [lookup(Molecule.atom(symbol)) for symbol in molecule.symbols]
+    if molecule.charge == 0 and all(atoms):
+        depth = sum(atom.energy for atom in atoms if atom) - curve.energy["value"]
+        figure = {"value": 1e3 * depth, "error": 1e3 * curve.energy["error"]}
+        lines.append(f"D_e              {with_error(figure, 2)} mHa, to the exact energies of the atoms")
+    return lines
+
+
+def _weighted(
+    x: NDArray[np.float64], y: NDArray[np.float64], sigma: NDArray[np.float64], degree: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Fit by least squares: coefficients, their covariance, chi^2."""
+    rows = np.vander(x, degree + 1, increasing=True) / sigma[:, None]
+    inverse = np.linalg.pinv(rows)
+    found = inverse @ (y / sigma)
+    return found, inverse @ inverse.T, float(np.square(rows @ found - y / sigma).sum())
+
+
+def _minimum(
+    coefficients: NDArray[np.float64], reference: float, lengths: NDArray[np.float64]
+) -> tuple[float, float, float] | None:
+    """Find where a polynomial in reference / R - 1 is lowest within the bond lengths: R, sqrt(d2E/dR2), E."""
+    curve = np.polynomial.Polynomial(coefficients)
+    roots = curve.deriv().roots()
+    places = roots.real[np.abs(roots.imag) < 1e-9]
+    first, last = reference / lengths.max() - 1, reference / lengths.min() - 1
+    inside = [place for place in places if first <= place <= last and curve.deriv(2)(place) > 0]
+    if not inside:
+        return None
+    place = min(inside, key=curve)
+    length = reference / (1 + place)
+    return length, math.sqrt(curve.deriv(2)(place)) * reference / length**2, float(curve(place))
+
+
+def _wavenumber(root: float, masses: tuple[float, float]) -> float:
+    """Turn sqrt(d2E/dR2), in atomic units, into 1/cm."""
+    reduced = masses[0] * masses[1] / sum(masses) * ELECTRON_MASSES
+    return root / math.sqrt(reduced) * WAVENUMBERS

@@ -1,0 +1,176 @@
+"""Several runs side by side: a table, files that other programs read, and a curve where one number varies."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qmcnet.compute.files import atomic_write
+from qmcnet.report.bond_curve import BondCurve, constants, fit_bond_curve
+from qmcnet.report.curve_figure import draw_curves
+from qmcnet.report.result import Result
+from qmcnet.report.table import with_error
+from qmcnet.system.elements import atomic_number
+from qmcnet.system.molecule import Molecule
+
+BOND_LENGTH = "bond_length"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run of a sweep.
+
+    Attributes:
+        directory: its run directory, which need not exist.
+        settings: what was typed for it, by key; numbers as such.
+        status: how far it is, in words.
+        succeeded: whether it is done, and found an energy.
+        result: what it found, if it is done.
+    """
+
+    directory: Path
+    settings: Mapping[str, str | float]
+    status: str
+    succeeded: bool
+    result: Result | None
+
+    def energies(self) -> list[dict[str, float]]:
+        """Energies of all states, with value and error, in hartree; none where they are not known."""
+        return [state["energy"] for state in self.result.states] if self.result and self.succeeded else []
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs that differ in some settings.
+
+    Attributes:
+        points: the runs.
+    """
+
+    points: Sequence[Point]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether all runs are done, and found an energy."""
+        return all(point.succeeded for point in self.points)
+
+    @property
+    def varied(self) -> list[str]:
+        """Keys of the settings in which the runs differ."""
+        keys = dict.fromkeys(key for point in self.points for key in point.settings)
+        return [key for key in keys if len({point.settings.get(key) for point in self.points}) > 1]
+
+    @property
+    def variable(self) -> str | None:
+        """The setting that varies, if it is a single one and a number everywhere."""
+        varied = self.varied
+        numbers = all(isinstance(point.settings.get(key), float) for point in self.points for key in varied)
+        return varied[0] if len(varied) == 1 and numbers else None
+
+    def summary(self) -> str:
+        """Print a line for each run, and what a curve of bond lengths says."""
+        rows = [[*self.varied, "energy / Ha", "above reference / mHa"]]
+        rows += [[*(_text(point.settings.get(key)) for key in self.varied), *_cells(point)] for point in self.points]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        ends = ["status", *(point.status for point in self.points)]
+        lines = [
+            "  ".join([*(cell.rjust(width) for cell, width in zip(row, widths, strict=True)), end])
+            for row, end in zip(rows, ends, strict=True)
+        ]
+        if curve := self.curve():
+            lines += constants(curve, self._molecule())
+        return "\n".join(lines)
+
+    def curve(self, state: int = 0) -> BondCurve | None:
+        """Fit the energies of a diatomic molecule at several bond lengths.
+
+        Args:
+            state: number of the state.
+
+        Returns:
+            The curve; None for other sweeps, or where there are too few energies or none is inside of them.
+        """
+        from pyscf.data.elements import COMMON_ISOTOPE_MASSES  # takes a second to import
+
+        found = self._series(state) if self.variable == BOND_LENGTH else []
+        molecule = self._molecule() if found else None
+        if molecule is None or len(molecule.symbols) != 2:
+            return None
+        first, second = (float(COMMON_ISOTOPE_MASSES[atomic_number(symbol)]) for symbol in molecule.symbols)
+        lengths, energies, errors = zip(*found, strict=True)
+        return fit_bond_curve(lengths, energies, errors, (first, second))
+
+    def _molecule(self) -> Molecule:
+        """The molecule of a run that is done."""
+        found = next(point.result for point in self.points if point.result)
+        return Molecule(found.metadata["geometry"]["symbols"], found.metadata["geometry"]["bohr"], **_state(found))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Give the figures of each run, flat; energies and errors in hartree."""
+        return [
+            {key: point.settings.get(key) for key in self.varied}
+            | {"energy": None, "error": None, "above_reference": None}
+            | {
+                f"{name}{number or ''}": energy[key]
+                for number, energy in enumerate(point.energies())
+                for name, key in (("energy", "value"), ("error", "error"))
+            }
+            | ({"above_reference": point.result.error_from_reference} if point.result else {})
+            | {"status": point.status, "directory": str(point.directory)}
+            for point in self.points
+        ]
+
+    def store(self, folder: Path) -> None:
+        """Write `sweep.csv` and `sweep.json`, and `curve.svg` and `curve.png` where a single number varies.
+
+        Args:
+            folder: where the files go.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        rows, text = self.rows(), io.StringIO()
+        writer = csv.DictWriter(text, max((list(row) for row in rows), key=len), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        atomic_write(folder / "sweep.csv", lambda file: file.write(text.getvalue().encode()))
+        curves = [
+            self.curve(number) for number in range(max((len(point.energies()) for point in self.points), default=0))
+        ]
+        fitted = [None if curve is None else _plain(curve) for curve in curves]
+        content = {"varied": self.varied, "points": rows, "curves": fitted}
+        atomic_write(folder / "sweep.json", lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
+        if self.variable and curves:
+            series = [self._series(number) for number in range(len(curves))]
+            draw_curves(series, curves, self.variable + " / bohr" * (self.variable == BOND_LENGTH), folder)
+
+    def _series(self, state: int) -> list[tuple[float, float, float]]:
+        """Values of the setting that varies, energies and errors of a state, where they are known."""
+        return [
+            (float(point.settings[self.variable or ""]), energies[state]["value"], energies[state]["error"])
+            for point in self.points
+            if len(energies := point.energies()) > state
+        ]
+
+
+def _cells(point: Point) -> list[str]:
+    energies = point.energies()
+    above = point.result.error_from_reference if point.result and energies else None
+    error = energies[0]["error"] if energies else 0.0
+    return [
+        with_error(energies[0], 6) if energies else "-",
+        "-" if above is None else with_error({"value": 1e3 * above, "error": 1e3 * error}, 2),
+    ]
+
+
+def _text(value: str | float | None) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:g}"
+
+
+def _state(result: Result) -> dict[str, int]:
+    return {"charge": result.metadata["charge"], "spin": result.metadata["spin"]}
+
+
+def _plain(curve: BondCurve) -> dict[str, Any]:
+    return asdict(curve) | {"coefficients": curve.coefficients.tolist()}

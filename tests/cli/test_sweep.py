@@ -1,0 +1,42 @@
+import csv
+import json
+
+
+def rows(folder):
+    return list(csv.DictReader((folder / "sweep.csv").open()))
+
+
+def test_a_sweep_ends_in_a_table_that_names_what_failed_and_the_same_command_fills_the_gaps(command_line):
+    typed = ["steps=2", "bond_length=1.2,1.4,-1,1.8", "hydra.sweep.dir=swept", "-m"]
+    status, output, errors = command_line.train(*typed)
+    assert status == 1, output + errors
+    (folder,) = (command_line.folder / "swept").glob("sweep_*")
+    found = rows(folder)
+    assert [float(row["bond_length"]) for row in found] == [1.2, 1.4, -1, 1.8]
+    assert [row["status"].split(":")[0] for row in found] == ["done", "done", "failed", "done"]
+    assert "failed: bond_length=-1 is not a length" in output
+    assert (folder / "curve.svg").exists()
+    assert (folder / "curve.png").exists()
+    before = {row["directory"]: row["energy"] for row in found}
+    lost = command_line.folder / found[1]["directory"]
+    (lost / "result.json").unlink()
+    status, output, _ = command_line.run("sweep", "swept", "--output", "again")
+    assert status == 75, output  # of what was started, nothing has failed
+    assert "interrupted after step 30 of evaluation" in output
+    status, output, errors = command_line.train("steps=2", "bond_length=1.2,1.4,1.8", *typed[2:])
+    assert status == 0, output + errors
+    again = json.loads(
+        (max(folder.parent.glob("sweep_*"), key=lambda path: path.stat().st_mtime) / "sweep.json").read_text()
+    )
+    assert {row["directory"]: f"{row['energy']}" for row in again["points"]} == {
+        directory: energy for directory, energy in before.items() if energy
+    }
+
+
+def test_a_folder_without_runs_is_said_in_one_line(command_line):
+    (command_line.folder / "empty").mkdir()
+    for folder, message in (("empty", "there is no run in empty"), ("nowhere", "nowhere is no directory")):
+        status, output, errors = command_line.run("sweep", folder)
+        assert status == 1
+        assert message in output + errors
+        assert "Traceback" not in output + errors

@@ -1,0 +1,83 @@
+import json
+import os
+
+import pytest
+
+from qmcnet.report.sweep import Sweep
+from qmcnet.run.directory import lock
+from qmcnet.run.points import found_in, point, settings_of
+
+
+def started(folder, log="", checkpoint=""):
+    """A run directory after its first checkpoint."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / (checkpoint or "00000000-optimization-00000120.pt")).write_bytes(b"")
+    (folder / "train.log").write_text(log)
+    return folder
+
+
+def test_how_far_a_run_is(tmp_path):
+    assert point(tmp_path / "nothing", {}).status == "missing"
+    folder = started(tmp_path / "stopped", "[2026-11-28 10:00:00,000] INFO optimization 120/800  E -1.0\n")
+    assert point(folder, {}).status == "interrupted after step 120 of optimization"
+    with lock(folder):
+        assert point(folder, {}).status == "running after step 120 of optimization"
+    time = "[2026-11-28 10:00:00,000]"
+    log = f"{time} INFO fine\n{time} ERROR error: the energy is lost\nsee postmortem\n"
+    assert point(started(tmp_path / "lost", log), {}).status == "failed: the energy is lost"
+    assert point(tmp_path / "refused", {}, "bond_length=-1 is not a length").status.startswith("failed: bond_length=-1")
+    assert not any(point(each, {}).succeeded for each in tmp_path.iterdir())
+
+
+def test_the_newest_checkpoint_counts(tmp_path):
+    folder = started(tmp_path / "run")
+    newer = folder / "checkpoints" / "00000800-evaluation-00000010.pt"
+    newer.write_bytes(b"")
+    os.utime(newer, (2e9, 2e9))
+    assert point(folder, {}).status == "interrupted after step 10 of evaluation"
+
+
+def test_a_finished_run_has_its_energies(finished):
+    done = point(finished, {"seed": 0.0})
+    assert (done.status, done.succeeded) == ("done", True)
+    assert done.energies()[0]["value"] == json.loads((finished / "result.json").read_text())["energy"]
+
+
+def test_runs_are_found_in_folders_and_read_in_order(finished, tmp_path):
+    (finished / ".hydra").mkdir()
+    (finished / ".hydra" / "overrides.yaml").write_text("- +system=He\n- seed=12\n")
+    for seed in (9, 100):
+        folder = started(finished.parent / f"seed={seed}")
+        (folder / ".hydra").mkdir()
+        (folder / ".hydra" / "overrides.yaml").write_text(f"- +system=He\n- seed={seed}\n")
+    (finished.parent / "notes").mkdir()
+    points = found_in([finished.parent])
+    assert [each.settings["seed"] for each in points] == [9, 12, 100]
+    sweep = Sweep(points)
+    assert (sweep.varied, sweep.variable, sweep.succeeded) == (["seed"], "seed", False)
+
+
+def test_settings_are_numbers_where_they_can_be():
+    assert settings_of(["+system=N2", "bond_length=2.4", "++optimizer.damping=1e-3"]) == {
+        "system": "N2",
+        "bond_length": 2.4,
+        "optimizer.damping": 1e-3,
+    }
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_files_of_a_sweep(finished, tmp_path, several):
+    points = [point(finished, {"seed": 1.0}), point(tmp_path / "gone", {"seed": 2.0})]
+    points += [point(finished, {"seed": 3.0})] * several
+    folder = tmp_path / "sweep"
+    Sweep(points).store(folder)
+    content = json.loads((folder / "sweep.json").read_text())
+    assert content["varied"] == ["seed"]
+    assert [row["status"] for row in content["points"]] == ["done", "missing", "done"][: len(points)]
+    lines = (folder / "sweep.csv").read_text().splitlines()
+    assert lines[0] == "seed,energy,error,above_reference,status,directory"
+    assert len(lines) == 1 + len(points)
+    assert b"<svg" in (folder / "curve.svg").read_bytes()
+    text = Sweep(points).summary()
+    assert "missing" in text
+    assert f"{points[0].energies()[0]['value']:.6f}" in text
