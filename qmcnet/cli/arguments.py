@@ -111,6 +111,8 @@ def explain(error: Exception, arguments: Sequence[str], command: str, config: st
         return _about_key(match[1] or match[2], arguments, command, config)
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'(?: Available options in '[^']+': (.*))?", text):
         group, name, options = match[1], match[2], (match[3] or "").split()
+        if group == "hydra/launcher" and name.startswith("submitit"):
+            return "hydra/launcher=slurm and =several start runs through submitit: pip install 'qmcnet[slurm]'"
         lowered = {option.lower(): option for option in options}
         close = [lowered[found] for found in difflib.get_close_matches(name.lower(), lowered, 3, 0.5)]
         return f"{group}={name}{ask(close)}: {group} is one of {', '.join(options)}"

@@ -98,7 +98,16 @@ def longest(cfg: DictConfig) -> Stage:
 
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")
 def job(cfg: DictConfig) -> None:
-    """Train one job of a single run or a sweep; after a stop signal the rest of a sweep is left for later."""
+    """Train one job of a single run or a sweep."""
+    do(cfg)  # launchers send a copy of this function to other processes, and with it copies of what it uses
+
+
+def do(cfg: DictConfig) -> None:
+    """Train one run; after a stop signal the rest of a sweep is left for later.
+
+    Args:
+        cfg: the composed configuration.
+    """
     directory = Path(HydraConfig.get().runtime.output_dir)
     if EXIT_STATUS not in statuses:
         statuses.append(in_processes(work, cfg, longest))

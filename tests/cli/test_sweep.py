@@ -40,3 +40,11 @@ def test_a_folder_without_runs_is_said_in_one_line(command_line):
         assert status == 1
         assert message in output + errors
         assert "Traceback" not in output + errors
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_what_to_install(command_line):
+    for launcher in ("slurm", "several"):
+        status, output, errors = command_line.train("seed=1,2", f"hydra/launcher={launcher}", "-m")
+        assert status == 1
+        assert "pip install 'qmcnet[slurm]'" in output + errors
+        assert "Traceback" not in output + errors
