@@ -26,6 +26,7 @@ HERE = Path(__file__).parent / "diffusion"
 CLASSICAL = [
     "ansatz=slater_jastrow",
     "ansatz.jastrow=neural",
+    "ansatz.basis=cc-pvqz",  # smaller ones leave a variance several times as large, near the nuclei
     "pretraining.steps=0",
     "batch_size=512",
     "steps=400",
