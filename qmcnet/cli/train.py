@@ -18,6 +18,7 @@ from qmcnet.config.build import build, diffusion_of
 from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.run.directory import is_run
 from qmcnet.run.interruption import EXIT_STATUS
+from qmcnet.run.neighbour import neighbour
 from qmcnet.stages.diffusion import check_wavefunction
 from qmcnet.stages.stage import Stage
 
@@ -42,7 +43,7 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
             log.open(directory / (f"train.rank{team().rank}.log" if team().rank else "train.log"))
         team().alone(lambda: write_hydra_files(cfg, directory / ".hydra"))
 
-    run, diffusion = build(cfg, directory), diffusion_of(cfg)
+    run, diffusion = build(started_from(cfg, directory), directory), diffusion_of(cfg)
     run.check_start()
     if diffusion is not None:
         check_wavefunction(run.simulation)
@@ -53,6 +54,21 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
         return result
     logger.info(result.summary())
     return run.diffuse(diffusion)
+
+
+def started_from(cfg: DictConfig, directory: Path) -> DictConfig:
+    """Put the run that `init_from=neighbour` stands for in its place.
+
+    Args:
+        cfg: the composed configuration.
+        directory: the run directory.
+
+    Returns:
+        The configuration.
+    """
+    if cfg.get("init_from") == "neighbour":
+        cfg.init_from = neighbour(directory, HydraConfig.get().overrides.task)
+    return cfg
 
 
 def write_hydra_files(cfg: DictConfig, folder: Path) -> None:
@@ -93,7 +109,8 @@ def longest(cfg: DictConfig) -> Stage:
     Returns:
         The optimisation of a run that is used for nothing else.
     """
-    return build(cfg, HydraConfig.get().runtime.output_dir).trial()
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    return build(started_from(cfg, directory), directory).trial()
 
 
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")

@@ -1,5 +1,8 @@
 import csv
 import json
+from pathlib import Path
+
+import yaml
 
 
 def rows(folder):
@@ -31,6 +34,20 @@ def test_a_sweep_ends_in_a_table_that_names_what_failed_and_the_same_command_fil
     assert {row["directory"]: f"{row['energy']}" for row in again["points"]} == {
         directory: energy for directory, energy in before.items() if energy
     }
+
+
+def test_each_point_may_start_from_the_nearest_that_is_done(command_line):
+    typed = ["steps=2", "bond_length=1.2,1.4,1.8", "hydra.sweep.dir=warm", "init_from=neighbour", "-m"]
+    status, output, errors = command_line.train(*typed)
+    assert status == 0, output + errors
+    (folder,) = (command_line.folder / "warm").glob("sweep_*")
+    found = rows(folder)
+    sources = [yaml.safe_load((command_line.folder / row["directory"] / "config.yaml").read_text()) for row in found]
+    names = [config["init_from"] and Path(config["init_from"]).name for config in sources]
+    assert names == [None, *(Path(row["directory"]).name for row in found[:2])]
+    status, output, errors = command_line.train(*typed)
+    assert status == 0, output + errors
+    assert rows(folder) == found
 
 
 def test_a_folder_without_runs_is_said_in_one_line(command_line):
