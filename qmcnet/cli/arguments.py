@@ -26,6 +26,7 @@ NAMES = ("path", "run", "output", "init_from", "hydra.run.dir", "hydra.sweep.dir
 """Keys whose values are names of files and directories, taken as they are."""
 
 AS_HYDRA = {"system": "+system", "+system": "+system", "+observables": "++observables"}
+AS_HYDRA |= {"+diffusion": "diffusion"}
 """Keys that Hydra wants with other plus signs than people write: what is new, and what has a default."""
 
 TAKING = {"--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"}

@@ -19,6 +19,7 @@ from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.run.directory import is_run
 from qmcnet.run.interruption import EXIT_STATUS
 from qmcnet.run.neighbour import neighbour
+from qmcnet.run.vmc import VMC
 from qmcnet.stages.diffusion import check_wavefunction
 from qmcnet.stages.stage import Stage
 
@@ -45,8 +46,8 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
 
     run, diffusion = build(started_from(cfg, directory), directory), diffusion_of(cfg)
     run.check_start()
-    if diffusion is not None:
-        check_wavefunction(run.simulation)
+    if diffusion is not None and not guides(run):
+        diffusion = None
     logger.info(run.summary())
     result = run.train(on_claim)
     logger.info("TensorBoard:     tensorboard --logdir %s", directory)
@@ -54,6 +55,28 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
         return result
     logger.info(result.summary())
     return run.diffuse(diffusion)
+
+
+def guides(run: VMC) -> bool:
+    """Tell whether walkers can be guided by the wavefunction of a run, and refuse where they are to be.
+
+    Args:
+        run: the run.
+
+    Returns:
+        Whether they can.
+
+    Raises:
+        ValueError: if they cannot, and diffusion Monte Carlo was asked for by more than a preset.
+    """
+    try:
+        check_wavefunction(run.simulation)
+    except ValueError as error:
+        if any(text.lstrip("+").startswith("diffusion") for text in HydraConfig.get().overrides.task):
+            raise
+        logger.info("the run ends with the evaluation: %s", error)
+        return False
+    return True
 
 
 def started_from(cfg: DictConfig, directory: Path) -> DictConfig:

@@ -176,7 +176,7 @@ def diffusion_of(cfg: DictConfig) -> DiffusionSettings | None:
     Raises:
         ConfigError: if the group is none, or has a key or value that its constructor refuses.
     """
-    if cfg.get("diffusion") is None:
+    if "_target_" not in (cfg.get("diffusion") or {}):
         return None
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     try:

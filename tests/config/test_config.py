@@ -87,7 +87,7 @@ def test_a_composition_of_the_tests_is_that_of_hydra(overrides):
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_of_every_group_builds(group, option, tmp_path):
     # `burn_in` is a key of qmcnet-evaluate too, so the group that holds it has another name.
-    key = {"equilibration": "equilibration@burn_in", "diffusion": "+diffusion"}.get(group, group)
+    key = {"equilibration": "equilibration@burn_in"}.get(group, group)
     run = build(composed("+system=H2", "batch_size=8", f"{key}={option}"), tmp_path)
     assert run.molecule.n_electrons == 2
 
