@@ -42,9 +42,9 @@ SYSTEMS: dict[str, list[str]] = {
 """What is typed for each system."""
 REFERENCES = {"LiH far": -7.98178, "N2 far": -109.202048, "H2O": -76.4403, "HF": -100.4614}
 """Hartree; where the package knows none itself. LiH: exact atoms and full CI of the valence electrons in aug-cc-pVQZ,
-which binds by 3.7 mHa there. N2: the curve of Le Roy, Huang, Jary, J. Chem. Phys. 125, 164310 (2006). H2O, HF: CCSD(T) of
-all electrons, Hartree-Fock in cc-pV5Z and correlation from cc-pCVTZ and cc-pCVQZ by X^-3, which for O and F comes out 1.1 mHa
-below the exact energies."""
+which binds by 3.7 mHa there. N2: the curve of Le Roy, Huang, Jary, J. Chem. Phys. 125, 164310 (2006). H2O, HF: CCSD(T)
+of all electrons, with Hartree-Fock in cc-pV5Z and the correlation of cc-pCVTZ and cc-pCVQZ extrapolated by X^-3; of O
+and F this lies 1.1 mHa below the exact energies."""
 LEAST = 0.1
 """Millihartree; smallest distance that is drawn."""
 POINTS = 60

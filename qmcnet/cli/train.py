@@ -22,6 +22,7 @@ from qmcnet.run.neighbour import neighbour
 from qmcnet.run.vmc import VMC
 from qmcnet.stages.diffusion import check_wavefunction
 from qmcnet.stages.stage import Stage
+from qmcnet.statistics.zero_variance import CHEMICAL_ACCURACY
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
     result = run.train(on_claim)
     logger.info("TensorBoard:     tensorboard --logdir %s", directory)
     if diffusion is None or not result.succeeded:
+        if run.ensemble.n_states == 1 and result.distance and result.distance.value > CHEMICAL_ACCURACY:
+            logger.info("to come nearer:  qmcnet-dmc run=%s timesteps=[0.02,0.01] target_error=1e-3", directory)
         return result
     logger.info(result.summary())
     return run.diffuse(diffusion)
