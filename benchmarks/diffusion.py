@@ -154,13 +154,15 @@ def main() -> None:
     parser.add_argument("--single", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--train", nargs="+", default=[], metavar="SYSTEM")
+    parser.add_argument("--preset", help="of the wavefunctions that --train makes, in place of the classical ones")
     parser.add_argument("--folder", type=Path, default=Path("outputs/classical"))
     parser.add_argument("runs", nargs="*", type=Path)
     arguments = parser.parse_args()
     for system in arguments.train:
-        directory = arguments.folder / f"{system}-classical-0"
+        directory = arguments.folder / f"{system}-{arguments.preset or 'classical'}-0"
+        how = [f"preset={arguments.preset}", "evaluation.target_error=1e-4"] if arguments.preset else CLASSICAL
         what = FAR_HELIUM if system == "He2" else [f"+system={system}"]
-        call("train", [*what, *CLASSICAL, f"hydra.run.dir={directory}"], arguments.threads)
+        call("train", [*what, *how, f"hydra.run.dir={directory}"], arguments.threads)
         arguments.runs.append(directory)
     path = HERE / "results.csv"
     path.parent.mkdir(exist_ok=True)
