@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qmcnet.chemistry.masses import isotope_mass
 from qmcnet.compute.files import atomic_write
 from qmcnet.report.bond_curve import BondCurve, constants, fit_bond_curve
 from qmcnet.report.curve_figure import draw_curves
 from qmcnet.report.result import Result
 from qmcnet.report.table import with_error
-from qmcnet.system.elements import atomic_number
 from qmcnet.system.molecule import Molecule
 
 BOND_LENGTH = "bond_length"
@@ -93,13 +93,11 @@ class Sweep:
         Returns:
             The curve; None for other sweeps, or where there are too few energies or none is inside of them.
         """
-        from pyscf.data.elements import COMMON_ISOTOPE_MASSES  # takes a second to import
-
         found = self._series(state) if self.variable == BOND_LENGTH else []
         molecule = self._molecule() if found else None
         if molecule is None or len(molecule.symbols) != 2:
             return None
-        first, second = (float(COMMON_ISOTOPE_MASSES[atomic_number(symbol)]) for symbol in molecule.symbols)
+        first, second = (isotope_mass(symbol) for symbol in molecule.symbols)
         lengths, energies, errors = zip(*found, strict=True)
         return fit_bond_curve(lengths, energies, errors, (first, second))
 
