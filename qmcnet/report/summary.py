@@ -39,14 +39,14 @@ def summary(ansatz: nn.Module, n_states: int, batch_size: int, device: torch.dev
 
 
 def facts(molecule: Molecule) -> dict[str, str | float]:
-    """Say in two numbers of a table which molecule it is, whatever way it was given.
+    """Say in a few cells of a table which molecule it is, whatever way it was given.
 
     Args:
         molecule: the system.
 
     Returns:
-        Its formula and, of several nuclei, the shortest distance between two, in bohr.
+        Its formula, charge, spin and, of several nuclei, the shortest distance between two, in bohr.
     """
     distances = torch.pdist(molecule.nuclei)
     shortest = {"shortest_distance": float(distances.min())} if len(distances) else {}
-    return {"formula": molecule.formula, **shortest}
+    return {"formula": molecule.formula, "charge": molecule.charge, "spin": molecule.spin, **shortest}

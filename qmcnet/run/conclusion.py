@@ -109,8 +109,9 @@ def conclude(
     say_unbound_electron(molecule, result.energy, result.standard_error)
     result.store(folder)
     if is_run(folder):
-        metrics = {name: getattr(result, name) for name in ("energy", "standard_error")}
-        write_hparams(folder, typed(folder) | facts(molecule) | identity(config), metrics)
+        metrics = {name: getattr(result, name) for name in ("energy", "standard_error", "variance")}
+        chosen = {name: config[name].get("_target_") for name in ("ansatz", "optimizer")} | {"steps": made}
+        write_hparams(folder, typed(folder) | facts(molecule) | identity(config) | chosen, metrics)
     return result
 
 
