@@ -183,7 +183,7 @@ class VMC:
                 return result
             write_config(self.directory, self.config)
             on_claim()
-            found = execute(self._parts(), driver := self.driver(self.directory, interruption), self._begin)
+            found = execute(self.parts(), driver := self.driver(self.directory, interruption), self._begin)
             return conclude(found, driver, self.molecule, self.config)
 
     def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:
@@ -251,8 +251,8 @@ class VMC:
             stage.average.apply()
         return findings | {stage.name: stage.learned()}
 
-    def _parts(self) -> list[Part]:
-        """The plan of this run."""
+    def parts(self) -> list[Part]:
+        """Plan this run."""
         steps = steps_to_make(self.directory, self.steps, self.accuracy)
         parts = [
             Part(BurnIn, lambda: BurnIn(self.simulation, self.burn_in), self.directory / BurnIn.name),

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from qmcnet.cli import dmc, evaluate, sweep, train
+from qmcnet.cli import dmc, evaluate, info, sweep, train
 from qmcnet.statistics import estimate
 from qmcnet.statistics.stationarity import Stationarity
 
@@ -28,7 +28,7 @@ def command_of(command, overrides):
     """Be a process that was started by a command, to which any series is long enough for an estimate."""
     estimate.stationarity = lambda _: Stationarity(True, 0.0, "")
     sys.argv = [f"qmcnet-{command}", *map(str, overrides)]
-    {"train": train, "evaluate": evaluate, "dmc": dmc, "sweep": sweep}[command].main()
+    {"train": train, "evaluate": evaluate, "dmc": dmc, "sweep": sweep, "info": info}[command].main()
 
 
 class CommandLine:

@@ -72,7 +72,7 @@ def test_a_run_and_what_is_left_of_it_are_foreseen_and_notice_nothing(
 
 def test_the_state_of_a_run_is_left_alone(make_run, tmp_path, worth, said):
     run = make_run(tmp_path, batch_size=12, evaluation=SHORT)
-    stages = [part.make() for part in run._parts()]
+    stages = [part.make() for part in run.parts()]
     before = [torch.get_rng_state(), *(stage.state_dict() for stage in stages)]
     simulation = run.simulation.state_dict()
     simulation["ansatz"] = {name: value.clone() for name, value in simulation["ansatz"].items()}
@@ -87,7 +87,7 @@ def test_a_short_run_is_not_timed(make_run, tmp_path, said, monkeypatch):
     monkeypatch.setattr(module, "seconds_of_step", lambda *_: 1 / 0)
     monkeypatch.setattr(module, "seconds_of_sweep", lambda _: 4.9 / 30)  # pretraining 4, burn-in 5, 5, evaluation 16
     run = make_run(tmp_path)
-    stage, *later = [part.make for part in run._parts()]
+    stage, *later = [part.make for part in run.parts()]
     outlook = Outlook(run.simulation, None)
     outlook.foresee(stage(), later)
     assert said() == []
@@ -99,7 +99,7 @@ def test_a_short_run_is_not_timed(make_run, tmp_path, said, monkeypatch):
 
 def test_a_stage_that_may_end_early_and_one_that_is_done(make_run, tmp_path, worth, said):
     run = make_run(tmp_path, evaluation=EvaluationSettings(steps=50, target_error=1e-3))
-    stages = {part.name: part.make() for part in run._parts()}
+    stages = {part.name: part.make() for part in run.parts()}
     stages["burn_in"].equilibrated, stages["optimization"].step = True, 5
     later = [lambda: stages["optimization"], lambda: stages["evaluation"]]
     Outlook(run.simulation, None).foresee(stages["burn_in"], later)
@@ -130,7 +130,7 @@ def test_a_network_that_cannot_be_copied_is_trained_without_a_forecast(make_run,
 
 def test_an_optimizer_that_cannot_be_copied_leaves_the_rest(make_run, tmp_path, worth, said):
     run = make_run(tmp_path, optimizer=partial(Stubborn, learning_rate=1e-3))
-    Outlook(run.simulation, None).foresee(run._optimization(), [part.make for part in run._parts()[3:]])
+    Outlook(run.simulation, None).foresee(run._optimization(), [part.make for part in run.parts()[3:]])
     pattern = r"forecast: optimization 5 steps not timed, evaluation 16 steps \d+ s; more than \d+ s in all, "
     assert re.match(pattern, said()[0])
 

@@ -137,7 +137,7 @@ def test_what_is_saved_does_not_grow_with_the_evaluation(tmp_path, make_run):
     sizes = []
     for steps in (64, 640):
         run = make_run(tmp_path, evaluation=EvaluationSettings(steps=steps, burn_in=0), observables=["density"])
-        stage = run._parts()[-1].make()
+        stage = run.parts()[-1].make()
         states = run.simulation.states()
         for _ in range(steps):
             stage.averages.add({name: torch.zeros(8, 1, 1, 1).double() for name in ("energy", "kinetic")})
