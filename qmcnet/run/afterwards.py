@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
+from torch import Tensor
+
 from qmcnet.compute.process import prepare_process
 from qmcnet.compute.team import team
 from qmcnet.report.diffused import Diffused
@@ -66,15 +69,40 @@ def diffuse(run: "VMC", settings: DiffusionSettings, directory: Path | None, ave
     folder = directory or run.directory / Diffusion.name / settings.label(averaged, run.observables)
     part = Part(Diffusion, lambda: Diffusion(run.simulation, settings, run.observables), folder)
 
+    def resize() -> None:
+        """Take as many walkers as are asked for."""
+        walkers = run.simulation.walkers
+        run.simulation.walkers = walkers.replace(positions=copies(walkers.positions, settings.walkers))
+
     def end(found: Findings, driver: Driver) -> Diffused:
         """Write the result."""
         whole = Result.found(run.directory / "result.json")
         return conclude_diffusion(found, driver, run.molecule, run.config, whole)
 
-    return after_training(run, averaged, part, end)
+    return after_training(run, averaged, part, end, resize)
 
 
-def after_training(run: "VMC", averaged: bool, part: Part, end: Callable[[Findings, Driver], Outcome]) -> Outcome:
+def copies(positions: Tensor, count: int | None) -> Tensor:
+    """Take each of some walkers as often as all others, up to one.
+
+    Args:
+        positions: where they are, shape (B, N, 3), in bohr.
+        count: how many there are to be; None for as many as there are.
+
+    Returns:
+        Shape (count, N, 3).
+    """
+    number = len(positions) if count is None else count
+    return positions[torch.arange(number, device=positions.device) * len(positions) // number]
+
+
+def after_training(
+    run: "VMC",
+    averaged: bool,
+    part: Part,
+    end: Callable[[Findings, Driver], Outcome],
+    prepare: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Make a stage with the trained wavefunction and walkers of a run, or continue it.
 
     Args:
@@ -82,6 +110,7 @@ def after_training(run: "VMC", averaged: bool, part: Part, end: Callable[[Findin
         averaged: of a run that averages its parameters, take the average and not the last ones.
         part: the stage.
         end: makes the result of what stages found.
+        prepare: called once the trained wavefunction and walkers are there.
 
     Returns:
         What `end` returns.
@@ -99,6 +128,7 @@ def after_training(run: "VMC", averaged: bool, part: Part, end: Callable[[Findin
         driver = run.driver(folder, interruption)
         driver.begin(trained)
         driver.findings = run.adopt(trained, averaged)
+        prepare()
         made = driver.made.get(Optimization.name, 0)
         if made < run.steps:
             logger.warning("training stopped after %d of %d steps: no more is made", made, run.steps)

@@ -16,9 +16,10 @@ from qmcnet.operators.hamiltonian import trace
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.ladder import Ladder
 from qmcnet.stages.simulation import Simulation
-from qmcnet.stages.stage import Numbers, Row, Stage, Trial
+from qmcnet.stages.stage import Numbers, Row, Stage, StartsAgain, Trial
 from qmcnet.stages.visit import KEPT
 from qmcnet.states.measurements import make_operators
+from qmcnet.states.spectrum import MOST_COMPONENTS
 
 logger = logging.getLogger(__name__)
 
@@ -36,20 +37,6 @@ def check_wavefunction(simulation: Simulation) -> None:
         raise ValueError("diffusion Monte Carlo is for a single state: this run has several")
     if any(value.is_complex() for value in simulation.ensemble.parameters()) or simulation.states().psi.is_complex():
         raise ValueError("diffusion Monte Carlo fixes nodes, which a complex wavefunction has none of")
-
-
-def copies(positions: Tensor, count: int | None) -> Tensor:
-    """Take each of some walkers as often as all others, up to one.
-
-    Args:
-        positions: where they are, shape (B, N, 3), in bohr.
-        count: how many there are to be; None for as many as there are.
-
-    Returns:
-        Shape (count, N, 3).
-    """
-    number = len(positions) if count is None else count
-    return positions[torch.arange(number, device=positions.device) * len(positions) // number]
 
 
 class Diffusion(Stage):
@@ -72,7 +59,11 @@ class Diffusion(Stage):
         at_least(team().size, walkers=settings.walkers)  # one for each process
         self.simulation, self.settings, self.step = simulation, settings, 0
         device = simulation.generator.device
-        self.operators = make_operators(observables, simulation.molecule, device)
+        made = make_operators(observables, simulation.molecule, device)
+        self.operators = [operator for operator in made if len(operator.components) <= MOST_COMPONENTS]
+        self.label = settings.label(True, [operator.name for operator in self.operators])
+        if left := sorted({*observables} - {operator.name for operator in self.operators}):
+            logger.info("of %s there are too many figures: an evaluation measures them", ", ".join(left))
         how = (self.guide, simulation.ensemble.nuclei, simulation.molecule.charges.to(device))
         self.move = OneByOne(*how, self.slope) if settings.single_electron else DriftDiffusion(*how)
         self.names: list[str] = []
@@ -88,8 +79,8 @@ class Diffusion(Stage):
         parts = {name: trace(term).real[:, None] for name, term in energy.terms.items()}
         for operator in self.operators:
             values = states.local(operator(states)).flatten(1).real  # (b, C)
-            labels = getattr(operator, "components", [operator.name])
-            parts |= {f"{operator.name}.{label}": value[:, None] for label, value in zip(labels, values.T, strict=True)}
+            named = zip(operator.components, values.T, strict=True)
+            parts |= {f"{operator.name}.{component}": value[:, None] for component, value in named}
         self.names = list(parts)
         return Guided(
             positions=own,
@@ -140,7 +131,6 @@ class Diffusion(Stage):
         """Give all walkers the same weight at the first generation."""
         if self.population is None:
             run = self.simulation
-            run.walkers = run.walkers.replace(positions=copies(run.walkers.positions, self.settings.walkers))
             own = self.guide(team().share(run.walkers.positions))
             names = own.to_state()
             whole = team().gather(list(names.values()), len(run.walkers.positions))
@@ -190,15 +180,20 @@ class Diffusion(Stage):
         """Return what a resumed run needs."""
         population = None if self.population is None else self.population.state_dict()
         own = {"step": self.step, "best": self.best, "names": self.names, "population": population}
-        return own | {"ladder": self.ladder.state_dict()}
+        return own | {"ladder": self.ladder.state_dict(), "label": self.label}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state.
 
         Args:
             state: what `state_dict` returned.
+
+        Raises:
+            StartsAgain: if it comes from other time steps, moves, walkers or observables.
         """
+        if state.get("label", self.label) != self.label:
+            raise StartsAgain(f"this is diffusion with {state['label']}, and {self.label} is asked for")
         generator, found = self.simulation.generator, state["population"]
         self.step, self.best, self.names = (state[name] for name in ("step", "best", "names"))
-        self.ladder.load_state_dict(state["ladder"], generator.device)
+        self.ladder.load_state_dict(state.get("ladder", state), generator.device)
         self.population = None if found is None else Population.from_state(found, generator)

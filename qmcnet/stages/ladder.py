@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from qmcnet.diffusion import Generation
-from qmcnet.stages.diffusion_settings import DiffusionSettings
+from qmcnet.stages.diffusion_settings import FEWEST, DiffusionSettings
 from qmcnet.stages.visit import KEPT, Part, Visit
 from qmcnet.statistics.estimate import Estimate
 from qmcnet.statistics.extrapolation import amplification, to_zero
@@ -84,9 +84,11 @@ class Ladder:
             return
         seen = {visit.place for visit in self.visits}
         left = [place for place in range(len(self.settings.timesteps)) if place not in seen or not self._done(place)]
-        if left:
+        if left and left[0] == self.visits[-1].place:
+            self.visits[-1].open = True
+        elif left:
             self.visits.append(Visit(left[0], []))
-            self.needed = self.settings.steps
+        self.needed = self.settings.steps if left else self.needed
 
     def _made(self, place: int) -> int:
         return sum(len(visit.rows) for visit in self.visits if visit.place == place)
@@ -95,7 +97,7 @@ class Ladder:
         due = FIRST_LOOK
         while due < made:
             due = math.ceil(GROWTH * due)
-        return made == due or self._made(self.visits[-1].place) >= self.settings.steps
+        return made == due or (made >= FEWEST and self._made(self.visits[-1].place) >= self.settings.steps)
 
     def _done(self, place: int) -> bool:
         """Look at the error."""
@@ -194,9 +196,12 @@ class Ladder:
             state: what `state_dict` returned.
             device: where generations are made.
         """
-        self.needed = state["needed"]
+        self.needed, places = state["needed"], range(len(self.settings.timesteps))
+        series = state.get("series", [])
+        older = [(place, rows, place == len(series) - 1) for place, rows in enumerate(series)]
         self.visits = [
             Visit(place, [] if rows is None else list(rows.to(device)), opened)
-            for place, rows, opened in state["visits"]
+            for place, rows, opened in state.get("visits", older)
+            if place in places  # the first version left an empty series behind the last
         ]
         self.proceed()

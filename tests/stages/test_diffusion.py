@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from qmcnet.report.diffused import extrapolated
+from qmcnet.run.afterwards import copies
 from qmcnet.run.directory import RunDirectoryError
 from qmcnet.run.interruption import Interrupted
 from qmcnet.stages import ladder
-from qmcnet.stages.diffusion import Diffusion, copies
+from qmcnet.stages.diffusion import Diffusion
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 
 SHORT = DiffusionSettings(timesteps=(0.02, 0.05), target_error=None, steps=12)
@@ -61,6 +62,50 @@ def test_time_steps_follow_one_another_from_the_largest_and_end_in_a_table(finis
     assert all(text in result.summary() for text in ("VMC", "timestep", "0.05", "by a line to time step zero"))
 
 
+def test_a_time_step_goes_on_however_little_is_asked_for(finished, make_run):
+    settings = DiffusionSettings(timesteps=[0.05], target_error=None, steps=12)
+    made = [
+        make_run(finished).diffuse(dataclasses.replace(settings, steps=steps)).points[0]["generations"]
+        for steps in (12, 13, 20)
+    ]
+    assert made == [12, 13, 20]
+    two = make_run(finished).diffuse(SHORT)
+    more = make_run(finished).diffuse(dataclasses.replace(SHORT, steps=13))
+    assert [point["generations"] - 12 for point in two.points] == [0, 0]
+    assert all(13 <= point["generations"] <= 22 for point in more.points)
+
+
+def test_a_folder_takes_no_other_time_steps_than_its_own(finished, make_run, tmp_path):
+    first = make_run(finished).diffuse(SHORT, tmp_path / "other")
+    for changes in ({"timesteps": (0.01, 0.03)}, {"single_electron": True}):
+        with pytest.raises(RunDirectoryError, match="holds another dmc, which stays"):
+            make_run(finished).diffuse(dataclasses.replace(SHORT, **changes), tmp_path / "other")
+    assert make_run(finished).diffuse(SHORT, tmp_path / "other").points == first.points
+
+
+def test_series_of_the_first_version_go_on(finished, make_run):
+    stage = Diffusion(make_run(finished).simulation, SHORT)
+    for _ in range(15):
+        stage.advance()
+    state = stage.state_dict()
+    visits = state.pop("ladder")["visits"]
+    state |= {"series": [rows for _, rows, _ in visits], "needed": SHORT.steps}
+    del state["label"]
+    other = Diffusion(make_run(finished).simulation, SHORT)
+    other.load_state_dict(state)
+    assert [(len(visit.rows), visit.open) for visit in other.ladder.visits] == [(12, False), (3, True)]
+    state["series"] = [visits[0][1], visits[0][1], None]  # a finished one
+    other.load_state_dict(state)
+    assert other.finished()
+
+
+def test_observables_of_many_figures_are_left_to_an_evaluation(finished, make_run, caplog):
+    with caplog.at_level("INFO"):
+        stage = Diffusion(make_run(finished).simulation, SHORT, ["radial", "spin", "density"])
+    assert [operator.name for operator in stage.operators] == ["spin"]
+    assert "of density, radial there are too many figures" in caplog.text
+
+
 def test_mixed_averages_are_extrapolated_by_those_of_the_wavefunction(finished, make_run):
     result = make_run(finished, observables=["spin"]).diffuse(SHORT)
     (mixed,) = [kinds["mixed"] for kinds in result.observables["spin"].values()]
@@ -100,7 +145,7 @@ def test_a_time_step_ends_where_its_error_is_reached(finished, make_run, monkeyp
     assert all(point["stationary"] for point in result.points)
 
 
-@pytest.mark.parametrize("further", [{"steps": 20}, {"target_error": 1e-9, "steps": 24}])
+@pytest.mark.parametrize("further", [{"steps": 22}, {"target_error": 1e-9, "steps": 24}])
 def test_more_is_made_at_each_time_step_where_more_is_asked_for(finished, make_run, further):
     first = make_run(finished).diffuse(SHORT)
     again = make_run(finished).diffuse(dataclasses.replace(SHORT, **further))
@@ -119,6 +164,9 @@ def test_walkers_may_be_fewer_or_more_than_those_of_the_training(finished, make_
     assert result.walkers == count
     assert math.isfinite(result.energy)
     assert only_folder(finished).name.endswith(f"walkers={count}")
+    again = make_run(finished).diffuse(dataclasses.replace(SHORT, walkers=count, steps=24))  # which continues
+    assert [point["generations"] for point in again.points] == [24, 24]
+    assert len(table(only_folder(finished))) == 48
     run = make_run(finished)
     places = copies(run.simulation.walkers.positions, count)
     assert len(places) == count
