@@ -26,7 +26,7 @@ NAMES = ("path", "run", "output", "init_from", "hydra.run.dir", "hydra.sweep.dir
 """Keys whose values are names of files and directories, taken as they are."""
 
 AS_HYDRA = {"system": "+system", "+system": "+system", "+observables": "++observables"}
-AS_HYDRA |= {"+diffusion": "diffusion"}
+AS_HYDRA |= dict.fromkeys(("+diffusion", "++diffusion"), "diffusion")
 """Keys that Hydra wants with other plus signs than people write: what is new, and what has a default."""
 
 TAKING = {"--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"}
@@ -124,6 +124,8 @@ def _about_key(key: str, arguments: Sequence[str], command: str, config: str) ->
     typed = next((text for text in arguments if text.partition("=")[0].lstrip("+~") == key), f"{key}=")
     others = [argument for argument in arguments if argument != typed]
     found, value = nearest(key, keys_of(config, others)), typed.partition("=")[2]
+    if key.startswith("diffusion."):
+        return f"{key} is for diffusion Monte Carlo, which is not asked for: add diffusion=default"
     if not found:
         return f"unknown key {key}: {command} --cfg job shows the keys and their values"
     if key == "multiplicity" and value.isdigit():

@@ -10,9 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
-from qmcnet.cli.train import remove_empty, started_from
+from qmcnet.cli.train import make, remove_empty
 from qmcnet.compute.process import prepare_process
-from qmcnet.config.build import build
 from qmcnet.config.meanings import meanings
 from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.run.identity import flatten
@@ -48,7 +47,7 @@ def info(cfg: DictConfig) -> Told:
     prepare_process()
     directory = Path(HydraConfig.get().runtime.output_dir)
     with TemporaryDirectory() as scratch:
-        run = build(started_from(cfg, directory), scratch)
+        run = make(cfg, Path(scratch))
         run.check_start()
         logger.info("%s", run.summary().replace(scratch, str(directory)))
         first, *later = run.parts()

@@ -205,6 +205,13 @@ def _run(job: Callable[[], None], typed: Sequence[str], command: str, config: st
         sys.exit(f"error: {' '.join((answer(error) or str(error)).split())}")
     except KeyboardInterrupt:
         sys.exit(EXIT_STATUS)
+    except Exception as error:
+        if not type(error).__module__.startswith("submitit"):
+            raise
+        reason = str(error).partition("\n")[0]
+        sys.exit(
+            f"error: a job of the sweep was lost: {reason}. qmcnet-sweep shows what there is; the same command goes on"
+        )
 
 
 def leave_if_failed(statuses: Sequence[int]) -> None:

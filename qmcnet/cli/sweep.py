@@ -1,6 +1,7 @@
 """`qmcnet-sweep DIR`: a table, files and a curve of several runs, which every sweep of qmcnet-train ends with, too."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,19 +9,24 @@ from pathlib import Path
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from qmcnet.cli.status import answer
 from qmcnet.compute.files import atomic_write
+from qmcnet.compute.team import team
 from qmcnet.config.naming import run_name
 from qmcnet.report.sweep import Point, Sweep
 from qmcnet.run.interruption import EXIT_STATUS
-from qmcnet.run.points import found_in, point, settings_of
+from qmcnet.run.points import deciding, found_in, point
 
-REFUSED = ".refused"
-"""Folder beside the run directories of a sweep, with the reasons why some were not even started."""
+FAILURES = ".failures"
+"""Folder beside the run directories of a sweep, with the reasons why some failed, maybe before they started."""
 
 
+logger = logging.getLogger(__name__)
 statuses: list[int] = []
 """Exit statuses of the jobs of this process, in whose place the one status of a sweep comes at its end."""
 
@@ -35,10 +41,14 @@ class EndOfSweep(Callback):
             config: the configuration, without the settings that vary.
         """
         typed: list[str] = OmegaConf.to_container(config.hydra.overrides.task)  # type: ignore[assignment]
-        points = points_of(config, typed)
-        if points is None:
-            return  # a sweeper that chooses the settings itself
-        statuses[:] = [show(points, Path(config.hydra.sweep.dir) / f"sweep_{run_name(typed)}")]
+        try:
+            points = points_of(config, typed)
+            if points is not None:  # as of a sweeper that chooses the settings itself
+                folder = Path(config.hydra.sweep.dir) / f"sweep_{run_name(typed)}"
+                found = team().first(lambda: show(points, folder))
+                statuses[:] = [EXIT_STATUS if EXIT_STATUS in statuses else max([*statuses, found])]
+        except (OmegaConfBaseException, HydraException, OSError, ValueError) as error:
+            logger.warning("no table of this sweep: %s", str(error).splitlines()[0])
 
 
 def points_of(config: DictConfig, typed: Sequence[str]) -> list[Point] | None:
@@ -56,9 +66,11 @@ def points_of(config: DictConfig, typed: Sequence[str]) -> list[Point] | None:
     loader = GlobalHydra.instance().config_loader()
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(typed))
     found = []
-    for job in BasicSweeper.split_arguments(overrides, None)[0]:
-        whole = loader.load_sweep_config(config, list(job)).hydra.sweep
-        found.append(point_of(Path(whole.dir) / whole.subdir, job))
+    for number, job in enumerate(BasicSweeper.split_arguments(overrides, None)[0]):
+        whole = loader.load_sweep_config(config, list(job)).hydra
+        with open_dict(whole.job):
+            whole.job.num, whole.job.id = number, str(number)
+        found.append(point_of(Path(whole.sweep.dir) / whole.sweep.subdir, job))
     return found
 
 
@@ -72,19 +84,19 @@ def point_of(directory: Path, overrides: Sequence[str]) -> Point:
     Returns:
         The run.
     """
-    reason = directory.parent / REFUSED / directory.name
-    refused = reason.read_text(encoding="utf-8") if reason.exists() else ""
-    return point(directory, settings_of(overrides), refused)
+    kept = directory.parent / FAILURES / directory.name
+    failure = kept.read_text(encoding="utf-8") if kept.exists() else ""
+    return point(directory, deciding(overrides), failure)
 
 
-def keep_reason(directory: Path, reason: str) -> None:
-    """Keep why a run of a sweep could not be started, or forget why it could not before.
+def keep_failure(directory: Path, reason: str) -> None:
+    """Keep why a run of a sweep failed, or forget why it did before.
 
     Args:
         directory: its run directory.
-        reason: one line; empty of one that was started.
+        reason: one line; empty of one that did not fail.
     """
-    path = directory.parent / REFUSED / directory.name
+    path = directory.parent / FAILURES / directory.name
     if reason:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, lambda file: file.write(reason.encode()))
@@ -119,7 +131,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if absent := [folder for folder in arguments.runs if not folder.is_dir()]:
         sys.exit(f"error: {absent[0]} is no directory")
-    points = found_in(arguments.runs)
-    if not points:
-        sys.exit(f"error: there is no run in {arguments.runs[0]}")
-    sys.exit(show(points, arguments.output))
+    try:
+        points = found_in(arguments.runs)
+        if not points:
+            sys.exit(f"error: there is no run in {arguments.runs[0]}")
+        sys.exit(show(points, arguments.output))
+    except OSError as error:
+        sys.exit(f"error: {answer(error)}")

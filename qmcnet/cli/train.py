@@ -1,6 +1,7 @@
 """`qmcnet-train +system=N2 bond_length=2.4`: train a wavefunction and report its energy."""
 
 import logging
+import time
 from pathlib import Path
 
 import hydra
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from qmcnet.cli.jobs import in_processes
 from qmcnet.cli.run_log import RunLog
 from qmcnet.cli.status import Found, leave_if_failed, outcome, reasons, run_jobs
-from qmcnet.cli.sweep import keep_reason, statuses
+from qmcnet.cli.sweep import keep_failure, statuses
 from qmcnet.compute.files import naming
 from qmcnet.compute.team import team
 from qmcnet.config.build import build, diffusion_of
@@ -25,6 +26,9 @@ from qmcnet.stages.stage import Stage
 from qmcnet.statistics.zero_variance import CHEMICAL_ACCURACY
 
 logger = logging.getLogger(__name__)
+
+SHORTEST = 1e-3
+"""Seconds that are left where the wall time is used up: for a single step."""
 
 
 def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
@@ -45,7 +49,7 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
             log.open(directory / (f"train.rank{team().rank}.log" if team().rank else "train.log"))
         team().alone(lambda: write_hydra_files(cfg, directory / ".hydra"))
 
-    run, diffusion = build(started_from(cfg, directory), directory), diffusion_of(cfg)
+    run, diffusion, start = make(cfg, directory), diffusion_of(cfg), time.monotonic()
     run.check_start()
     if diffusion is not None and not guides(run):
         diffusion = None
@@ -57,6 +61,8 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
             logger.info("to come nearer:  qmcnet-dmc run=%s timesteps=[0.02,0.01] target_error=1e-3", directory)
         return result
     logger.info(result.summary())
+    if run.wall_time is not None:
+        run.wall_time = max(run.wall_time - (time.monotonic() - start), SHORTEST)
     return run.diffuse(diffusion)
 
 
@@ -82,19 +88,21 @@ def guides(run: VMC) -> bool:
     return True
 
 
-def started_from(cfg: DictConfig, directory: Path) -> DictConfig:
-    """Put the run that `init_from=neighbour` stands for in its place.
+def make(cfg: DictConfig, directory: Path) -> VMC:
+    """Build a run, and let it start from the nearest other one where `init_from=neighbour` asks for that.
 
     Args:
         cfg: the composed configuration.
         directory: the run directory.
 
     Returns:
-        The configuration.
+        The run.
     """
-    if cfg.get("init_from") == "neighbour":
-        cfg.init_from = neighbour(directory, HydraConfig.get().overrides.task)
-    return cfg
+    if cfg.get("init_from") != "neighbour":
+        return build(cfg, directory)
+    run = build(OmegaConf.merge(cfg, {"init_from": None}), directory)  # type: ignore[arg-type]
+    run.init_from = neighbour(run, HydraConfig.get().overrides.task)
+    return run
 
 
 def write_hydra_files(cfg: DictConfig, folder: Path) -> None:
@@ -136,7 +144,7 @@ def longest(cfg: DictConfig) -> Stage:
         The optimisation of a run that is used for nothing else.
     """
     directory = Path(HydraConfig.get().runtime.output_dir)
-    return build(started_from(cfg, directory), directory).trial()
+    return make(cfg, directory).trial()
 
 
 @hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")
@@ -152,12 +160,13 @@ def do(cfg: DictConfig) -> None:
         cfg: the composed configuration.
     """
     directory = Path(HydraConfig.get().runtime.output_dir)
+    said = len(reasons)
     if EXIT_STATUS not in statuses:
         statuses.append(in_processes(work, cfg, longest))
     team().alone(lambda: remove_empty(directory))
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        refused = statuses[-1] == 1 and not is_run(directory)
-        team().alone(lambda: keep_reason(directory, (reasons or ["it did not start"])[-1] if refused else ""))
+    if HydraConfig.get().mode is RunMode.MULTIRUN and statuses[-1] != EXIT_STATUS:
+        failure = reasons[-1] if len(reasons) > said else "it did not start" * (not is_run(directory))
+        team().alone(lambda: keep_failure(directory, failure * (statuses[-1] == 1)))
     leave_if_failed(statuses)
 
 

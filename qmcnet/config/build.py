@@ -176,8 +176,10 @@ def diffusion_of(cfg: DictConfig) -> DiffusionSettings | None:
     Raises:
         ConfigError: if the group is none, or has a key or value that its constructor refuses.
     """
-    if "_target_" not in (cfg.get("diffusion") or {}):
+    if not cfg.get("diffusion"):
         return None
+    if "_target_" not in cfg.diffusion:
+        raise ConfigError("diffusion Monte Carlo is not asked for: add diffusion=default")
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     try:
         settings: DiffusionSettings = located("diffusion", maker("diffusion", plain["diffusion"], trust=False))()

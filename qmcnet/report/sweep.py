@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ class Point:
         settings: what was typed for it, by key; numbers as such.
         status: how far it is, in words.
         succeeded: whether it is done, and found an energy.
-        result: what it found, if it is done.
+        result: what it found, as far as it is.
+        diffused: energy by diffusion Monte Carlo, with error, in hartree, where the run ends with it.
     """
 
     directory: Path
@@ -36,10 +38,23 @@ class Point:
     status: str
     succeeded: bool
     result: Result | None
+    diffused: Mapping[str, float] | None = None
 
-    def energies(self) -> list[dict[str, float]]:
+    def energies(self) -> list[Mapping[str, float]]:
         """Energies of all states, with value and error, in hartree; none where they are not known."""
-        return [state["energy"] for state in self.result.states] if self.result and self.succeeded else []
+        if not self.succeeded or self.result is None:
+            return []
+        return [self.diffused] if self.diffused else [state["energy"] for state in self.result.states]
+
+    def above_reference(self) -> float | None:
+        """Energy of the lowest state above the known one, in hartree."""
+        energies, reference = self.energies(), self.result.reference if self.result else None
+        return energies[0]["value"] - reference["energy"] if energies and reference else None
+
+    def bond_length(self) -> float | None:
+        """Distance of the nuclei of a diatomic molecule, in bohr."""
+        geometry = self.result.metadata["geometry"]["bohr"] if self.result else []
+        return math.dist(*geometry) if len(geometry) == 2 else None
 
 
 @dataclass(frozen=True)
@@ -72,8 +87,11 @@ class Sweep:
 
     def summary(self) -> str:
         """Print a line for each run, and what a curve of bond lengths says."""
-        rows = [[*self.varied, "energy / Ha", "above reference / mHa"]]
-        rows += [[*(_text(point.settings.get(key)) for key in self.varied), *_cells(point)] for point in self.points]
+        varied = self.varied
+        rows = [[*(varied or ["run"]), "energy / Ha", "above reference / mHa"]]
+        for point in self.points:
+            cells = [_text(point.settings.get(key)) for key in varied] or [point.directory.name]
+            rows.append([*cells, *_cells(point)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         ends = ["status", *(point.status for point in self.points)]
         lines = [
@@ -116,8 +134,7 @@ class Sweep:
                 for number, energy in enumerate(point.energies())
                 for name, key in (("energy", "value"), ("error", "error"))
             }
-            | ({"above_reference": point.result.error_from_reference} if point.result else {})
-            | {"status": point.status, "directory": str(point.directory)}
+            | {"above_reference": point.above_reference(), "status": point.status, "directory": str(point.directory)}
             for point in self.points
         ]
 
@@ -144,17 +161,20 @@ class Sweep:
             draw_curves(series, curves, self.variable + " / bohr" * (self.variable == BOND_LENGTH), folder)
 
     def _series(self, state: int) -> list[tuple[float, float, float]]:
-        """Values of the setting that varies, energies and errors of a state, where they are known."""
+        """Values of the setting that varies, energies and errors of a state; bond lengths in bohr."""
         return [
-            (float(point.settings[self.variable or ""]), energies[state]["value"], energies[state]["error"])
+            (self._place(point), energies[state]["value"], energies[state]["error"])
             for point in self.points
             if len(energies := point.energies()) > state
         ]
 
+    def _place(self, point: Point) -> float:
+        length = point.bond_length() if self.variable == BOND_LENGTH else None
+        return float(point.settings[self.variable or ""]) if length is None else length
+
 
 def _cells(point: Point) -> list[str]:
-    energies = point.energies()
-    above = point.result.error_from_reference if point.result and energies else None
+    energies, above = point.energies(), point.above_reference()
     error = energies[0]["error"] if energies else 0.0
     return [
         with_error(energies[0], 6) if energies else "-",

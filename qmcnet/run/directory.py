@@ -157,20 +157,26 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def typed(directory: Path) -> dict[str, str]:
-    """Tell what was typed to start a run.
+def typed_overrides(directory: Path) -> list[str]:
+    """Read what was typed to start a run.
 
     Args:
         directory: run directory.
 
     Returns:
-        The arguments of the command line in one text; nothing of a run that was started from Python.
+        The arguments of the command line; none of a run that was started from Python, or where they are damaged.
     """
     try:
         overrides = yaml.safe_load((directory / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return {"typed": " ".join(map(str, overrides))} if isinstance(overrides, list) else {}
+        return []
+    return list(map(str, overrides)) if isinstance(overrides, list) else []
+
+
+def typed(directory: Path) -> dict[str, str]:
+    """Tell what was typed to start a run, in one text; nothing of a run that was started from Python."""
+    overrides = typed_overrides(directory)
+    return {"typed": " ".join(overrides)} if overrides else {}
 
 
 def unused(path: Path) -> Path:

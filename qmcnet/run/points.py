@@ -1,52 +1,114 @@
 """What run directories say of the runs in them: done, stopped after a step, failed, missing."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from qmcnet.report.result import Result
 from qmcnet.report.sweep import Point
 from qmcnet.run.checkpoint import NAME, stage_and_step
-from qmcnet.run.directory import RunDirectoryError, is_run, lock
+from qmcnet.run.directory import RunDirectoryError, lock, typed_overrides
+from qmcnet.run.identity import in_identity
+from qmcnet.stages.diffusion import Diffusion
+from qmcnet.stages.diffusion_settings import DiffusionSettings
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.optimization import Optimization
 
 FAILED = re.compile(r"\[[^]]*\] ERROR (?:error: )?(.*)")
 """How a log says that a run failed."""
 
 
-def point(directory: Path, settings: Mapping[str, str | float], refused: str = "") -> Point:
-    """Read how far a run is.
+def point(directory: Path, settings: Mapping[str, str | float], failure: str = "") -> Point:
+    """Read how far a run is, and change nothing.
 
     Args:
         directory: its run directory, which need not exist.
         settings: what was typed for it.
-        refused: why it was not even started, where that is known.
+        failure: why the last attempt failed, where that is known.
 
     Returns:
         The point of a sweep.
     """
-    result = Result.found(directory / "result.json") if is_run(directory) else None
-    if result is None:
-        status = f"failed: {refused}" if refused else _unfinished(directory)
-    elif not result.succeeded:
-        status = f"no estimate: {result.reason}"
-    else:
-        status = "done"
-    return Point(directory, settings, status, result is not None and result.succeeded, result)
+    result, ours = _result(directory), _composed(directory)
+    folder = _diffusion(directory, ours) if result is not None and len(result.states) == 1 else None
+    diffused = _energy(folder / "result.json") if folder else None
+    status = _status(directory, result, folder, diffused)
+    if failure and status != "done":
+        status = f"failed: {failure}"
+    return Point(directory, settings, status, status == "done", result, diffused)
+
+
+def _status(directory: Path, result: Result | None, folder: Path | None, diffused: dict[str, float] | None) -> str:
+    """Say in words how far a run is."""
+    if result is None or _goes_on(directory, result):
+        return _unfinished(directory)
+    if not result.succeeded:
+        return f"no estimate: {result.reason}"
+    return _unfinished(folder) if folder and diffused is None else "done"
+
+
+def _result(directory: Path) -> Result | None:
+    try:
+        result = Result.read(directory / "result.json") if (directory / "config.yaml").exists() else None
+        return result if result and "geometry" in result.metadata else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or of another program
+        return None
+
+
+def _goes_on(directory: Path, result: Result) -> bool:
+    """Whether a run has made more steps than its result is of."""
+    if not (newest := _newest(directory)):
+        return False
+    stage, step = newest
+    reached = {Optimization.name: result.trained_steps, Evaluation.name: result.evaluation_steps}
+    return step > reached.get(stage, 0)
+
+
+def _composed(directory: Path) -> dict[str, Any]:
+    """What Hydra composed for a run; nothing where that was not kept."""
+    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = yaml.safe_load((directory / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def _diffusion(directory: Path, composed: Mapping[str, Any]) -> Path | None:
+    """Where a run goes on by diffusion Monte Carlo; None where it does not."""
+    group = dict(composed.get("diffusion") or {})
+    if group.pop("_target_", None) is None or (composed.get("ansatz") or {}).get("complex"):
+        return None
+    with suppress(TypeError, ValueError):
+        label = DiffusionSettings(**group).label(True, sorted(composed.get("observables") or []))
+        return directory / Diffusion.name / label
+    return None
+
+
+def _energy(path: Path) -> dict[str, float] | None:
+    """Energy and error that a file of diffusion Monte Carlo holds, in hartree."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {"value": float(found["energy"]), "error": float(found["standard_error"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _newest(directory: Path) -> tuple[str, int] | None:
+    """Stage and step of the newest checkpoint."""
+    made = [path for path in (directory / "checkpoints").glob("*.pt") if NAME.fullmatch(path.name)]
+    return stage_and_step(max(made, key=lambda path: path.name)) if made else None
 
 
 def _unfinished(directory: Path) -> str:
     """Say how far a run is that has no result."""
-    if not is_run(directory):
+    if not directory.is_dir() or not any(directory.iterdir()):
         return "missing"
-    made = [path for path in (directory / "checkpoints").glob("*.pt") if NAME.fullmatch(path.name)]
-    reached = ""
-    if made:
-        stage, step = stage_and_step(max(made, key=lambda path: path.stat().st_mtime))
-        reached = f" after step {step} of {stage}"
+    reached = " after step {1} of {0}".format(*newest) if (newest := _newest(directory)) else ""
     if _at_work(directory):
         return f"running{reached}"
     said = _last_line(directory / "train.log")
@@ -82,28 +144,14 @@ def found_in(folders: Iterable[Path]) -> list[Point]:
     Returns:
         The points, by the numbers in their settings.
     """
-    inside = [[folder] if is_run(folder) else sorted(folder.iterdir()) for folder in folders]
-    directories = dict.fromkeys(each for each in chain.from_iterable(inside) if each.is_dir() and is_run(each))
-    points = [point(directory, typed_settings(directory)) for directory in directories]
+    inside = [[folder] if (folder / "config.yaml").exists() else sorted(folder.iterdir()) for folder in folders]
+    directories = dict.fromkeys(each for each in chain.from_iterable(inside) if (each / "config.yaml").exists())
+    points = [point(directory, deciding(typed_overrides(directory))) for directory in directories]
     return sorted(points, key=lambda each: [(str(type(value)), value) for _, value in sorted(each.settings.items())])
 
 
-def typed_settings(directory: Path) -> dict[str, str | float]:
-    """Read what was typed for a run.
-
-    Args:
-        directory: its run directory.
-
-    Returns:
-        Settings by key; none where that was not kept, as of a run from Python.
-    """
-    with suppress(OSError, yaml.YAMLError, TypeError):
-        return settings_of(yaml.safe_load((directory / ".hydra" / "overrides.yaml").read_text()))
-    return {}
-
-
-def settings_of(overrides: Iterable[str]) -> dict[str, str | float]:
-    """Split overrides of the command line.
+def deciding(overrides: Iterable[str]) -> dict[str, str | float]:
+    """Split overrides of the command line, and leave out those that say how long and where a run goes.
 
     Args:
         overrides: such as '+system=N2' and 'bond_length=2.4'.
@@ -112,7 +160,7 @@ def settings_of(overrides: Iterable[str]) -> dict[str, str | float]:
         Values by key, numbers as such.
     """
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
-    return {key: _number(value) for key, _, value in pairs}
+    return {key: _number(value) for key, _, value in pairs if in_identity(key)}
 
 
 def _number(text: str) -> str | float:

@@ -75,6 +75,8 @@ def test_training_goes_on_by_diffusion_where_asked_for(command_line):
     [
         (["diffusion.timesteps=[0]"], "diffusion.timesteps=0 must be positive"),
         (["states=2"], "a single state"),
+        (["diffusion=none", "+diffusion.steps=20"], "add diffusion=default"),
+        (["diffusion=none", "diffusion.steps=20"], "add diffusion=default"),
     ],
 )
 def test_a_slip_is_answered_before_the_training(command_line, typed, message):

@@ -36,6 +36,17 @@ def test_a_sweep_ends_in_a_table_that_names_what_failed_and_the_same_command_fil
     }
 
 
+def test_a_sweep_that_is_stopped_says_so_although_its_points_were_done_before(command_line):
+    typed = ["bond_length=1.3", "hydra.sweep.dir=longer", "-m"]
+    status, output, errors = command_line.train("steps=2", *typed)
+    assert status == 0, output + errors
+    status, output, errors = command_line.train("steps=100000", "wall_time=1", *typed)
+    assert status == 75, output + errors
+    assert "interrupted after step" in output.splitlines()[-2]
+    status, output, errors = command_line.train("steps=2", "resume=false", *typed)
+    assert status == 1, output + errors
+
+
 def test_each_point_may_start_from_the_nearest_that_is_done(command_line):
     typed = ["steps=2", "bond_length=1.2,1.4,1.8", "hydra.sweep.dir=warm", "init_from=neighbour", "-m"]
     status, output, errors = command_line.train(*typed)

@@ -1,11 +1,12 @@
 import json
-import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from qmcnet.report.sweep import Sweep
+from qmcnet.report.sweep import Point, Sweep
 from qmcnet.run.directory import lock
-from qmcnet.run.points import found_in, point, settings_of
+from qmcnet.run.points import deciding, found_in, point
 
 
 def started(folder, log="", checkpoint=""):
@@ -13,6 +14,7 @@ def started(folder, log="", checkpoint=""):
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / (checkpoint or "00000000-optimization-00000120.pt")).write_bytes(b"")
     (folder / "train.log").write_text(log)
+    (folder / "config.yaml").write_text("{}")
     return folder
 
 
@@ -31,9 +33,7 @@ def test_how_far_a_run_is(tmp_path):
 
 def test_the_newest_checkpoint_counts(tmp_path):
     folder = started(tmp_path / "run")
-    newer = folder / "checkpoints" / "00000800-evaluation-00000010.pt"
-    newer.write_bytes(b"")
-    os.utime(newer, (2e9, 2e9))
+    (folder / "checkpoints" / "00000800-evaluation-00000010.pt").write_bytes(b"")
     assert point(folder, {}).status == "interrupted after step 10 of evaluation"
 
 
@@ -57,12 +57,43 @@ def test_runs_are_found_in_folders_and_read_in_order(finished, tmp_path):
     assert (sweep.varied, sweep.variable, sweep.succeeded) == (["seed"], "seed", False)
 
 
-def test_settings_are_numbers_where_they_can_be():
-    assert settings_of(["+system=N2", "bond_length=2.4", "++optimizer.damping=1e-3"]) == {
-        "system": "N2",
-        "bond_length": 2.4,
-        "optimizer.damping": 1e-3,
-    }
+def test_settings_are_numbers_where_they_can_be_and_say_what_is_computed():
+    typed = ["+system=N2", "bond_length=2.4", "++optimizer.damping=1e-3", "wall_time=3", "steps=7"]
+    assert deciding(typed) == {"system": "N2", "bond_length": 2.4, "optimizer.damping": 1e-3}
+
+
+def test_a_run_that_has_gone_on_is_not_done(finished):
+    (finished / "checkpoints" / "99999999-optimization-99999999.pt").write_bytes(b"")
+    assert point(finished, {}).status == "interrupted after step 99999999 of optimization"
+
+
+def test_a_run_that_is_to_end_with_diffusion_is_done_after_that(finished):
+    (finished / ".hydra").mkdir()
+    group = {"_target_": "qmcnet.stages.diffusion_settings.DiffusionSettings", "timesteps": [0.02]}
+    (finished / ".hydra" / "config.yaml").write_text(json.dumps({"diffusion": group}))
+    assert point(finished, {}).status == "missing"
+    folder = finished / "dmc" / "timesteps=0.02"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({"energy": -2.9, "standard_error": 1e-3}))
+    done = point(finished, {})
+    assert (done.status, done.energies()) == ("done", [{"value": -2.9, "error": 1e-3}])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"energy": 1}'])
+def test_looking_at_a_damaged_run_changes_nothing(finished, content):
+    (finished / "result.json").write_text(content)
+    (finished / ".hydra").mkdir()
+    (finished / ".hydra" / "overrides.yaml").write_text("3")
+    assert not found_in([finished])[0].succeeded
+    assert (finished / "result.json").read_text() == content
+
+
+def test_bond_lengths_are_in_bohr_whatever_was_typed():
+    geometry = {"symbols": ["H", "H"], "bohr": [[0, 0, 0], [0, 0, 1.5]]}
+    states = [{"energy": {"value": -1.0, "error": 1e-4}}]
+    found = SimpleNamespace(reference=None, states=states, metadata={"geometry": geometry, "charge": 0, "spin": 0})
+    points = [Point(Path("a"), {"bond_length": length}, "done", True, found) for length in (0.7, 0.8)]
+    assert Sweep(points)._series(0)[0][0] == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("several", [False, True])
