@@ -57,7 +57,7 @@ class Diffusion(Stage):
         """
         check_wavefunction(simulation)
         at_least(team().size, walkers=settings.walkers)  # one for each process
-        self.simulation, self.settings, self.step = simulation, settings, 0
+        self.simulation, self.settings, self.observables, self.step = simulation, settings, observables, 0
         device = simulation.generator.device
         made = make_operators(observables, simulation.molecule, device)
         self.operators = [operator for operator in made if len(operator.components) <= MOST_COMPONENTS]
@@ -163,7 +163,16 @@ class Diffusion(Stage):
         Returns:
             It.
         """
-        return Trial(Diffusion(simulation, self.settings).advance)
+        stage = Diffusion(simulation, self.settings, self.observables)
+
+        def generation() -> None:
+            """Evaluate what a generation does with as many walkers as there are at the time."""
+            own = simulation.walkers.positions
+            for _ in range(own.shape[1] if self.settings.single_electron else 0):
+                stage.slope(own)
+            stage.guide(own)
+
+        return Trial(generation)
 
     def conclude(self, folder: Path) -> Mapping[str, Any]:
         """Extrapolate the energies.

@@ -106,6 +106,21 @@ def test_observables_of_many_figures_are_left_to_an_evaluation(finished, make_ru
     assert "of density, radial there are too many figures" in caplog.text
 
 
+@pytest.mark.parametrize("single", [False, True])
+def test_a_generation_is_timed_with_the_walkers_there_are_at_the_time(finished, make_run, single, monkeypatch):
+    run, seen = make_run(finished), []
+    stage = Diffusion(run.simulation, dataclasses.replace(SHORT, single_electron=single))
+    for name in ("guide", "slope"):
+        work = getattr(Diffusion, name)
+        monkeypatch.setattr(Diffusion, name, lambda self, own, work=work: seen.append(len(own)) or work(self, own))
+    trial, everything = stage.trial(run.simulation), run.simulation.walkers
+    for count in (3, 7):
+        run.simulation.walkers = everything.replace(positions=everything.positions[:count])
+        trial.linear()
+    times = 1 + 2 * single
+    assert seen == [3] * times + [7] * times
+
+
 def test_mixed_averages_are_extrapolated_by_those_of_the_wavefunction(finished, make_run):
     result = make_run(finished, observables=["spin"]).diffuse(SHORT)
     (mixed,) = [kinds["mixed"] for kinds in result.observables["spin"].values()]
