@@ -128,10 +128,10 @@ def test_the_stage_is_driven_killed_and_continued(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(outlook, "SHORT_RUN", 0.0)
     kind = example("stage").Wander
-    plan = VMC._parts
+    plan = VMC.parts
     monkeypatch.setattr(
         VMC,
-        "_parts",
+        "parts",
         lambda run: [*plan(run), Part(kind, lambda: kind(run.simulation), run.directory / kind.name)],
     )
     whole = json.loads(

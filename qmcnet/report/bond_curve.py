@@ -7,7 +7,7 @@ Letters: n bond lengths, p coefficients.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,9 @@ LEAST, MOST = 2, 6
 """Degrees of the polynomial."""
 SMALLEST_PROBABILITY = 0.05
 """Of as large a chi^2 by chance, below which a degree is not believed."""
-DRAWS = 2000
-"""Of coefficients, by which errors are found."""
 
-Figure = dict[str, float]
-"""Value and error."""
+Figure = dict[str, float | None]
+"""Value and error, which is None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +82,17 @@ def fit_bond_curve(
         half = torch.tensor([freedom / 2, chi2 / 2], dtype=torch.float64)
         if freedom == 0 or float(torch.special.gammaincc(*half)) >= SMALLEST_PROBABILITY:
             break
-    draws = np.random.default_rng(0).multivariate_normal(found, covariance, DRAWS, method="eigh")
     best = _minimum(found, reference, x)
     if best is None:
         return None
-    around = [each for each in (_minimum(draw, reference, x) for draw in draws) if each is not None]
-    value, error = np.array(best), np.array(around).std(0)
+    value, error = np.array(best), _propagated(found, covariance, lambda each: _minimum(each, reference, x))
     scale = _wavenumber(1.0, masses)
     return BondCurve(
         coefficients=found + shift * (np.arange(len(found)) == 0),
         reference=reference,
-        bond_length={"value": float(value[0]), "error": float(error[0])},
-        wavenumber={"value": float(scale * value[1]), "error": float(scale * error[1])},
-        energy={"value": float(value[2] + shift), "error": float(error[2])},
+        bond_length=_figure(value[0], error[0]),
+        wavenumber=_figure(scale * value[1], scale * error[1]),
+        energy=_figure(value[2] + shift, error[2]),
         chi2=chi2,
         freedom=freedom,
     )
@@ -118,10 +114,15 @@ def constants(curve: BondCurve, molecule: Molecule) -> list[str]:
     ]
     atoms = [lookup(Molecule.atom(symbol)) for symbol in molecule.symbols]
     if molecule.charge == 0 and all(atoms):
-        depth = sum(atom.energy for atom in atoms if atom) - curve.energy["value"]
-        figure = {"value": 1e3 * depth, "error": 1e3 * curve.energy["error"]}
+        value, error = curve.energy["value"] or 0.0, curve.energy["error"]
+        depth = sum(atom.energy for atom in atoms if atom) - value
+        figure = {"value": 1e3 * depth, "error": None if error is None else 1e3 * error}
         lines.append(f"D_e              {with_error(figure, 2)} mHa, to the exact energies of the atoms")
     return lines
+
+
+def _figure(value: float, error: float) -> Figure:
+    return {"value": float(value), "error": float(error) if math.isfinite(error) else None}
 
 
 def _weighted(
@@ -132,6 +133,21 @@ def _weighted(
     inverse = np.linalg.pinv(rows)
     found = inverse @ (y / sigma)
     return found, inverse @ inverse.T, float(np.square(rows @ found - y / sigma).sum())
+
+
+def _propagated(
+    found: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    evaluate: Callable[[NDArray[np.float64]], tuple[float, float, float] | None],
+) -> NDArray[np.float64]:
+    """Errors of what coefficients give, from a standard deviation along each axis of their covariance, or nan."""
+    variances, axes = np.linalg.eigh(covariance)
+    squares = np.zeros(3)
+    for axis in (axes * np.sqrt(np.maximum(variances, 0))).T:
+        above, below = evaluate(found + axis), evaluate(found - axis)
+        known = above is not None and below is not None
+        squares += np.square(np.subtract(above, below) / 2) if known else np.nan  # type: ignore[arg-type]
+    return np.sqrt(squares)
 
 
 def _minimum(

@@ -89,11 +89,7 @@ def test_a_slip_is_answered_before_the_training(command_line, typed, message):
 
 def test_a_preset_that_ends_with_diffusion_leaves_it_out_where_it_is_not_for(command_line):
     typed = ["preset=medium", "steps=1", "seed=5", "pretraining.steps=1"]
-    status, output, errors = command_line.train(*typed, "states=2", "diffusion.steps=10")
-    assert status == 1, output + errors  # more than the preset asks for it
     status, output, errors = command_line.train(*typed, "states=2")
     assert status == 0, output + errors
     assert "the run ends with the evaluation: diffusion Monte Carlo is for a single state" in output
-    status, output, errors = command_line.train(*typed, "diffusion=none")
-    assert status == 0, output + errors
     assert not list(command_line.folder.glob("outputs/*seed=5*/dmc"))
