@@ -61,7 +61,7 @@ class BondCurve:
 def fit_bond_curve(
     lengths: Sequence[float], energies: Sequence[float], errors: Sequence[float], masses: tuple[float, float]
 ) -> BondCurve | None:
-    """Fit a polynomial of the lowest degree that agrees with the energies.
+    """Fit a polynomial, of a degree one higher than the lowest that agrees with the energies.
 
     Args:
         lengths: bond lengths, in bohr.
@@ -76,12 +76,14 @@ def fit_bond_curve(
         return None
     x, y, sigma = (np.asarray(numbers, dtype=np.float64) for numbers in (lengths, energies, errors))
     reference, shift = float(x[y.argmin()]), float(y.min())
-    for degree in range(LEAST, min(len(set(lengths)) - 1, MOST) + 1):
-        found, covariance, chi2 = _weighted(reference / x - 1, y - shift, sigma, degree)
-        freedom = len(x) - degree - 1
-        half = torch.tensor([freedom / 2, chi2 / 2], dtype=torch.float64)
-        if freedom == 0 or float(torch.special.gammaincc(*half)) >= SMALLEST_PROBABILITY:
+    most = min(len(set(lengths)) - 1, MOST)
+    for degree in range(LEAST, most + 1):
+        _, _, chi2 = _weighted(reference / x - 1, y - shift, sigma, degree)
+        half = torch.tensor([(len(x) - degree - 1) / 2, chi2 / 2], dtype=torch.float64)
+        if degree == most or float(torch.special.gammaincc(*half)) >= SMALLEST_PROBABILITY:
             break
+    degree = min(degree + 1, most)  # what a lower one leaves out may hide in the noise and shift the constants by more
+    found, covariance, chi2 = _weighted(reference / x - 1, y - shift, sigma, degree)
     best = _minimum(found, reference, x)
     if best is None:
         return None
@@ -94,7 +96,7 @@ def fit_bond_curve(
         wavenumber=_figure(scale * value[1], scale * error[1]),
         energy=_figure(value[2] + shift, error[2]),
         chi2=chi2,
-        freedom=freedom,
+        freedom=len(x) - degree - 1,
     )
 
 
