@@ -70,9 +70,12 @@ def fit_bond_curve(
         masses: of the two atoms, in atomic mass units.
 
     Returns:
-        The curve; None of fewer than three bond lengths, or where the lowest energy is at an end of them.
+        The curve; None of fewer than three bond lengths, without errors, or where the lowest energy is at an
+        end of them.
     """
     if len(set(lengths)) <= LEAST or np.argmin(energies) in (np.argmin(lengths), np.argmax(lengths)):
+        return None
+    if min(errors) <= 0:
         return None
     x, y, sigma = (np.asarray(numbers, dtype=np.float64) for numbers in (lengths, energies, errors))
     reference, shift = float(x[y.argmin()]), float(y.min())

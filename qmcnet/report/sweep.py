@@ -158,7 +158,8 @@ class Sweep:
         atomic_write(folder / "sweep.json", lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
         if self.variable and curves:
             series = [self._series(number) for number in range(len(curves))]
-            draw_curves(series, curves, self.variable + " / bohr" * (self.variable == BOND_LENGTH), folder)
+            in_bohr = self.variable == BOND_LENGTH and any(point.bond_length() is not None for point in self.points)
+            draw_curves(series, curves, self.variable + " / bohr" * in_bohr, folder)
 
     def _series(self, state: int) -> list[tuple[float, float, float]]:
         """Values of the setting that varies, energies and errors of a state; bond lengths in bohr."""

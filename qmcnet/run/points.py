@@ -50,7 +50,9 @@ def _status(directory: Path, result: Result | None, folder: Path | None, diffuse
         return _unfinished(directory)
     if not result.succeeded:
         return f"no estimate: {result.reason}"
-    return _unfinished(folder) if folder and diffused is None else "done"
+    if folder is None:
+        return "done"
+    return "done" if diffused else "no estimate: diffusion drifts" if _drifts(folder) else _unfinished(folder)
 
 
 def _result(directory: Path) -> Result | None:
@@ -90,12 +92,23 @@ def _diffusion(directory: Path, composed: Mapping[str, Any]) -> Path | None:
 
 
 def _energy(path: Path) -> dict[str, float] | None:
-    """Energy and error that a file of diffusion Monte Carlo holds, in hartree."""
+    """Energy and error that a file of diffusion Monte Carlo holds, in hartree; None where it goes on, or drifts."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        newest, made = _newest(path.parent), sum(point["generations"] for point in found["points"])
+        if (newest and newest[1] > made) or not all(point["stationary"] for point in found["points"]):
+            return None
         return {"value": float(found["energy"]), "error": float(found["standard_error"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _drifts(folder: Path) -> bool:
+    """Whether diffusion Monte Carlo is done, at some time step without an average."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        points = json.loads((folder / "result.json").read_text(encoding="utf-8"))["points"]
+        return not all(point["stationary"] for point in points)
+    return False
 
 
 def _newest(directory: Path) -> tuple[str, int] | None:

@@ -154,7 +154,7 @@ class Ladder:
 
     def _parts(self, place: int) -> list[Part]:
         window = math.ceil(self.settings.window / self.settings.timesteps[place])
-        return [Part.of(visit, window) for visit in self.visits if visit.place == place]
+        return [visit.part(window) for visit in self.visits if visit.place == place]
 
     def findings(self, names: Sequence[str]) -> dict[str, Any]:
         """Extrapolate the energies.

@@ -3,7 +3,7 @@
 Letters: T generations, C quantities measured.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,6 +30,22 @@ class Visit:
     place: int
     rows: list[Tensor]
     open: bool = True
+    _looked: "tuple[int, Part] | None" = field(default=None, repr=False)
+
+    def part(self, window: int) -> "Part":
+        """Find what is stationary, anew where generations were added since it was asked for last.
+
+        Args:
+            window: generations over which past weights count.
+
+        Returns:
+            The generations, with what is left out of them.
+        """
+        if self._looked is None or self._looked[0] != len(self.rows):
+            columns = np.asarray(torch.stack(self.rows).cpu())
+            part = Part(columns, window, *equilibrated(columns[:, 0], columns[:, 1], window))
+            self._looked = len(self.rows), part
+        return self._looked[1]
 
 
 @dataclass(frozen=True)
@@ -47,12 +63,6 @@ class Part:
     window: int
     discarded: int
     energy: Estimate
-
-    @classmethod
-    def of(cls, visit: Visit, window: int) -> "Part":
-        """Find what is stationary."""
-        columns = np.asarray(torch.stack(visit.rows).cpu())
-        return cls(columns, window, *equilibrated(columns[:, 0], columns[:, 1], window))
 
     def mean(self, number: int) -> Estimate:
         """Estimate the mean of a figure, by its number."""

@@ -76,7 +76,7 @@ STATED = {
         "KFAC: torch looks whether a decomposition converged; a tenth of the steps, after the first ten",
     ),
     ("dmc step", "stages/diffusion.py _local_scalar_dense"): (1, "the median energy of the first walkers"),
-    ("dmc step", "stages/visit.py _to_copy"): (3, "generations so far, where the error is looked at"),
+    ("dmc step", "stages/visit.py _to_copy"): (1, "generations so far, where the error is looked at"),
     **{
         (f"{stage} step", f"{room}/guard.py {operation}"): (math.inf, ONCE)
         for stage in ("optimization", "evaluation", "dmc")

@@ -74,9 +74,16 @@ def test_a_run_that_is_to_end_with_diffusion_is_done_after_that(finished):
     assert point(finished, {}).status == "missing"
     folder = finished / "dmc" / "timesteps=0.02"
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps({"energy": -2.9, "standard_error": 1e-3}))
+    found = {"energy": -2.9, "standard_error": 1e-3, "points": [{"generations": 20, "stationary": True}]}
+    (folder / "result.json").write_text(json.dumps(found))
     done = point(finished, {})
     assert (done.status, done.energies()) == ("done", [{"value": -2.9, "error": 1e-3}])
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "00000008-dmc-00000030.pt").write_bytes(b"")
+    assert point(finished, {}).status == "interrupted after step 30 of dmc"
+    found["points"][0] = {"generations": 30, "stationary": False}
+    (folder / "result.json").write_text(json.dumps(found))
+    assert point(finished, {}).status == "no estimate: diffusion drifts"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"energy": 1}'])
