@@ -10,10 +10,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from qmcnet.cli.status import outcome, run_jobs
-from qmcnet.cli.train import make, remove_empty
+from qmcnet.cli.train import planned, remove_empty
 from qmcnet.compute.process import prepare_process
 from qmcnet.config.meanings import meanings
 from qmcnet.config.naming import config_directory, register_resolvers
+from qmcnet.run.afterwards import diffusing
 from qmcnet.run.identity import flatten
 from qmcnet.stages.outlook import Outlook
 
@@ -47,10 +48,9 @@ def info(cfg: DictConfig) -> Told:
     prepare_process()
     directory = Path(HydraConfig.get().runtime.output_dir)
     with TemporaryDirectory() as scratch:
-        run = make(cfg, Path(scratch))
-        run.check_start()
+        run, diffusion = planned(cfg, Path(scratch))
         logger.info("%s", run.summary().replace(scratch, str(directory)))
-        first, *later = run.parts()
+        first, *later = [*run.parts(), *([] if diffusion is None else [diffusing(run, diffusion)])]
         Outlook(run.simulation, run.wall_time).foresee(first.make(), [part.make for part in later])
     known = meanings(HydraConfig.get().runtime.choices)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)

@@ -17,11 +17,13 @@ from qmcnet.compute.files import naming
 from qmcnet.compute.team import team
 from qmcnet.config.build import build, diffusion_of
 from qmcnet.config.naming import config_directory, register_resolvers
+from qmcnet.run.afterwards import diffusing
 from qmcnet.run.directory import is_run
 from qmcnet.run.interruption import EXIT_STATUS
 from qmcnet.run.neighbour import neighbour
 from qmcnet.run.vmc import VMC
 from qmcnet.stages.diffusion import check_wavefunction
+from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.stage import Stage
 from qmcnet.statistics.zero_variance import CHEMICAL_ACCURACY
 
@@ -49,21 +51,34 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
             log.open(directory / (f"train.rank{team().rank}.log" if team().rank else "train.log"))
         team().alone(lambda: write_hydra_files(cfg, directory / ".hydra"))
 
-    run, diffusion, start = make(cfg, directory), diffusion_of(cfg), time.monotonic()
-    run.check_start()
-    if diffusion is not None and not guides(run):
-        diffusion = None
+    start = time.monotonic()
+    run, diffusion = planned(cfg, directory)
     logger.info(run.summary())
-    result = run.train(on_claim)
+    result = run.train(on_claim, [] if diffusion is None else [diffusing(run, diffusion)])
     logger.info("TensorBoard:     tensorboard --logdir %s", directory)
     if diffusion is None or not result.succeeded:
         if run.ensemble.n_states == 1 and result.distance and result.distance.value > CHEMICAL_ACCURACY:
-            logger.info("to come nearer:  qmcnet-dmc run=%s timesteps=[0.02,0.01] target_error=1e-3", directory)
+            logger.info("to come nearer:  qmcnet-dmc run=%s target_error=1e-3", directory)
         return result
     logger.info(result.summary())
     if run.wall_time is not None:
         run.wall_time = max(run.wall_time - (time.monotonic() - start), SHORTEST)
     return run.diffuse(diffusion)
+
+
+def planned(cfg: DictConfig, directory: Path) -> tuple[VMC, DiffusionSettings | None]:
+    """Build a run, and refuse what would end it soon.
+
+    Args:
+        cfg: the composed configuration.
+        directory: the run directory.
+
+    Returns:
+        The run, and how it goes on by diffusion Monte Carlo, if it does.
+    """
+    run, diffusion = make(cfg, directory), diffusion_of(cfg)
+    run.check_start()
+    return run, diffusion if diffusion is not None and guides(run) else None
 
 
 def guides(run: VMC) -> bool:

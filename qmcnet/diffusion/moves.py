@@ -79,8 +79,7 @@ class DriftDiffusion:
         proposed = self.guide(there.draw(draws).to(walkers.positions.dtype))
         back = self.scattering(proposed.positions, proposed.drift, timestep)
         gain = 2 * (proposed.log_abs - walkers.log_abs) + gained(there, proposed.positions, back, walkers.positions)
-        finite, crossed = proposed.finite(), proposed.sign * walkers.sign <= 0
-        accepted = finite & ~crossed & (draws.uniform(gain).log() < gain)
+        accepted, crossed = judged(gain, proposed.finite(), proposed.sign * walkers.sign, draws)
         tried = squares(there, proposed.positions)
         shares = accepted.double(), crossed.double()
         return Moved(proposed.where(accepted, walkers), *shares, torch.where(accepted, tried, 0), tried)
@@ -103,6 +102,22 @@ def gained(there: Scattering, new: Tensor, back: Scattering, old: Tensor) -> Ten
         Shape (B,).
     """
     return (back.log_density(old.double()) - there.log_density(new.double())).sum(-1)
+
+
+def judged(gain: Tensor, finite: Tensor, signs: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Accept moves, and none over a node.
+
+    Args:
+        gain: logarithm of the probability of each, shape (B,); all above 0 are accepted.
+        finite: whether all is finite where it leads, shape (B,).
+        signs: sign of psi there times that here, shape (B,).
+        draws: random numbers of all walkers.
+
+    Returns:
+        Whether each is accepted, and whether it would cross a node, each (B,).
+    """
+    crossed = signs <= 0
+    return finite & ~crossed & (draws.uniform(gain).log() < gain), crossed
 
 
 def squares(there: Scattering, new: Tensor) -> Tensor:
@@ -142,8 +157,8 @@ class OneByOne(DriftDiffusion):
             new_sign, new_log, new_drift = self.slope(tried)
             back = self.scattering(place, new_drift[:, own], timestep)
             gain = 2 * (new_log - log_abs) + gained(there, place, back, positions[:, own])
-            finite, crossed = new_log.isfinite() & new_drift.flatten(1).sum(-1).isfinite(), new_sign * sign <= 0
-            accepted = finite & ~crossed & (draws.uniform(gain).log() < gain)
+            finite = new_log.isfinite() & new_drift.flatten(1).sum(-1).isfinite()
+            accepted, crossed = judged(gain, finite, new_sign * sign, draws)
             length = squares(there, place)
             sums += torch.stack([accepted, crossed, torch.where(accepted, length, 0), length])
             chosen = accepted[:, None, None]

@@ -66,8 +66,6 @@ def diffuse(run: "VMC", settings: DiffusionSettings, directory: Path | None, ave
     Returns:
         The energies at all time steps, and at none.
     """
-    folder = directory or run.directory / Diffusion.name / settings.label(averaged, run.observables)
-    part = Part(Diffusion, lambda: Diffusion(run.simulation, settings, run.observables), folder)
 
     def resize() -> None:
         """Take as many walkers as are asked for."""
@@ -79,7 +77,23 @@ def diffuse(run: "VMC", settings: DiffusionSettings, directory: Path | None, ave
         whole = Result.found(run.directory / "result.json")
         return conclude_diffusion(found, driver, run.molecule, run.config, whole)
 
-    return after_training(run, averaged, part, end, resize)
+    return after_training(run, averaged, diffusing(run, settings, directory, averaged), end, resize)
+
+
+def diffusing(run: "VMC", settings: DiffusionSettings, directory: Path | None = None, averaged: bool = True) -> Part:
+    """Plan a diffusion with the wavefunction and walkers that a run will have then.
+
+    Args:
+        run: the run.
+        settings: time steps, and how long to diffuse.
+        directory: where state and result are kept; None for inside the run directory.
+        averaged: of a run that averages its parameters, whether the average is taken and not the last ones.
+
+    Returns:
+        The stage.
+    """
+    folder = directory or run.directory / Diffusion.name / settings.label(averaged, run.observables)
+    return Part(Diffusion, lambda: Diffusion(run.simulation, settings, run.observables), folder)
 
 
 def copies(positions: Tensor, count: int | None) -> Tensor:

@@ -16,7 +16,7 @@ from qmcnet.run.interruption import Interrupted, Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.postmortem import Diverged, is_bad, write_postmortem
 from qmcnet.stages.fetch import fetch
-from qmcnet.stages.forecast import TIMED_STEPS, Stopwatch
+from qmcnet.stages.forecast import Stopwatch
 from qmcnet.stages.outlook import Outlook
 from qmcnet.stages.scaling import traffic
 from qmcnet.stages.simulation import Simulation
@@ -194,7 +194,7 @@ class _Session:
     def _look(self) -> None:
         """Say how long the stage takes, where that is news."""
         steps, seconds = self.stopwatch.steps, self.stopwatch.seconds_per_step
-        self.driver.outlook.look(self.stage, seconds, traffic(self.sent, steps), steps == TIMED_STEPS)
+        self.driver.outlook.look(self.stage, seconds, traffic(self.sent, steps))
 
     def flush(self) -> bool:
         """Write the buffered rows; on bad numbers roll back and return False."""

@@ -39,7 +39,10 @@ class Part:
 
 
 def execute(
-    parts: Sequence[Part], driver: Driver, begin: Callable[[Driver], None] = lambda _: None
+    parts: Sequence[Part],
+    driver: Driver,
+    begin: Callable[[Driver], None] = lambda _: None,
+    follows: Sequence[Part] = (),
 ) -> dict[str, Mapping[str, Any]]:
     """Walk a plan: skip what checkpoints say is done, restore, drive, conclude.
 
@@ -47,6 +50,7 @@ def execute(
         parts: the stages in their order.
         driver: of the run.
         begin: called before the first stage, where there is no checkpoint to continue from.
+        follows: stages of a plan that comes after this one, which the forecast is to tell of, too.
 
     Returns:
         What each stage found, by its name.
@@ -56,7 +60,7 @@ def execute(
         if found is None:
             begin(driver)
         try:
-            return _walk(parts, driver, found)
+            return _walk(parts, driver, found, follows)
         except DamagedCheckpoint as damage:
             assert found
             driver.checkpoints.set_aside(found.path, damage)
@@ -107,7 +111,9 @@ def _set_aside(parts: Sequence[Part], found: Checkpoint, name: str, driver: Driv
     driver.checkpoints.move(name, aside)
 
 
-def _walk(parts: Sequence[Part], driver: Driver, found: Checkpoint | None) -> dict[str, Mapping[str, Any]]:
+def _walk(
+    parts: Sequence[Part], driver: Driver, found: Checkpoint | None, follows: Sequence[Part]
+) -> dict[str, Mapping[str, Any]]:
     names = [part.name for part in parts]
     place = names.index(found.stage) if found else 0
     for part in parts[:place]:
@@ -119,7 +125,7 @@ def _walk(parts: Sequence[Part], driver: Driver, found: Checkpoint | None) -> di
             driver.restore(found, stage)
             logger.info("continuing %s after step %d (%s)", stage.name, stage.step, found.path.name)
         if index == place:
-            driver.outlook.foresee(stage, [later.make for later in parts[place + 1 :]])
+            driver.outlook.foresee(stage, [later.make for later in [*parts[place + 1 :], *follows]])
         driver.run(stage, part.folder)
         driver.findings |= {part.name: stage.conclude(driver.directory)}
     return driver.findings

@@ -143,8 +143,7 @@ class VMC:
     @property
     def n_states(self) -> int:
         """Number of states S."""
-        count: int = self.simulation.ensemble.n_states
-        return count
+        return int(self.simulation.ensemble.n_states)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -160,11 +159,12 @@ class VMC:
         network = summary(self.ansatz, self.n_states, self.batch_size, self.device, self.directory)
         return f"{self.molecule.summary()}\n{network}"
 
-    def train(self, on_claim: Callable[[], None] = lambda: None) -> Result:
+    def train(self, on_claim: Callable[[], None] = lambda: None, follows: Sequence[Part] = ()) -> Result:
         """Run all stages, or what is left of them, and write `result.json`.
 
         Args:
             on_claim: called once it is clear that the directory may take this run.
+            follows: stages that its result goes to, which the forecast is to tell of, too.
 
         Returns:
             The energy of the trained wavefunction with its error bar.
@@ -183,7 +183,7 @@ class VMC:
                 return result
             write_config(self.directory, self.config)
             on_claim()
-            found = execute(self.parts(), driver := self.driver(self.directory, interruption), self._begin)
+            found = execute(self.parts(), driver := self.driver(self.directory, interruption), self._begin, follows)
             return conclude(found, driver, self.molecule, self.config)
 
     def evaluate(self, settings: EvaluationSettings, directory: Path | None = None, averaged: bool = True) -> Result:

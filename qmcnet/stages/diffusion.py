@@ -56,6 +56,7 @@ class Diffusion(Stage):
             observables: names of what to measure besides the energy.
         """
         check_wavefunction(simulation)
+        settings = settings.with_timesteps(simulation.molecule.charges)
         at_least(team().size, walkers=settings.walkers)  # one for each process
         self.simulation, self.settings, self.observables, self.step = simulation, settings, observables, 0
         device = simulation.generator.device
@@ -104,6 +105,11 @@ class Diffusion(Stage):
         found = torch.cat([sign[:, None], log_abs[:, None], gradient.flatten(1)], -1)
         return found.detach().double()
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether it is not known yet how many generations the error takes."""
+        return self.ladder.open_ended
+
     def finished(self) -> bool:
         """Whether all time steps are done."""
         return self.ladder.place() is None
@@ -116,7 +122,7 @@ class Diffusion(Stage):
         """Make one generation."""
         place = self.ladder.place()
         assert place is not None
-        population, timestep = self._started(), self.settings.timesteps[place]
+        population, timestep = self._started(), self.ladder.timesteps[place]
         generation = population.advance(self.move, Branching(self.best, self.simulation.molecule.n_electrons, timestep))
         self.simulation.walkers = self.simulation.walkers.replace(positions=population.walkers.positions)
         self.step += 1

@@ -157,21 +157,35 @@ class Expected:
         name: of the stage.
         steps: left to do.
         may_end_early: whether fewer may do.
+        open_ended: whether it is not known yet how many will do.
         seconds: of a step; None where none could be timed.
     """
 
     name: str
     steps: int
     may_end_early: bool
+    open_ended: bool
     seconds: float | None
+
+    @classmethod
+    def of(cls, stage: Stage, seconds: float | None) -> "Expected":
+        """Say what is expected of a stage, fresh, restored or at work, whose steps take so many seconds."""
+        return cls(stage.name, left(stage), stage.may_end_early, stage.open_ended, seconds)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known how long it will take, at most."""
+        return self.seconds is not None and not self.open_ended
 
     @property
     def total(self) -> float:
         """Seconds of all steps; none of unknown ones."""
-        return (self.seconds or 0.0) * self.steps
+        return (self.seconds or 0.0) * self.steps * self.known
 
     def __str__(self) -> str:
         """Say it."""
+        if self.seconds is not None and self.open_ended:
+            return f"{self.name} {self.seconds:.2g} s a step until its error is reached"
         time = "not timed" if self.seconds is None else duration(self.total)
         return f"{self.name} {'up to ' * self.may_end_early}{self.steps} steps {time}"
 
@@ -218,5 +232,7 @@ def forecast(expected: Expected, before: float | None, device: torch.device, pre
         One line with the duration of a step, the time left and the memory.
     """
     step = f"{expected.seconds:.3g} s/step" + ("" if before is None else f" instead of {before:.3g}")
+    if expected.open_ended:
+        return f"forecast: {step} of {expected.name} until its error is reached, {memory(device, predicted)}"
     steps = f"{'up to ' * expected.may_end_early}{expected.steps} steps of {expected.name}"
     return f"forecast: {step}, {duration(expected.total)} for {steps}, {memory(device, predicted)}"

@@ -27,6 +27,7 @@ class Ladder:
     """Goes from the largest time step to the smallest, and back to those whose error is to be smaller.
 
     Attributes:
+        timesteps: the largest first.
         visits: what was found, in the order of time.
         known: a few words on the energy when its error was looked at last.
     """
@@ -37,8 +38,14 @@ class Ladder:
         Args:
             settings: time steps, and when each of them is done.
         """
-        self.settings, self.visits = settings, [Visit(0, [])]
+        assert not isinstance(settings.timesteps, str)
+        self.settings, self.timesteps, self.visits = settings, settings.timesteps, [Visit(0, [])]
         self.needed, self.known = settings.steps, "energy not known yet"
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether it is not known yet how many generations the error takes."""
+        return self.settings.target_error is not None and sum(len(visit.rows) for visit in self.visits) < FIRST_LOOK
 
     def place(self) -> int | None:
         """Which time step is being visited; None where all are done."""
@@ -49,7 +56,7 @@ class Ladder:
         made, place = sum(len(visit.rows) for visit in self.visits), self.place()
         if place is None:
             return made, made
-        timesteps, here = self.settings.timesteps, self._made(place)
+        timesteps, here = self.timesteps, self._made(place)
         whole = max(self.needed, here)
         seen = {visit.place for visit in self.visits}
         later = [
@@ -83,7 +90,7 @@ class Ladder:
         if self.visits[-1].open:
             return
         seen = {visit.place for visit in self.visits}
-        left = [place for place in range(len(self.settings.timesteps)) if place not in seen or not self._done(place)]
+        left = [place for place in range(len(self.timesteps)) if place not in seen or not self._done(place)]
         if left and left[0] == self.visits[-1].place:
             self.visits[-1].open = True
         elif left:
@@ -107,7 +114,7 @@ class Ladder:
             return True
         if self.settings.target_error is None or not found.stationary:
             return False
-        target = self.settings.target_error / amplification(self.settings.timesteps)
+        target = self.settings.target_error / amplification(self.timesteps)
         self.needed = min(math.ceil(made * (found.standard_error / target) ** 2), self.settings.steps)
         return self.needed <= made
 
@@ -136,14 +143,14 @@ class Ladder:
         means = np.concatenate([part.columns[part.discarded :] for part in parts]).mean(0)
         measured = [pooled([part.mean(number) for part in parts]) for number in range(len(KEPT), len(means))]
         return {
-            "timestep": self.settings.timesteps[place],
+            "timestep": self.timesteps[place],
             "energy": found.mean,
             "standard_error": found.standard_error,
             "stationary": found.stationary,
             "reason": found.reason,
             "generations": self._made(place),
             "discarded": sum(part.discarded for part in parts),
-            "correlation_time": found.tau * self.settings.timesteps[place],
+            "correlation_time": found.tau * self.timesteps[place],
             "energy_without_window": pooled([replace(part, window=0).mean(0) for part in parts]).mean,
             **dict(zip(KEPT[2:], map(float, means[2:]), strict=False)),
             "measured": {
@@ -153,7 +160,7 @@ class Ladder:
         }
 
     def _parts(self, place: int) -> list[Part]:
-        window = math.ceil(self.settings.window / self.settings.timesteps[place])
+        window = math.ceil(self.settings.window / self.timesteps[place])
         return [visit.part(window) for visit in self.visits if visit.place == place]
 
     def findings(self, names: Sequence[str]) -> dict[str, Any]:
@@ -165,7 +172,7 @@ class Ladder:
         Returns:
             The energy at time step zero, or at the only one, and what was found at each, as plain values.
         """
-        points = [self.point(place, names) for place in range(len(self.settings.timesteps))]
+        points = [self.point(place, names) for place in range(len(self.timesteps))]
         for point in points:
             if point["accepted"] < LOWEST_ACCEPTANCE:
                 logger.warning(
@@ -174,14 +181,14 @@ class Ladder:
                     100 * point["accepted"],
                 )
         energies, errors = ([point[key] for point in points] for key in ("energy", "standard_error"))
-        figures = asdict(to_zero(self.settings.timesteps, energies, errors))
+        figures = asdict(to_zero(self.timesteps, energies, errors))
         mixed = {name: self._at_zero([point["measured"][name] for point in points]) for name in names if "." in name}
         own = {"energy": figures.pop("value"), "standard_error": figures.pop("error"), **figures}
         return {**own, "points": points, "mixed": mixed}
 
     def _at_zero(self, averages: Sequence[Mapping[str, float]]) -> dict[str, float]:
         values, errors = ([each[key] for each in averages] for key in ("value", "error"))
-        found = to_zero(self.settings.timesteps, values, errors)
+        found = to_zero(self.timesteps, values, errors)
         return {"value": found.value, "error": found.error}
 
     def state_dict(self) -> dict[str, Any]:
@@ -196,7 +203,7 @@ class Ladder:
             state: what `state_dict` returned.
             device: where generations are made.
         """
-        self.needed, places = state["needed"], range(len(self.settings.timesteps))
+        self.needed, places = state["needed"], range(len(self.timesteps))
         series = state.get("series", [])
         older = [(place, rows, place == len(series) - 1) for place, rows in enumerate(series)]
         self.visits = [

@@ -44,6 +44,7 @@ class Outlook:
 
     Attributes:
         said: seconds per step as last said, by the name of the stage.
+        looked_at: stages whose whole time was known when they were looked at.
     """
 
     def __init__(self, simulation: Simulation, wall_time: float | None) -> None:
@@ -54,7 +55,7 @@ class Outlook:
             wall_time: seconds after which the run stops; None for no limit.
         """
         self.simulation, self.wall_time = simulation, wall_time
-        self.said, self.advised = dict[str, float](), False
+        self.said, self.looked_at, self.advised = dict[str, float](), set[str](), False
 
     def foresee(self, stage: Stage, later: Sequence[Callable[[], Stage]]) -> None:
         """Time a little of all stages that are left, on a copy of the run, and say how long they will take.
@@ -89,13 +90,13 @@ class Outlook:
                 predicted.append(trial.memory() or 0.0)
             except Exception:  # such as of an optimiser of the user's own that cannot be copied
                 twin = copied(self.simulation)
-            expected.append(Expected(one.name, left(one), one.may_end_early, seconds))
+            expected.append(Expected.of(one, seconds))
         return expected, max(predicted, default=0.0) or None
 
     def _say(self, expected: Sequence[Expected], predicted: float | None, of_trained: bool) -> None:
         self.said |= {part.name: part.seconds for part in expected if part.seconds is not None}
         total = sum(part.total for part in expected)
-        bound = "about" if len(self.said) == len(expected) else "more than"
+        bound = "about" if all(part.known for part in expected) else "more than"
         parts = ", ".join(map(str, expected))
         needed = memory(self.simulation.generator.device, predicted, ahead=True)
         compiled = ", timed before compiling" * self.simulation.compile
@@ -110,22 +111,21 @@ class Outlook:
         for line in advice(self.simulation, total, self.wall_time, of_trained):
             logger.info(line)
 
-    def look(self, stage: Stage, seconds: float, sent: str, first: bool) -> None:
+    def look(self, stage: Stage, seconds: float, sent: str) -> None:
         """Say how long a stage takes where this is news, or it is the first look at one that is long.
 
         Args:
             stage: at work.
             seconds: measured duration of a step.
             sent: what this process sends to others, in words.
-            first: whether nothing was measured of the stage before.
         """
-        before, total = self.said.get(stage.name), seconds * left(stage)
+        expected, before = Expected.of(stage, seconds), self.said.get(stage.name)
         is_off = before is None or not 1 / TOLERANCE < seconds / before < TOLERANCE
-        is_long = first and total > LONG_STAGE
+        is_long = expected.total > LONG_STAGE and stage.name not in self.looked_at
+        self.looked_at |= {stage.name} if expected.known else set()
         if not is_off and not is_long:
             return
         self.said[stage.name] = seconds
-        expected = Expected(stage.name, left(stage), stage.may_end_early, seconds)
         line = forecast(expected, before if is_off else None, self.simulation.generator.device, stage.memory())
         logger.info(line + sent + (alternative(self.simulation, seconds) if is_long else ""))
-        self._advise(total, stage.of_trained)
+        self._advise(expected.total, stage.of_trained)

@@ -82,6 +82,11 @@ class Stage(Protocol):
     def may_end_early(self) -> bool:
         """Whether fewer steps than are planned may do."""
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether it is not known yet how many of the steps it will need."""
+        return False
+
     def finished(self) -> bool:
         """Whether no step is left to do."""
 

@@ -42,7 +42,7 @@ def test_a_run_that_its_wall_time_ends_is_continued(command_line, trained):
     [
         (["run=run", "timesteps=[0]"], "timesteps=0 must be positive"),
         (["run=run", "timesteps=0.01"], "timesteps=0.01"),
-        (["run=run", "timesteps=[a]"], "timesteps=['a'] must be a list of times"),
+        (["run=run", "timesteps=[a]"], "timesteps=['a'] must be auto, or a list of times"),
         (["run=nowhere"], "nowhere"),
         (["run=run", "timestep=[0.01]"], "timesteps"),
         (["run=run", "observables=[dipol]"], "dipol"),

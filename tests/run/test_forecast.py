@@ -44,20 +44,29 @@ def vmc(directory, laplacian, ansatz=FermiNet, batch_size=10, **settings):
 )
 def test_forecast_says_time_steps_and_memory(seconds, steps, text, monkeypatch):
     monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
-    assert forecast(Expected("burn_in", steps, False, seconds), None, CPU) == f"forecast: {text}, 1.50 GiB on cpu"
+    assert (
+        forecast(Expected("burn_in", steps, False, False, seconds), None, CPU) == f"forecast: {text}, 1.50 GiB on cpu"
+    )
 
 
 def test_forecast_sets_the_predicted_share_apart(monkeypatch):
     monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
     expected = "1.50 GiB on cpu (0.031 GiB of it predicted for a step)"
-    assert forecast(Expected("optimization", 100, False, 0.5), None, CPU, 0.03125).endswith(expected)
+    assert forecast(Expected("optimization", 100, False, False, 0.5), None, CPU, 0.03125).endswith(expected)
     assert memory(CPU, 0.5, ahead=True) == "2.00 GiB on cpu (0.5 GiB of it predicted for a step)"
 
 
 def test_forecast_says_that_steps_may_be_fewer_and_what_was_said_before(monkeypatch):
     monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
-    line = forecast(Expected("burn_in", 100, True, 0.5), 0.25, CPU)
+    line = forecast(Expected("burn_in", 100, True, False, 0.5), 0.25, CPU)
     assert line == "forecast: 0.5 s/step instead of 0.25, 50 s for up to 100 steps of burn_in, 1.50 GiB on cpu"
+
+
+def test_forecast_knows_no_end_of_a_stage_that_is_open_ended(monkeypatch):
+    monkeypatch.setattr(module, "peak_memory", lambda device: 1.5)
+    expected = Expected("dmc", 60_000, True, True, 0.5)
+    assert (str(expected), expected.total) == ("dmc 0.5 s a step until its error is reached", 0)
+    assert forecast(expected, None, CPU) == "forecast: 0.5 s/step of dmc until its error is reached, 1.50 GiB on cpu"
 
 
 OPTIMIZERS = {

@@ -10,9 +10,11 @@ from echo import Echo
 
 from qmcnet import EvaluationSettings, FermiNet, FirstOrder, Molecule
 from qmcnet.compute.team import standing_in, team
+from qmcnet.run.afterwards import diffusing
 from qmcnet.run.interruption import Interrupted
 from qmcnet.stages import optimization
 from qmcnet.stages import outlook as module
+from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.evaluation import Evaluation
 from qmcnet.stages.optimization import Optimization
 from qmcnet.stages.outlook import Outlook
@@ -106,6 +108,13 @@ def test_a_stage_that_may_end_early_and_one_that_is_done(make_run, tmp_path, wor
     assert said()[0].startswith("forecast: evaluation up to 50 steps")
 
 
+def test_a_diffusion_that_follows_is_foreseen_too(make_run, tmp_path, worth, said):
+    run = make_run(tmp_path, evaluation=SHORT)
+    run.train(follows=[diffusing(run, DiffusionSettings())])
+    assert "optimization 5 steps" in said()[0]
+    assert re.search(r", dmc [\d.e-]+ s a step until its error is reached; more than \d+ s in all", said()[0])
+
+
 class Unique(FermiNet):
     """A network that cannot be copied."""
 
@@ -158,7 +167,7 @@ def test_other_processes_hear_nothing(make_run, tmp_path, worth, said, monkeypat
 class Stage:
     """At work."""
 
-    name, may_end_early, of_trained = "optimization", False, False
+    name, may_end_early, of_trained, open_ended = "optimization", False, False, False
 
     def __init__(self, left):
         self.left = left
@@ -184,14 +193,14 @@ def outlook(make_run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.7, "0.7"), (0.8, None), (1.29, None), (1.31, "1.31")])
 def test_a_duration_is_revised_beyond_30_percent(outlook, said, seconds, text):
-    outlook.look(Stage(10), seconds, "", first=True)
+    outlook.look(Stage(10), seconds, "")
     expected = [f"forecast: {text} s/step instead of 1, {10 * seconds:.0f} s for 10 steps of optimization"]
     assert [line.rpartition(",")[0] for line in said()] == (expected if text else [])
 
 
 def test_what_was_said_last_is_what_counts(outlook, said):
     for seconds in (2.0, 2.1, 2.5, 2.7, 2.8):
-        outlook.look(Stage(10), seconds, "", first=False)
+        outlook.look(Stage(10), seconds, "")
     assert [re.search(r"[\d.]+ s/step instead of \d", line)[0] for line in said()] == [
         "2 s/step instead of 1",
         "2.7 s/step instead of 2",
@@ -199,29 +208,40 @@ def test_what_was_said_last_is_what_counts(outlook, said):
 
 
 def test_a_long_stage_says_once_what_it_sends_and_what_else_could_be(outlook, said):
-    outlook.look(Stage(100), 1.1, "; each sends", first=True)
-    outlook.look(Stage(100), 1.1, "; each sends", first=False)
+    outlook.look(Stage(100), 1.1, "; each sends")
+    outlook.look(Stage(100), 1.1, "; each sends")
     (line,) = said()
     assert line.startswith("forecast: 1.1 s/step, 1.8 min for 100 steps of optimization")
     assert line.endswith("; each sends; or else")
 
 
+def test_a_stage_without_a_known_end_is_said_to_be_long_when_it_is_known(outlook, said):
+    stage = Stage(100)
+    stage.open_ended = True
+    outlook.look(stage, 1.1, "")
+    assert said() == []
+    stage.open_ended = False
+    outlook.look(stage, 1.1, "")
+    outlook.look(stage, 1.1, "")
+    assert [line[:57] for line in said()] == ["forecast: 1.1 s/step, 1.8 min for 100 steps of optimizati"]
+
+
 def test_a_stage_that_was_not_foreseen_is_forecast(outlook, said):
     outlook.said.clear()
-    outlook.look(Stage(10), 1.0, "", first=True)
+    outlook.look(Stage(10), 1.0, "")
     assert said()[0].startswith("forecast: 1 s/step, 10 s for 10 steps of optimization")
 
 
 def test_advice_is_given_once_over_an_hour(outlook, said):
-    outlook.look(Stage(10), 300.0, "", first=True)
+    outlook.look(Stage(10), 300.0, "")
     assert said("advice") == []
-    outlook.look(Stage(10), 400.0, "", first=False)
-    outlook.look(Stage(10), 600.0, "", first=False)
+    outlook.look(Stage(10), 400.0, "")
+    outlook.look(Stage(10), 600.0, "")
     assert said("advice") == ["advice"]
 
 
 def test_sweeps_that_are_not_recorded_are_not_timed(make_run, tmp_path, monkeypatch, any_series_is_an_estimate):
     looks = []
-    monkeypatch.setattr(Outlook, "look", lambda self, stage, *rest: looks.append((type(stage), stage.step, rest[2])))
+    monkeypatch.setattr(Outlook, "look", lambda self, stage, *_: looks.append((type(stage), stage.step)))
     make_run(tmp_path, evaluation=EvaluationSettings(steps=41, burn_in=9)).train()
-    assert looks == [(Evaluation, 21, True), (Evaluation, 41, False)]
+    assert looks == [(Evaluation, 21), (Evaluation, 41)]

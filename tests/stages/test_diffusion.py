@@ -207,9 +207,9 @@ def test_few_accepted_moves_are_a_warning_with_advice(finished, make_run, caplog
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"timesteps": []}, "must be a list of times"),
-        ({"timesteps": "0.02"}, "must be a list of times"),
-        ({"timesteps": ["a"]}, "must be a list of times"),
+        ({"timesteps": []}, "must be auto, or a list of times"),
+        ({"timesteps": "0.02"}, "must be auto, or a list of times"),
+        ({"timesteps": ["a"]}, "must be auto, or a list of times"),
         ({"timesteps": [0.02, -0.01]}, "timesteps=-0.01 must be positive"),
         ({"timesteps": [0.02, 0.02]}, "holds a time twice"),
         ({"target_error": 0}, "target_error=0 must be positive"),
@@ -221,6 +221,24 @@ def test_few_accepted_moves_are_a_warning_with_advice(finished, make_run, caplog
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message.replace("[", r"\[")):
         DiffusionSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("charges", "largest"),
+    [([1] * 10, 0.02), ([3, 1], 0.02), ([6], 0.01), ([8], 0.005), ([8, 1, 1], 0.005), ([7, 7], 0.0025), ([10], 0.0025)],
+)
+def test_time_steps_are_those_at_which_a_tenth_is_rejected_or_below(charges, largest):
+    """Nine tenths were accepted of C at 0.012, N 0.008, O 0.0056, H2O 0.0053, N2 0.004."""
+    settings = DiffusionSettings()
+    assert settings.label(True, []) == "timesteps=auto"
+    assert settings.with_timesteps(torch.tensor(charges)).timesteps == (largest, largest / 2, largest / 4)
+    assert SHORT.with_timesteps(torch.tensor(charges)) is SHORT
+
+
+def test_time_steps_of_none_that_are_given_are_those_of_the_nuclei(finished, make_run):
+    result = make_run(finished).diffuse(DiffusionSettings(target_error=None, steps=12))
+    assert [point["timestep"] for point in result.points] == [0.02, 0.01, 0.005]
+    assert only_folder(finished).name == "timesteps=auto"
 
 
 def test_a_wavefunction_without_nodes_of_its_own_is_refused(tmp_path, make_run):
