@@ -10,24 +10,28 @@ Letters: B walkers, N electrons, M orbitals, D derivative directions.
 import torch
 from torch import Tensor, nn
 
+from qmcnet.ansatz.orbital_cusps import OrbitalCusps
 from qmcnet.chemistry.gto import GaussianBasis
 from qmcnet.compute.kernels import Linear
 from qmcnet.laplacian import LapTuple
 
 
 class MolecularOrbitals(nn.Module):
-    """phi_m(r) = sum_f chi_f(r) C_fm."""
+    """phi_m(r) = sum_f chi_f(r) C_fm, where chi may have cusps at the nuclei."""
 
-    def __init__(self, basis: GaussianBasis, coefficients: Tensor, trainable: bool) -> None:
+    def __init__(
+        self, basis: GaussianBasis, coefficients: Tensor, trainable: bool, cusps: OrbitalCusps | None = None
+    ) -> None:
         """Start from given orbitals.
 
         Args:
             basis: Gaussian basis set.
             coefficients: shape (n_ao, M).
             trainable: whether the coefficients are parameters; else they are part of the state alone.
+            cusps: what is added to the basis functions near the nuclei.
         """
         super().__init__()
-        self.basis = basis
+        self.basis, self.cusps = basis, cusps
         # torch draws default weights: keep them off the global generator.
         with torch.random.fork_rng(devices=[]):
             self.combination = Linear(coefficients.shape[0], coefficients.shape[1], bias=False)
@@ -46,7 +50,10 @@ class MolecularOrbitals(nn.Module):
         Returns:
             Shape (B, N, M), in bohr^-3/2.
         """
-        orbitals: Tensor = self.combination(basis_functions(self.basis, positions, nuclei))
+        functions = basis_functions(self.basis, positions, nuclei)
+        if self.cusps is not None:
+            functions = functions + self.cusps(torch.linalg.vector_norm(positions[..., None, :] - nuclei, dim=-1))
+        orbitals: Tensor = self.combination(functions)
         return orbitals
 
 

@@ -18,6 +18,7 @@ from qmcnet.ansatz.features import check_molecule, features, spin_slices
 from qmcnet.ansatz.jastrow import JASTROWS
 from qmcnet.ansatz.molecular_orbitals import MolecularOrbitals
 from qmcnet.ansatz.nuclear_cusp import NuclearCusp
+from qmcnet.ansatz.orbital_cusps import OrbitalCusps
 from qmcnet.checks import one_of
 from qmcnet.chemistry.casscf import active_space, casscf
 from qmcnet.chemistry.gto import GaussianBasis
@@ -27,14 +28,15 @@ from qmcnet.laplacian import signed_log_sum
 from qmcnet.system.molecule import Molecule
 
 METHODS = ("rohf", "uhf", "casscf")
+NUCLEAR_CUSPS = ("orbitals", "factor", "none")
 
 
 class SlaterJastrow(nn.Module):
     """psi = e^J sum_k c_k det[phi_up_ki(x_j)] det[phi_down_ki(x_j)], with x = r or positions shifted by backflow.
 
     Orbitals phi and coefficients c start from Hartree-Fock or CASSCF. Gaussian functions have no cusps at the nuclei:
-    without `nuclear_cusp` the local energy diverges there as Z/r. Its variance is finite, but that of its variance not,
-    and error bars of short runs are unreliable.
+    with `nuclear_cusp='none'` the local energy diverges there as Z/r. Its variance is finite, but that of its variance
+    not, and error bars of short runs are unreliable.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class SlaterJastrow(nn.Module):
         active_orbitals: int | None = None,
         ci_threshold: float = 0.01,
         jastrow: str = "cusp",
-        nuclear_cusp: bool = True,
+        nuclear_cusp: str | bool = "orbitals",
         backflow: bool = False,
         train_orbitals: bool = False,
         seed: int = 0,
@@ -64,18 +66,22 @@ class SlaterJastrow(nn.Module):
             active_orbitals: orbitals in the active space of 'casscf'.
             ci_threshold: determinants of 'casscf' with |c_k| below it are left out.
             jastrow: name of the Jastrow factor, or 'none'.
-            nuclear_cusp: give the orbitals their cusps at the nuclei.
+            nuclear_cusp: 'orbitals' gives s functions their cusps at the nuclei, where they become smooth; 'factor'
+                gives the wavefunction a factor with cusps, of a short range that is learned; 'none' leaves it as it
+                is. True is 'factor' and False 'none', as they were called before there was a choice.
             backflow: shift the positions at which orbitals are evaluated.
             train_orbitals: optimise the orbitals, too; noise in many parameters calls for small steps and many walkers.
             seed: seed of the initial weights of a neural Jastrow factor.
             dtype: precision of the parameters and of the positions to come.
 
         Raises:
-            ValueError: for an unknown method, basis or Jastrow factor, or an active space that does not fit.
+            ValueError: for an unknown method, basis, Jastrow factor or cusp, or an active space that does not fit.
         """
         super().__init__()
         check_molecule(molecule)
         one_of(JASTROWS, jastrow=jastrow)
+        cusp = nuclear_cusp if isinstance(nuclear_cusp, str) else "factor" if nuclear_cusp else "none"
+        one_of(NUCLEAR_CUSPS, nuclear_cusp=cusp)
         space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}
         basis = basis or default_basis(molecule)
         slater = slater_part(molecule, basis, method, ci_threshold, **space)
@@ -84,7 +90,8 @@ class SlaterJastrow(nn.Module):
         self.settings = {"basis": basis, "method": method, **space, "ci_threshold": ci_threshold, "jastrow": jastrow}
         self.settings |= {"nuclear_cusp": nuclear_cusp, "backflow": backflow, "train_orbitals": train_orbitals}
         self.settings["seed"] = seed
-        self.molecular_orbitals = MolecularOrbitals(slater.basis, slater.orbitals, train_orbitals)
+        cusps = OrbitalCusps(molecule, slater.basis) if cusp == "orbitals" else None
+        self.molecular_orbitals = MolecularOrbitals(slater.basis, slater.orbitals, train_orbitals, cusps)
         occupations = [occupied for occupied in (slater.up, slater.down) if occupied.shape[-1]]
         self.determinants = nn.ModuleList(SpinDeterminants(occupied) for occupied in occupations)
         self.expansion = Expansion(slater.coefficients)
@@ -94,7 +101,7 @@ class SlaterJastrow(nn.Module):
             self.jastrow = JASTROWS[jastrow](molecule)
         if self.jastrow is not None:
             draw_weights(self.jastrow, torch.Generator().manual_seed(seed))
-        self.nuclear_cusp = NuclearCusp(molecule, slater.basis) if nuclear_cusp else None
+        self.nuclear_cusp = NuclearCusp(molecule, slater.basis) if cusp == "factor" else None
         self.to(dtype)
 
     def forward(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Tensor]:

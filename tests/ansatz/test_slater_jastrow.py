@@ -24,7 +24,7 @@ KINDS = {
     "casscf": ACTIVE,
     "backflow": {**ACTIVE, "backflow": True},
 }
-BARE = {"jastrow": "none", "nuclear_cusp": False}
+BARE = {"jastrow": "none", "nuclear_cusp": "none"}
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_molecule = pytest.mark.parametrize("molecule", [LIH, CARBON], ids=["LiH", "C"])
 
@@ -157,7 +157,7 @@ def test_cusps_where_electrons_meet(kind, pair, own, cusp, jastrow, psi, walkers
 
 @pytest.mark.parametrize("kind", ["rohf", "casscf"])
 @pytest.mark.parametrize(("nucleus", "charge"), [(0, 3), (1, 1)])
-@pytest.mark.parametrize("nuclear_cusp", [True, False])
+@pytest.mark.parametrize("nuclear_cusp", ["orbitals", "factor", "none"])
 def test_cusps_at_nuclei(kind, nucleus, charge, nuclear_cusp, psi, walkers):
     wavefunction = psi(LIH, kind, nuclear_cusp=nuclear_cusp)
     positions = walkers(LIH, 1, seed=4)
@@ -169,7 +169,7 @@ def test_cusps_at_nuclei(kind, nucleus, charge, nuclear_cusp, psi, walkers):
         return torch.stack(electrons, 1)
 
     near, next_ = (slope(wavefunction, moved, distance) for distance in (1e-5, 2e-5))
-    assert 2 * near - next_ == pytest.approx(-charge if nuclear_cusp else 0, abs=1e-3)
+    assert 2 * near - next_ == pytest.approx(0 if nuclear_cusp == "none" else -charge, abs=1e-3)
 
 
 @each_kind
@@ -237,10 +237,18 @@ def test_settings_rebuild_the_wavefunction_and_the_state_restores_its_orbitals(k
     again = SlaterJastrow(LIH, **wavefunction.settings, dtype=DOUBLE)
     basis = again.molecular_orbitals.basis
     basis.exponents.mul_(1.1)  # as if PySCF had changed
+    again.molecular_orbitals.cusps.weights.mul_(1.1)
     again.molecular_orbitals.combination.weight.data.neg_()
     assert (at(again, positions)[1] - at(wavefunction, positions)[1]).abs().min() > 1e-6
     again.load_state_dict(wavefunction.state_dict())
     assert torch.equal(at(again, positions)[1], at(wavefunction, positions)[1])
+
+
+@pytest.mark.parametrize(("older", "name"), [(True, "factor"), (False, "none")])
+def test_cusps_are_known_by_what_they_were_called_before(older, name, psi, walkers):
+    first, second = (psi(LIH, "rohf", nuclear_cusp=choice) for choice in (older, name))
+    assert first.settings["nuclear_cusp"] is older  # so that runs with it are continued
+    assert torch.equal(at(first, walkers(LIH))[1], at(second, walkers(LIH))[1])
 
 
 def test_further_batch_axes_work(psi, walkers):
@@ -260,6 +268,7 @@ def test_the_global_generator_is_left_alone():
     ("options", "message"),
     [
         ({"method": "rhf"}, r"method='rhf' must be one of rohf, uhf, casscf"),
+        ({"nuclear_cusp": "kato"}, r"nuclear_cusp='kato' must be one of orbitals, factor, none"),
         ({"jastrow": "slater"}, r"jastrow='slater' must be one of cusp, neural, none"),
         ({"method": "casscf", "active_electrons": 2}, r"needs active_electrons and active_orbitals, got 2 and None"),
         ({"active_orbitals": 2}, r"active_orbitals belong to method='casscf', not to method='rohf'"),

@@ -68,7 +68,7 @@ def test_all_determinants_add_up_to_the_wavefunction(space, solve, leading):
         active_orbitals=active,
         ci_threshold=THRESHOLD,
         jastrow="none",
-        nuclear_cusp=False,
+        nuclear_cusp="none",
         dtype=torch.float64,
     )
     sign, log_abs = (part[:, 0] for part in wavefunction(walkers, molecule.nuclei))

@@ -10,7 +10,7 @@ from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.stages.burn_in import BurnInSettings
 
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
-BARE = {"jastrow": "none", "nuclear_cusp": False}
+BARE = {"jastrow": "none", "nuclear_cusp": "none"}
 ACTIVE = {"method": "casscf", "active_electrons": 2, "active_orbitals": 4}
 
 
