@@ -36,8 +36,11 @@ class SlaterJastrow(nn.Module):
 
     Orbitals phi and coefficients c start from Hartree-Fock or CASSCF. Gaussian functions have no cusps at the nuclei:
     with `nuclear_cusp='none'` the local energy diverges there as Z/r. Its variance is finite, but that of its variance
-    not, and error bars of short runs are unreliable.
+    not, and error bars of short runs are unreliable. The nodes stay near those of the determinants, so that a small
+    variance does not say how far the energy is from the exact one (`limited`).
     """
+
+    limited = True
 
     def __init__(
         self,

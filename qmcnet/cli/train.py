@@ -17,6 +17,7 @@ from qmcnet.compute.files import naming
 from qmcnet.compute.team import team
 from qmcnet.config.build import build, diffusion_of
 from qmcnet.config.naming import config_directory, register_resolvers
+from qmcnet.report.result import Result
 from qmcnet.run.afterwards import diffusing
 from qmcnet.run.directory import is_run
 from qmcnet.run.interruption import EXIT_STATUS
@@ -57,13 +58,20 @@ def train(cfg: DictConfig, directory: Path, log: RunLog) -> Found:
     result = run.train(on_claim, [] if diffusion is None else [diffusing(run, diffusion)])
     logger.info("TensorBoard:     tensorboard --logdir %s", directory)
     if diffusion is None or not result.succeeded:
-        if run.ensemble.n_states == 1 and result.distance and result.distance.value > CHEMICAL_ACCURACY:
+        if run.simulation.limited:
+            logger.info("its variance does not tell how far the energy is from the exact one: the nodes are limited")
+        if run.ensemble.n_states == 1 and (run.simulation.limited or is_far(result)):
             logger.info("to come nearer:  qmcnet-dmc run=%s target_error=1e-3", directory)
         return result
     logger.info(result.summary())
     if run.wall_time is not None:
         run.wall_time = max(run.wall_time - (time.monotonic() - start), SHORTEST)
     return run.diffuse(diffusion)
+
+
+def is_far(result: Result) -> bool:
+    """Tell whether a result says that it is farther from the exact energy than chemical accuracy."""
+    return result.distance is not None and result.distance.value > CHEMICAL_ACCURACY
 
 
 def planned(cfg: DictConfig, directory: Path) -> tuple[VMC, DiffusionSettings | None]:

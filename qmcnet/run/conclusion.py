@@ -95,10 +95,11 @@ def conclude(
         The result; sections of stages besides the evaluation are in its metadata.
     """
     reference, folder, made = lookup(molecule), driver.directory, driver.made.get(Optimization.name, 0)
-    distance = measure(findings.get(Optimization.name, {}), findings[Evaluation.name], made, slope_of(molecule))
+    learned, evaluated = findings.get(Optimization.name, {}), findings[Evaluation.name]
+    distance = None if driver.simulation.limited else measure(learned, evaluated, made, slope_of(molecule))
     sections = {name: dict(found) for name, found in findings.items() if found and name != Evaluation.name}
     result = Result(
-        **findings[Evaluation.name],
+        **evaluated,
         trained_steps=made,
         distance=distance,
         reference=asdict(reference) if reference else None,

@@ -53,7 +53,7 @@ def check_scalars(
 
 
 def check_parts(run: Callable[..., Any], arguments: Mapping[str, object]) -> None:
-    """Refuse settings of a run that are of another class than their defaults.
+    """Refuse settings of a run that are of another class than their defaults, and those that do not go together.
 
     Args:
         run: class of runs; where it asks for an interface, a class of the user's own may stand.
@@ -66,6 +66,11 @@ def check_parts(run: Callable[..., Any], arguments: Mapping[str, object]) -> Non
         kind = type(given.default)
         if given.annotation is kind and is_dataclass(kind) and not isinstance(arguments[name], kind):
             raise ValueError(f"{name}={arguments[name]!r} must be of the class {kind.__name__}")
+    if arguments["accuracy"] is not None and getattr(arguments["ansatz"], "limited", False):
+        name = type(arguments["ansatz"]).__name__
+        raise ValueError(
+            f"accuracy={arguments['accuracy']} is not known of {name}, whose nodes are limited: give steps"
+        )
 
 
 def check_start(directory: Path, molecule: Molecule, basis: str | None, compiled_on: torch.device | None) -> None:

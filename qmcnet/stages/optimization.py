@@ -152,7 +152,7 @@ class Optimization(Stage):
         """Plan more steps at the end of those planned, if they did not bring the accuracy that was asked for."""
         if self.accuracy is None or self.step < self.steps:
             return
-        distance = team().first(lambda: distance_of(self.curve.look().points(), self.slope))
+        distance = team().first(self._distance)
         if distance is None or distance > self.accuracy:
             before, self.steps = self.steps, steps_for(self.accuracy, distance or math.inf, self.step)
             found = "not known" if distance is None else f"about {1e3 * distance:.2g} mHa"
@@ -180,7 +180,7 @@ class Optimization(Stage):
         lost = all(row.get("skipped") for _, row in rows)
         self.typical = statistics.median(row["variance"] for _, row in rows)
         scalars = {TYPICAL: self.typical} | expectations(self.observed, self.operators)
-        if (distance := distance_of(self.curve.look().points(), self.slope)) is not None:
+        if (distance := self._distance()) is not None:
             scalars[DISTANCE] = distance
         return Record(recorded, scalars, lost)
 
@@ -266,9 +266,12 @@ class Optimization(Stage):
 
     def learned(self) -> Mapping[str, Any]:
         """Energies, errors and variances of a few parts of the late training; nothing where it is too short."""
-        points = self.curve.look().points()
-        distance = distance_of(points, self.slope)
-        return {} if distance is None else {**points._asdict(), "distance": distance}
+        distance = self._distance()
+        return {} if distance is None else {**self.curve.look().points()._asdict(), "distance": distance}
+
+    def _distance(self) -> float | None:
+        """Energy above the exact one, in hartree, as the late training tells it; None where it does not."""
+        return None if self.simulation.limited else distance_of(self.curve.look().points(), self.slope)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step, the state of the optimiser, and averages of the parameters and of the energy."""

@@ -52,6 +52,11 @@ class Simulation:
         self._compiled = Compiled(lambda positions: (2 * self.ensemble(positions)[1],), "wavefunction")
         self.chunks = Chunks("walkers moved at once")
 
+    @property
+    def limited(self) -> bool:
+        """Whether the wavefunction says that its variance does not tell how far its energy is from the exact one."""
+        return bool(getattr(self.ensemble.network, "limited", False))
+
     @classmethod
     def start(
         cls,

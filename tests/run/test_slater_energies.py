@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pytest
 import torch
 
 from qmcnet import VMC, Clipping, EvaluationSettings, Metropolis, Molecule, SlaterJastrow, Spring, load
@@ -27,10 +28,12 @@ def run(molecule, directory, wavefunction, **settings):
     return VMC(ansatz, directory, **defaults | settings)
 
 
-def test_a_bare_determinant_has_the_hartree_fock_energy(tmp_path):
+@pytest.mark.parametrize("nuclear_cusp", ["orbitals", "none"])
+def test_a_bare_determinant_has_the_hartree_fock_energy(tmp_path, nuclear_cusp):
     lithium = Molecule.atom("Li")
-    result = run(lithium, tmp_path, {"method": "uhf", **BARE}, steps=0).train()
-    expected = hartree_fock(lithium, method="uhf").energy
+    wavefunction = {"method": "uhf", **BARE, "nuclear_cusp": nuclear_cusp, "basis": "cc-pvtz"}
+    result = run(lithium, tmp_path, wavefunction, steps=0).train()
+    expected = hartree_fock(lithium, "cc-pvtz", "uhf").energy
     print(f"\nLi: {result.energy} +- {result.standard_error} hartree, uhf {expected}")
     assert result.standard_error < 0.1
     assert abs(result.energy - expected) < 4 * result.standard_error
@@ -53,10 +56,16 @@ def test_jastrow_and_backflow_are_optimised_without_pretraining_and_load_again(t
     made = run(Molecule.atom("He"), tmp_path, {"backflow": True}, clipping=Clipping(10.0), **settings)
     before = torch.nn.utils.parameters_to_vector(made.ansatz.parameters()).detach().clone()
     with caplog.at_level("INFO", logger="qmcnet"):
-        made.train()
+        result = made.train()
+    assert result.distance is None  # whatever the variance
     assert (torch.nn.utils.parameters_to_vector(made.ansatz.parameters()) != before).any()
     assert "SlaterJastrow starts from orbitals of its own: no pretraining" in caplog.text
     assert not (tmp_path / "pretraining").exists()
     again = load(tmp_path, device="cpu")
     positions = made.simulation.walkers.positions
     assert torch.equal(again.simulation.ensemble(positions)[1], made.simulation.ensemble(positions)[1])
+
+
+def test_a_distance_that_is_not_known_is_not_asked_for(tmp_path):
+    with pytest.raises(ValueError, match=r"accuracy=0\.001 is not known of SlaterJastrow"):
+        run(LIH, tmp_path, BARE, accuracy=1e-3)
