@@ -13,12 +13,14 @@ from pairwise import pairwise
 from qmcnet.states.measurements import observables
 
 CONF = Path(__file__).parents[2] / "conf"
+SIZES = ("", "_medium")
 
 
 def members(group):
-    """Files of a config group; a small variant stands for the member that it is a variant of."""
+    """Files of a config group; a small variant stands for all sizes of what it is a variant of."""
     names = {path.stem for path in (CONF / group).glob("*.yaml")}
-    return sorted(name for name in names if f"{name}_small" not in names)
+    sizes = {f"{name.removesuffix('_small')}{size}" for name in names if name.endswith("_small") for size in SIZES}
+    return sorted(names - sizes)
 
 
 OPTIMIZERS = {"kfac": ["kfac"], "first order": ["adam", "lamb", "sgd"]}
@@ -59,7 +61,7 @@ def chosen():
 
 
 CASES = {f"{number}: {label(case)}": case for number, case in enumerate(chosen())}
-GROUPS = [[name for i, name in enumerate(CASES) if i % 3 == part] for part in range(3)]
+GROUPS = [[name for i, name in enumerate(CASES) if i % 2 == part] for part in range(2)]
 """Each is worked off in one process, so that workers of a session share them."""
 ONCE = "of one walker or a few, once a run: whether the derivatives are those of torch"
 STATED = {
