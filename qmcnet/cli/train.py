@@ -20,6 +20,7 @@ from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.run.directory import is_run
 from qmcnet.run.interruption import EXIT_STATUS
 from qmcnet.run.neighbour import neighbour
+from qmcnet.run.report import report_at_end
 from qmcnet.run.vmc import VMC
 from qmcnet.stages.diffusion import check_wavefunction
 from qmcnet.stages.stage import Stage
@@ -131,7 +132,10 @@ def work(cfg: DictConfig) -> int:
     """
     directory = Path(HydraConfig.get().runtime.output_dir)
     with RunLog() as log:
-        return outcome(lambda: train(cfg, directory, log))
+        status = outcome(lambda: train(cfg, directory, log))
+        if log.opened and status != EXIT_STATUS:  # who stops a run does not wait
+            report_at_end(directory)
+        return status
 
 
 def longest(cfg: DictConfig) -> Stage:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from qmcnet.compute.files import atomic_write
+from qmcnet.report.notebook import facts_html, table_html
 from qmcnet.report.reference import Reference
 from qmcnet.report.table import with_error
 
@@ -144,6 +145,11 @@ class Diffused:
             {name: math.nan if value is None else value for name, value in point.items()} for point in own["points"]
         ]
         return cls(**own, metadata=content)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        facts = self.facts() + [("warning", caveat) for caveat in self.caveats()]
+        return facts_html(str(self.metadata.get("formula", "")), facts) + table_html(HEADER, self.rows())
 
     def _how(self) -> str:
         if self.order == 0:

@@ -2,16 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 
 def draw_levels(states: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
-    """Draw the excitation energies as levels, one column for each multiplicity.
+    """Draw the excitation energies into a file.
 
     Args:
         states: as in `Spectrum`.
         title: written above.
         path: PNG file to write.
+    """
+    level_diagram(states, title).savefig(path, dpi=150)
+
+
+def level_diagram(states: Sequence[Mapping[str, Any]], title: str = "") -> "Drawing":
+    """Draw the excitation energies as levels, one column for each multiplicity.
+
+    Args:
+        states: as in `Spectrum`.
+        title: written above.
+
+    Returns:
+        The figure.
     """
     from matplotlib.figure import Figure as Drawing  # takes half a second to import
 
@@ -28,4 +44,4 @@ def draw_levels(states: Sequence[Mapping[str, Any]], title: str, path: Path) -> 
     axes.set_xlim(-0.6, len(kinds) - 0.4)
     axes.set_ylabel("excitation energy / eV")
     axes.set_title(title)
-    drawing.savefig(path, dpi=150)
+    return drawing

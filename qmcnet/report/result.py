@@ -10,8 +10,9 @@ from typing import Any
 from qmcnet.compute.files import atomic_write, set_aside
 from qmcnet.report.distance import Distance
 from qmcnet.report.levels import draw_levels
+from qmcnet.report.notebook import facts_html
 from qmcnet.report.reference import Reference
-from qmcnet.report.table import observed, table
+from qmcnet.report.table import SpectrumTable, observed, table
 from qmcnet.states.spectrum import State
 
 logger = logging.getLogger(__name__)
@@ -201,3 +202,14 @@ class Result:
         elif self.states:
             lines += [f"{name:<16} {text}" for name, text in observed(self.states[0])]
         return "\n".join(lines + [f"warning: {caveat}" for caveat in self.caveats()])
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        facts = self.facts() + [("warning", caveat) for caveat in self.caveats()]
+        html = facts_html(str(self.metadata.get("formula", "")), facts)
+        return html + self.spectrum._repr_html_() * (len(self.states) > 1)
+
+    @property
+    def spectrum(self) -> SpectrumTable:
+        """The states as a table, as text and in notebooks."""
+        return SpectrumTable(self.states)

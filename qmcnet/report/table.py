@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from qmcnet.report.notebook import table_html
 from qmcnet.states.spectrum import MOST_COMPONENTS, UNKNOWN
 
 
@@ -89,3 +91,22 @@ def observed(state: Mapping[str, Any]) -> list[tuple[str, str]]:
         ):
             lines.append((name, "  ".join(f"{part} {with_error(parts[part], 4)}" for part in parts)))
     return lines
+
+
+@dataclass(frozen=True)
+class SpectrumTable:
+    """A spectrum that shows itself as a table.
+
+    Attributes:
+        states: as in `Spectrum`.
+    """
+
+    states: Sequence[Mapping[str, Any]]
+
+    def __str__(self) -> str:
+        """Print it."""
+        return table(self.states)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return table_html(list(COLUMNS), cells(self.states))
