@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from qmcnet.report.diffused import Diffused
-from qmcnet.report.drawing import new
+from qmcnet.report.drawing import legend_above, new
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -32,5 +32,5 @@ def draw_timesteps(found: Diffused) -> "Drawing":
         axes.axhline(energy, linestyle=":", linewidth=1, color="C1", label="wavefunction (VMC)")
     axes.set(xlabel="time step / hartree⁻¹", ylabel="energy / hartree", xlim=(-0.04 * max(places), 1.08 * max(places)))
     axes.ticklabel_format(axis="y", useOffset=False)
-    axes.legend()
+    legend_above(axes)
     return drawing

@@ -1,6 +1,7 @@
 """Figures: how they look, and how they become files and parts of a page."""
 
 import io
+import math
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ INK = "#010203"
 """Stands for the colour of the text around a figure, which is not known before it is read."""
 SIZE = (5.2, 3.4)
 """Inches."""
+LINE = 60
+"""Letters that the width of a figure holds."""
 LOOK: Mapping[str, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -76,6 +79,17 @@ def new(rows: int = 1, height: float = SIZE[1]) -> tuple["Drawing", list[Any]]:
     return drawing, list(axes)
 
 
+def legend_above(axes: Any) -> None:
+    """Say what the curves are, above the first axes of a figure, where no curve is."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) < 2:
+        return
+    columns = max(1, min(len(labels), LINE // (4 + max(map(len, labels)))))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+    drawing = axes.get_figure()
+    drawing.subplots_adjust(top=0.98 - 0.19 / drawing.get_figheight() * math.ceil(len(labels) / columns))
+
+
 def plain(text: str) -> str:
     """Keep a text from being read as a formula."""
     return text.replace("$", r"\$")
@@ -94,8 +108,11 @@ def column(table: Mapping[str, NDArray[np.float64]], name: str, places: int) -> 
     """
     steps, values = table["step"], table[name]
     known = np.isfinite(values) & np.isfinite(steps)
-    parts = [np.array_split(each[known], min(places, max(1, int(known.sum())))) for each in (steps, values)]
-    means = [np.array([part.mean() for part in each if len(part)]) for each in parts]
+    count = int(known.sum())
+    length = max(1, math.ceil(count / places))
+    first = count % length or length  # the last stretch, which is looked at most, is whole
+    parts = (np.split(each[known], range(first, count, length)) if count else [] for each in (steps, values))
+    means = [np.array([part.mean() for part in each]) for each in parts]
     return means[0], means[1]
 
 

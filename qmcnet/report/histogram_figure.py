@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qmcnet.report.drawing import new, plain
+from qmcnet.report.drawing import legend_above, new, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -36,7 +36,7 @@ def draw_histogram(states: Sequence[Mapping[str, Any]], name: str) -> "Drawing":
         axes.plot(distances, values, color=f"C{place}", label=plain(text))
         axes.fill_between(distances, values - errors, values + errors, alpha=0.25, linewidth=0, color=f"C{place}")
     axes.set(xlabel=LABELS[name][0], ylabel=LABELS[name][1], ylim=(0, None), xlim=(0, None))
-    axes.legend()
+    legend_above(axes)
     return drawing
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qmcnet.report.drawing import plain
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
@@ -40,8 +42,8 @@ def level_diagram(states: Sequence[Mapping[str, Any]], title: str = "") -> "Draw
         axes.fill_between([column - 0.35, column + 0.35], level - error, level + error, alpha=0.3, color=f"C{column}")
         axes.plot([column - 0.35, column + 0.35], [level, level], color=f"C{column}")
         axes.annotate(str(index), (column + 0.37, level), va="center", fontsize=8)
-    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set_xticks(range(len(kinds)), [plain(kind) for kind in kinds])
     axes.set_xlim(-0.6, len(kinds) - 0.4)
     axes.set_ylabel("excitation energy / eV")
-    axes.set_title(title)
+    axes.set_title(plain(title))
     return drawing

@@ -9,7 +9,7 @@ from qmcnet.report.drawing import save, style
 from qmcnet.report.histogram_figure import draw_histogram
 from qmcnet.report.levels import level_diagram
 from qmcnet.report.record import Record
-from qmcnet.report.training_figure import draw_learning
+from qmcnet.report.training_figure import draw_learning, trained_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -39,12 +39,7 @@ def plot(records: Sequence[Record], what: str, path: Path) -> None:
 
 
 def _energy(records: Sequence[Record]) -> "Drawing":
-    trained = {
-        record.name: table
-        for record in records
-        if {"energy", "variance"} <= (table := record.tables.get("optimization", {})).keys()
-    }
-    if not trained:
+    if not (trained := trained_by(records)):
         raise NotMeasured(f"{records[0].name} has made no optimisation step")
     found = records[0].result if len(records) == 1 else None
     energies = [state["energy"]["value"] for state in found.states] if found else []

@@ -18,6 +18,8 @@ from qmcnet.report.table import with_error
 from qmcnet.system.molecule import Molecule
 
 BOND_LENGTH = "bond_length"
+MOST_LETTERS = 40
+"""Letters of a label."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,12 @@ class Sweep:
             cells = [_text(point.settings.get(key)) for key in varied] or [point.directory.name]
             rows.append([*cells, *_cells(point), point.status])
         return rows
+
+    def labels(self) -> list[str]:
+        """Tell the runs apart in a few letters: by the settings in which they differ, or by their directories."""
+        named = [", ".join(f"{key}={_text(point.settings.get(key))}" for key in self.varied) for point in self.points]
+        short = all(named) and len({*named}) == len(named) and max(map(len, named)) <= MOST_LETTERS
+        return named if short else [point.directory.resolve().name[-MOST_LETTERS:] for point in self.points]
 
     def constants(self) -> list[str]:
         """Say what a curve of bond lengths says, where there is one, in lines."""

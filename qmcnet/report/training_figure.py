@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qmcnet.report.drawing import column, new, plain
+from qmcnet.report.drawing import column, legend_above, new, plain
+from qmcnet.report.record import Record, Table
+from qmcnet.report.sweep import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-Table = Mapping[str, NDArray[np.float64]]
+TRAINED, EVALUATED = "optimization", "evaluation"
+"""Stages whose energies are drawn."""
 PLACES = 160
 """Points of a curve."""
 LATE = 0.3
@@ -53,9 +55,22 @@ def draw_learning(
     above.set_ylabel("energy / hartree")
     logarithmic(below)
     below.set(xlabel="optimisation step", ylabel="variance / hartree²")
-    if 1 < len(above.get_legend_handles_labels()[0]) <= 12:
-        above.legend(loc="upper right")
+    legend_above(above)
     return drawing
+
+
+def trained_by(records: Sequence[Record]) -> dict[str, Table]:
+    """Find the runs that have made optimisation steps.
+
+    Args:
+        records: of runs.
+
+    Returns:
+        Statistics of their steps, by what tells the runs apart.
+    """
+    labels = Sweep([record.point for record in records]).labels()
+    tables = [record.tables.get(TRAINED, {}) for record in records]
+    return {label: table for label, table in zip(labels, tables, strict=True) if {"energy", "variance"} <= table.keys()}
 
 
 def draw_evaluation(table: Table, energy: float | None, error: float | None) -> "Drawing":
@@ -77,15 +92,17 @@ def draw_evaluation(table: Table, energy: float | None, error: float | None) -> 
         axes.axhspan(energy - error, energy + error, alpha=0.25, color="C2", linewidth=0, label="result and its error")
     axes.set(xlabel="evaluation step", ylabel="energy / hartree")
     axes.ticklabel_format(axis="y", useOffset=False)
-    axes.legend()
+    legend_above(axes)
     return drawing
 
 
 def logarithmic(axes: Any) -> None:
-    """Make an ordinate logarithmic, with numbers that are no formulas."""
+    """Make an ordinate logarithmic, if anything can be seen there, with numbers that are no formulas."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    axes.set_yscale("log")
+    if not any((line.get_ydata() > 0).any() for line in axes.lines):
+        return
+    axes.set_yscale("log", nonpositive="mask")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     low, high = axes.get_ylim()
     minor = FuncFormatter(lambda value, _: f"{value:g}") if high < 10 * low else NullFormatter()

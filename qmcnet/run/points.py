@@ -58,6 +58,8 @@ def _status(directory: Path, result: Result | None, folder: Path | None, diffuse
 def _result(directory: Path) -> Result | None:
     try:
         result = Result.read(directory / "result.json") if (directory / "config.yaml").exists() else None
+        if result:
+            result.summary()  # which needs all of it
         return result if result and "geometry" in result.metadata else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or of another program
         return None

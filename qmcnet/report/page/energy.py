@@ -35,7 +35,9 @@ def result(record: Record) -> Section:
         The section.
     """
     found = record.result
-    blocks: list[Block] = [Facts([("status", record.point.status), *(found.facts() if found else [])])]
+    rows = [("status", record.point.status), *(found.facts() if found else [])]
+    rows += [(f"dmc/{name}", each.facts()[0][1]) for name, each in record.diffusions.items()]
+    blocks: list[Block] = [Facts(rows)]
     if found and found.caveats():
         blocks.append(Notes(found.caveats(), "warning"))
     for name, other in record.evaluations.items():

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from qmcnet.report.curve_figure import curve_diagram
 from qmcnet.report.drawing import plain
 from qmcnet.report.page.blocks import Block, Code, Facts, Grid, Notes, Section, picture
-from qmcnet.report.page.training import TRAINED
+from qmcnet.report.page.energy import result
+from qmcnet.report.page.system import molecule
 from qmcnet.report.record import Record
 from qmcnet.report.sweep import Sweep
-from qmcnet.report.training_figure import draw_learning
+from qmcnet.report.training_figure import draw_learning, trained_by
 from qmcnet.words import duration
 
 MOST_CURVES = 12
@@ -38,25 +39,21 @@ def _overview(records: Sequence[Record]) -> Iterator[Block]:
         yield picture(
             drawing, "curve", f"Energies against {drawn[2]}", "Energies with their errors, and what was fitted."
         )
-    trained = {label(record): record.tables[TRAINED] for record in records if TRAINED in record.tables}
-    chosen = {name: table for name, table in trained.items() if {"energy", "variance"} <= table.keys()}
-    if chosen:
-        first = dict(list(chosen.items())[:MOST_CURVES])
+    if first := dict(list(trained_by(records).items())[:MOST_CURVES]):
         said = f"Learning curves of {', '.join(first)}"
         yield picture(draw_learning(first), "learning", said, "Energy and variance by optimisation step.")
-    yield Grid("Diagnostics of the runs", ["run", "variance / Ha²", "tau", "R-hat", "time"], [*map(_quality, records)])
-
-
-def label(record: Record) -> str:
-    """Tell runs apart: the name of the run directory, which says the settings."""
-    return record.name
+    rows = [[label, *_quality(record)] for label, record in zip(sweep.labels(), records, strict=True)]
+    yield Grid("Diagnostics of the runs", ["run", "variance / Ha²", "tau", "R-hat", "time"], rows)
+    first_molecule = records[0].molecule
+    if first_molecule and all(record.molecule == first_molecule for record in records):
+        yield from molecule(first_molecule)
 
 
 def _quality(record: Record) -> list[str]:
     found = record.result
     figures = [f"{found.variance:.3g}", f"{found.tau:.2f}", f"{found.r_hat:.4f}"] if found else ["-"] * 3
     spent = sum(record.seconds.values())
-    return [label(record), *figures, duration(spent) if spent else "-"]
+    return [*figures, duration(spent) if spent else "-"]
 
 
 def short(record: Record) -> Section:
@@ -68,12 +65,9 @@ def short(record: Record) -> Section:
     Returns:
         The section.
     """
-    found = record.result
-    blocks: list[Block] = [Facts([("status", record.point.status), *(found.facts() if found else [])])]
-    for name, diffused in record.diffusions.items():
-        blocks.append(Facts([(f"dmc/{name}", text) for _, text in diffused.facts()[:1]]))
-    if said := [*(found.caveats() if found else []), *record.warnings]:
-        blocks.append(Notes(said, "warning"))
+    blocks = list(result(record).blocks)
+    if record.warnings:
+        blocks.append(Notes(record.warnings, "warning"))
     if record.command:
         blocks.append(Code("Command", record.command))
-    return Section(label(record), blocks)
+    return Section(record.name, blocks)

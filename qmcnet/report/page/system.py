@@ -24,13 +24,22 @@ def system(record: Record) -> Section | None:
     """
     if record.molecule is None:
         return None
-    return Section("System", list(_molecule(record.molecule)))
+    return Section("System", list(molecule(record.molecule)))
 
 
-def _molecule(molecule: Molecule) -> Iterator[Block]:
+def molecule(molecule: Molecule) -> Iterator[Block]:
+    """Show a molecule and its geometry.
+
+    Args:
+        molecule: the molecule.
+
+    Yields:
+        The blocks.
+    """
     first, *_ = lines = molecule.summary().splitlines()
     yield Notes([first, *lines[-1:]] if molecule.nearest_neighbour is not None else [first])
-    yield Model(xyz(molecule), f"{molecule.formula} in three dimensions")
+    if len(molecule.symbols) > 1:
+        yield Model(xyz(molecule), f"{molecule.formula} in three dimensions")
     places = geometry(molecule)
     rows = [
         [symbol, *(f"{x:.6f}" for x in (*bohr, *angstrom))]

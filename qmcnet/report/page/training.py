@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from qmcnet.report.page.blocks import Bars, Block, Facts, Grid, Section, picture
 from qmcnet.report.record import Record
-from qmcnet.report.training_figure import draw_evaluation, draw_learning
+from qmcnet.report.training_figure import EVALUATED, TRAINED, draw_evaluation, draw_learning
 from qmcnet.words import duration
 
 LATE = 0.5
@@ -20,7 +20,6 @@ SHOWN = {
     "outliers": "outliers a step",
 }
 """Columns of the tables of steps that say how a stage went."""
-TRAINED, EVALUATED = "optimization", "evaluation"
 
 
 def learning(record: Record) -> Section | None:
@@ -37,7 +36,7 @@ def learning(record: Record) -> Section | None:
     energies = [state["energy"]["value"] for state in found.states] if found else []
     reference = found.reference["energy"] if found and found.reference else None
     if (table := record.tables.get(TRAINED)) and {"energy", "variance"} <= table.keys():
-        last = f"after {table['step'][-1]:.0f} steps the energy is near {np.nanmean(table['energy'][-20:]):.4f} hartree"
+        last = f"{table['step'][-1]:.0f} steps, ending near {_late(table, 'energy', 0.9)} hartree"
         drawing = draw_learning({"mean of some steps": table}, energies, reference)
         caption = "Energy and variance of the local energy by optimisation step."
         blocks.append(picture(drawing, "learning", f"Learning curve: {last}", caption))
@@ -85,11 +84,11 @@ def diagnostics(record: Record) -> Section | None:
     return Section("Diagnostics", blocks)
 
 
-def _late(table: Mapping[str, NDArray[np.float64]], name: str) -> str:
+def _late(table: Mapping[str, NDArray[np.float64]], name: str, start: float = LATE) -> str:
     values = table.get(name, np.array([]))
-    late = values[int(LATE * len(values)) :]
+    late = values[int(start * len(values)) :]
     late = late[np.isfinite(late)]
-    return f"{late.mean():.3g}" if len(late) else "-"
+    return f"{late.mean():.{3 if start == LATE else 6}g}" if len(late) else "-"
 
 
 def _lost(table: Mapping[str, NDArray[np.float64]]) -> str:
