@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from qmcnet.cli.report import directories_of
+from qmcnet.cli.report import check_folders, directories_of
 from qmcnet.cli.status import answer
 from qmcnet.report.plots import KINDS, PLOTS, NotMeasured, plot
 from qmcnet.run.record import read_record
@@ -23,6 +23,7 @@ def main() -> None:
     path = arguments.output or folder / f"{arguments.what}.svg"
     if path.suffix not in KINDS:
         sys.exit(f"error: --output {path} must end in one of {', '.join(KINDS)}")
+    check_folders([*arguments.runs, path.parent])
     records = [read_record(directory) for directory in directories_of(arguments.runs)]
     try:
         plot(records, arguments.what, path)

@@ -16,11 +16,22 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help=f"default: {NAME} in DIR, of several DIRs here")
     arguments = parser.parse_args()
     path = arguments.output or (arguments.runs[0] / NAME if len(arguments.runs) == 1 else Path(NAME))
+    check_folders([*arguments.runs, path.parent])
     directories = directories_of(arguments.runs)
     try:
         print(write_report(directories, path))
     except OSError as error:
         sys.exit(f"error: {answer(error)}")
+
+
+def check_folders(folders: list[Path]) -> None:
+    """Leave with a line if a folder is none.
+
+    Args:
+        folders: of runs, and of what is to be written.
+    """
+    if absent := [folder for folder in folders if not folder.is_dir()]:
+        sys.exit(f"error: {absent[0]} is no directory")
 
 
 def directories_of(folders: list[Path]) -> list[Path]:
@@ -32,8 +43,6 @@ def directories_of(folders: list[Path]) -> list[Path]:
     Returns:
         The run directories.
     """
-    if absent := [folder for folder in folders if not folder.is_dir()]:
-        sys.exit(f"error: {absent[0]} is no directory")
     try:
         found = list(directories_in(folders))
     except OSError as error:

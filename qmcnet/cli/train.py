@@ -132,10 +132,10 @@ def work(cfg: DictConfig) -> int:
     """
     directory = Path(HydraConfig.get().runtime.output_dir)
     with RunLog() as log:
-        status = outcome(lambda: train(cfg, directory, log))
-        if log.opened and status != EXIT_STATUS:  # who stops a run does not wait
-            report_at_end(directory)
-        return status
+        status, ours = outcome(lambda: train(cfg, directory, log)), log.opened
+    if ours and status != EXIT_STATUS:  # who stops a run does not wait
+        report_at_end(directory)
+    return status
 
 
 def longest(cfg: DictConfig) -> Stage:
