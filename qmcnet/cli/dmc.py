@@ -42,7 +42,7 @@ def work(cfg: DictConfig) -> int:
     """
     status = outcome(lambda: diffuse(cfg))
     if status == 0 and output(cfg) is None:
-        report_at_end(Path(str(cfg.run)))
+        report_at_end([Path(str(cfg.run))], Path(str(cfg.run)))
     return status
 
 

@@ -41,7 +41,7 @@ def work(cfg: DictConfig) -> int:
     """
     status = outcome(lambda: evaluate(cfg))
     if status == 0 and output(cfg) is None:
-        report_at_end(Path(str(cfg.run)))
+        report_at_end([Path(str(cfg.run))], Path(str(cfg.run)))
     return status
 
 

@@ -117,7 +117,7 @@ def show(points: Sequence[Point], folder: Path) -> int:
     """
     sweep = Sweep(points)
     sweep.store(folder)
-    report_at_end(*(each.directory for each in points), output=folder)
+    report_at_end(points, folder)
     print(f"{sweep.summary()}\nfiles            {folder}", flush=True)
     if sweep.succeeded:
         return 0

@@ -134,7 +134,7 @@ def work(cfg: DictConfig) -> int:
     with RunLog() as log:
         status, ours = outcome(lambda: train(cfg, directory, log)), log.opened
     if ours and status != EXIT_STATUS:  # who stops a run does not wait
-        report_at_end(directory)
+        report_at_end([directory], directory)
     return status
 
 

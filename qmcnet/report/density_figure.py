@@ -72,6 +72,7 @@ def draw_density(cube: Cube) -> "Drawing":
         The figure of its integral along the line of sight, in electrons per square bohr.
     """
     drawing, (axes,) = new()
+    drawing.subplots_adjust(right=0.84)
     spread = np.ptp(cube.nuclei, axis=0)
     across, up, along = (int(axis) for axis in np.argsort(-spread, kind="stable"))
     seen = cube.values.sum(along) * cube.spacing[along]

@@ -19,7 +19,7 @@ INK = "#010203"
 """Stands for the colour of the text around a figure, which is not known before it is read."""
 SIZE = (5.2, 3.4)
 """Inches."""
-LINE = 60
+LINE = 50
 """Letters that the width of a figure holds."""
 LOOK: Mapping[str, Any] = {
     "font.size": 10,

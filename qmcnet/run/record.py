@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qmcnet.report.diffused import Diffused
 from qmcnet.report.record import Record, Table
 from qmcnet.report.result import Result
+from qmcnet.report.sweep import Point
 from qmcnet.run.checkpoint import age, stage_and_step
 from qmcnet.run.directory import RunDirectoryError, read_config, typed_overrides
 from qmcnet.run.points import deciding, point
@@ -36,16 +37,17 @@ MOST = 20
 Read = TypeVar("Read")
 
 
-def read_record(directory: Path) -> Record:
+def read_record(run: Path | Point) -> Record:
     """Read a run directory.
 
     Args:
-        directory: of a run that is done, unfinished, failed or damaged.
+        run: directory of a run that is done, unfinished, failed or damaged, or what a sweep knows of it.
 
     Returns:
         What is known of it.
     """
-    found, config = point(directory, deciding(typed_overrides(directory))), _config(directory)
+    found = run if isinstance(run, Point) else point(run, deciding(typed_overrides(run)))
+    directory, config = found.directory, _config(found.directory)
     overrides = typed_overrides(directory)
     places = {stage.name: directory / stage.name for stage in (Pretraining, BurnIn, Optimization, Evaluation)}
     places[Optimization.name] = directory

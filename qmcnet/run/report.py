@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qmcnet.compute.team import by_first, team
 from qmcnet.report.notebook import facts_html
-from qmcnet.run.directory import is_run
+from qmcnet.report.sweep import Point
 from qmcnet.run.points import point
 from qmcnet.run.record import read_record
 
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 NAME = "report.html"
 
 
-def write_report(directories: Sequence[Path], path: Path) -> Path:
+def write_report(runs: Sequence[Path | Point], path: Path) -> Path:
     """Write the report of one run, or of several side by side.
 
     Args:
-        directories: of the runs.
+        runs: their directories, or what a sweep knows of them.
         path: the file.
 
     Returns:
@@ -30,23 +30,21 @@ def write_report(directories: Sequence[Path], path: Path) -> Path:
     """
     from qmcnet.report.page.render import write_page  # what draws and fills in is needed at the end alone
 
-    write_page([read_record(directory) for directory in directories], path)
+    write_page([read_record(run) for run in runs], path)
     return path
 
 
-def report_at_end(*directories: Path, output: Path | None = None) -> None:
+def report_at_end(runs: Sequence[Path | Point], folder: Path) -> None:
     """Write a report where something else was asked for; one that fails is worth a line and no more.
 
     Args:
-        *directories: of the runs; those that never started are left out.
-        output: folder of the report, which is there; None for the run directory.
+        runs: their directories, or what a sweep knows of them.
+        folder: where the report goes, if it is there.
     """
-    if team().rank:
+    if team().rank or not folder.is_dir():
         return
     try:
-        if started := [directory for directory in directories if is_run(directory)]:
-            path = write_report(started, (output or started[0]) / NAME)
-            logger.info("report           %s", path)
+        logger.info("report           %s", write_report(runs, folder / NAME))
     except (Exception, KeyboardInterrupt) as error:
         logger.warning("no report: %s", " ".join(f"{type(error).__name__} {error}".split()))
         logger.debug("raised here", exc_info=error)

@@ -54,7 +54,7 @@ def test_a_sweep_ends_with_a_report_of_all_points(reporting):
     status, output, errors = reporting.train("steps=1", "bond_length=1.3,-1", "hydra.sweep.dir=swept", "-m")
     assert status == 1, output + errors
     (path,) = (reporting.folder / "swept").glob("sweep_*/report.html")
-    assert "bond_length" in path.read_text()
+    assert "failed: bond_length=-1 is not a length" in path.read_text()
 
 
 def test_pages_and_figures_are_made_from_run_directories_alone(reporting, trained):

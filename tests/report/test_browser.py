@@ -10,7 +10,7 @@ import pytest
 from qmcnet.report.page.render import write_page
 from qmcnet.run.record import read_record
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install 'qmcnet[browser]'")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
 

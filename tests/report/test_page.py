@@ -157,7 +157,7 @@ def test_a_report_that_fails_is_one_line_and_no_error(finished, monkeypatch, cap
 
     before = sorted(finished.rglob("*"))
     monkeypatch.setattr(report, "read_record", fail)
-    report_at_end(finished)
+    report_at_end([finished], finished)
     assert [record.getMessage() for record in caplog.records] == ["no report: RuntimeError a b"]
     assert sorted(finished.rglob("*")) == before
 

@@ -18,6 +18,7 @@ from qmcnet.report.drawing import style
 from qmcnet.report.page import energy, origin, several, system, training
 from qmcnet.report.page.blocks import Model, Notes, Section
 from qmcnet.report.record import Record
+from qmcnet.report.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +63,13 @@ def page(records: Sequence[Record]) -> str:
     """
     with style(on_page=True):
         if len(records) == 1:
-            sections = [_section(title, lambda make=make: make(records[0])) for title, make in OF_RUN.items()]  # type: ignore[misc]
+            sections = [_section(title, make, records[0]) for title, make in OF_RUN.items()]
             runs: list[Section | None] = []
             title = _title(records[0])
         else:
-            sections = [_section("Side by side", lambda: several.overview(records)), origin.citing(records[0])]
-            runs = [_section(record.name, lambda record=record: several.short(record)) for record in records]  # type: ignore[misc]
+            sections = [_section("Side by side", several.overview, records), origin.citing(records[0])]
+            labels = Sweep([record.point for record in records]).labels()
+            runs = [_section(label, several.short, each, label) for each, label in zip(records, labels, strict=True)]
             title = f"{len(records)} runs"
     shown = [section for section in sections if section]
     solid = any(isinstance(block, Model) for section in shown for block in section.blocks)
@@ -95,10 +97,10 @@ def _title(record: Record) -> str:
     return record.name if record.name.startswith(formula) else f"{formula}: {record.name}"
 
 
-def _section(title: str, make: Callable[[], Section | None]) -> Section | None:
+def _section(title: str, make: Callable[..., Section | None], *arguments: object) -> Section | None:
     """Make a section, or say that what it is of cannot be read: a directory may be damaged, or of somebody else."""
     try:
-        return make()
+        return make(*arguments)
     except DAMAGE as error:
         logger.debug("no section %s", title, exc_info=error)
         return Section(

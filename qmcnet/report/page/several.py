@@ -56,18 +56,19 @@ def _quality(record: Record) -> list[str]:
     return [*figures, duration(spent) if spent else "-"]
 
 
-def short(record: Record) -> Section:
+def short(record: Record, label: str) -> Section:
     """Say of one of several runs what it found and how it was started.
 
     Args:
         record: of the run.
+        label: what tells it apart.
 
     Returns:
         The section.
     """
-    blocks = list(result(record).blocks)
+    blocks = [Facts([("directory", record.name)]), *result(record).blocks]
     if record.warnings:
         blocks.append(Notes(record.warnings, "warning"))
     if record.command:
         blocks.append(Code("Command", record.command))
-    return Section(record.name, blocks)
+    return Section(label, blocks)
