@@ -44,7 +44,7 @@ def wheel(tmp_path_factory):
     # Built from links to the sources, so that the build directory is not made in the repository.
     source = folder / "source"
     source.mkdir()
-    for name in ("qmcnet", "conf", "pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+    for name in ("qmcnet", "conf", "pyproject.toml", "setup.cfg", "README.md", "LICENSE", "CITATION.cff"):
         (source / name).symlink_to(ROOT / name)
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
     built = run(sys.executable, "-m", "pip", "wheel", *options, source, cwd=folder)
@@ -73,6 +73,9 @@ def test_the_wheel_holds_everything_that_is_not_code(wheel):
     shipped = {f"qmcnet/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert {"qmcnet/conf/config.yaml", "qmcnet/conf/evaluate.yaml", "qmcnet/conf/system/LiH.yaml"} <= shipped <= names
     assert {"qmcnet/py.typed", "qmcnet/report/reference_energies.csv"} <= names
+    page = ROOT / "qmcnet/report/page"
+    parts = {str(path.relative_to(ROOT)) for path in [page / "CITATION.cff", *(page / "templates").rglob("*.*")]}
+    assert {f"qmcnet/report/page/templates/{name}" for name in ("report.html", "3Dmol-LICENSE.txt")} <= parts <= names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "qmcnet").rglob("*.py")}
     assert modules <= names
     assert not [name for name in names if not name.startswith(("qmcnet/", "qmcnet-"))]
@@ -95,6 +98,7 @@ def test_the_installed_commands_run_from_any_directory(installed, tmp_path):
     done = run(installed / "qmcnet-train", *SETTINGS, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "run/result.json").exists()
+    assert "Pfau et al." in (tmp_path / "run/report.html").read_text()
     done = run(installed / "qmcnet-evaluate", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "qmcnet-evaluate run=DIR" in done.stdout

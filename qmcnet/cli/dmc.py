@@ -1,5 +1,7 @@
 """`qmcnet-dmc run=DIR timesteps=[0.02,0.01,0.005]`: fixed-node diffusion Monte Carlo with a trained wavefunction."""
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
@@ -8,6 +10,7 @@ from qmcnet.cli.status import leave_if_failed, outcome, run_jobs
 from qmcnet.cli.trained import loaded, output
 from qmcnet.config.naming import config_directory
 from qmcnet.report.diffused import Diffused
+from qmcnet.run.report import report_at_end
 from qmcnet.stages.diffusion import Diffusion
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.stage import Stage
@@ -37,7 +40,10 @@ def work(cfg: DictConfig) -> int:
     Returns:
         Its exit status.
     """
-    return outcome(lambda: diffuse(cfg))
+    status = outcome(lambda: diffuse(cfg))
+    if status == 0 and output(cfg) is None:
+        report_at_end([Path(str(cfg.run))], Path(str(cfg.run)))
+    return status
 
 
 def longest(cfg: DictConfig) -> Stage:

@@ -1,5 +1,7 @@
 """`qmcnet-evaluate run=DIR target_error=1e-4`: sharpen the energy of a trained run."""
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
@@ -8,6 +10,7 @@ from qmcnet.cli.status import leave_if_failed, outcome, run_jobs
 from qmcnet.cli.trained import loaded, output
 from qmcnet.config.naming import config_directory
 from qmcnet.report.result import Result
+from qmcnet.run.report import report_at_end
 from qmcnet.stages.evaluation_settings import EvaluationSettings
 from qmcnet.stages.stage import Stage
 
@@ -36,7 +39,10 @@ def work(cfg: DictConfig) -> int:
     Returns:
         Its exit status.
     """
-    return outcome(lambda: evaluate(cfg))
+    status = outcome(lambda: evaluate(cfg))
+    if status == 0 and output(cfg) is None:
+        report_at_end([Path(str(cfg.run))], Path(str(cfg.run)))
+    return status
 
 
 def longest(cfg: DictConfig) -> Stage:

@@ -28,6 +28,11 @@ class RunLog:
         self.messages.flush()
         self.messages.capacity = 1
 
+    @property
+    def opened(self) -> bool:
+        """Whether there is a file, so that a run directory is that of this process."""
+        return self.messages.target is not None
+
     def __enter__(self) -> Self:
         """Listen to all messages."""
         logging.getLogger().addHandler(self.messages)

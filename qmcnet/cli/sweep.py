@@ -21,6 +21,7 @@ from qmcnet.config.naming import run_name
 from qmcnet.report.sweep import Point, Sweep
 from qmcnet.run.interruption import EXIT_STATUS
 from qmcnet.run.points import deciding, found_in, point
+from qmcnet.run.report import report_at_end
 
 FAILURES = ".failures"
 """Folder beside the run directories of a sweep, with the reasons why some failed, maybe before they started."""
@@ -116,6 +117,7 @@ def show(points: Sequence[Point], folder: Path) -> int:
     """
     sweep = Sweep(points)
     sweep.store(folder)
+    report_at_end(points, folder)
     print(f"{sweep.summary()}\nfiles            {folder}", flush=True)
     if sweep.succeeded:
         return 0

@@ -22,6 +22,7 @@ from qmcnet.run.afterwards import diffusing
 from qmcnet.run.directory import is_run
 from qmcnet.run.interruption import EXIT_STATUS
 from qmcnet.run.neighbour import neighbour
+from qmcnet.run.report import report_at_end
 from qmcnet.run.vmc import VMC
 from qmcnet.stages.diffusion import check_wavefunction
 from qmcnet.stages.diffusion_settings import DiffusionSettings
@@ -154,7 +155,10 @@ def work(cfg: DictConfig) -> int:
     """
     directory = Path(HydraConfig.get().runtime.output_dir)
     with RunLog() as log:
-        return outcome(lambda: train(cfg, directory, log))
+        status, ours = outcome(lambda: train(cfg, directory, log)), log.opened
+    if ours and status != EXIT_STATUS:  # who stops a run does not wait
+        report_at_end([directory], directory)
+    return status
 
 
 def longest(cfg: DictConfig) -> Stage:

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from qmcnet.compute.files import atomic_write
+from qmcnet.report.notebook import facts_html, table_html
 from qmcnet.report.reference import Reference
 from qmcnet.report.table import with_error
+
+HEADER = ("timestep", "energy / Ha", "variance", "accepted", "crossed", "generations", "tau / Ha^-1", "")
+"""Columns of a table of time steps."""
 
 Figures: TypeAlias = Mapping[str, Mapping[str, float]]
 """Averages of one quantity by kind, each with value and error."""
@@ -83,36 +87,69 @@ class Diffused:
             folder: where it goes.
         """
         content = asdict(self)
-        content |= content.pop("metadata")
+        content = content.pop("metadata") | content  # which also names what was to be observed
         text = json.dumps(_known(content), indent=2, allow_nan=False) + "\n"
         atomic_write(folder / "result.json", lambda file: file.write(text.encode()))
 
     def summary(self) -> str:
         """Print the energies in a table, and what they extrapolate to."""
-        lines = [_line("timestep", "energy / Ha", "variance", "accepted", "crossed", "generations", "tau / Ha^-1")]
+        lines = [_line(*HEADER), *(_line(*row) for row in self.rows())]
+        lines += [f"{name:<16} {text}" for name, text in self.facts()]
+        return "\n".join(lines + [f"warning: {caveat}" for caveat in self.caveats()])
+
+    def rows(self) -> list[list[str]]:
+        """Write the figures at each time step, and those of the wavefunction itself, by HEADER."""
+        rows = []
         if self.variational["energy"] is not None:
             energy = {"value": self.variational["energy"], "error": self.variational["standard_error"]}
-            lines.append(_line("VMC", with_error(energy, 6), f"{self.variational['variance']:.3g}", "", "", "", ""))
+            rows.append(["VMC", with_error(energy, 6), f"{self.variational['variance']:.3g}", "", "", "", "", ""])
         for point in self.points:
             energy = {"value": point["energy"], "error": point["standard_error"]}
             shares = f"{point['accepted']:.3f}", f"{point['crossed']:.2g}"
-            time = f"{point['correlation_time']:.2g}"
+            time, drifts = f"{point['correlation_time']:.2g}", "" if point["stationary"] else "not stationary"
             cells = (with_error(energy, 6), f"{point['variance']:.3g}", *shares, str(point["generations"]), time)
-            lines.append(_line(f"{point['timestep']:g}", *cells) + ("" if point["stationary"] else "  not stationary"))
-        lines.append(f"energy           {self.energy:.6f} +- {self.standard_error:.6f} hartree, {self._how()}")
+            rows.append([f"{point['timestep']:g}", *cells, drifts])
+        return rows
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Say what the time steps extrapolate to, in lines that each have a name."""
+        lines = [("energy", f"{self.energy:.6f} +- {self.standard_error:.6f} hartree, {self._how()}")]
         if self.reference:
             known = Reference(**self.reference)
-            lines.append(f"above reference  {1e3 * (self.energy - known.energy):+.2f} mHa ({known.description})")
+            lines.append(("above reference", f"{1e3 * (self.energy - known.energy):+.2f} mHa ({known.description})"))
         for name, parts in self.observables.items():
             lines += [
-                f"{f'{name} {component}':<17}"
-                + ", ".join(f"{kind} {with_error(each, 4)}" for kind, each in kinds.items())
+                (f"{name} {component}", ", ".join(f"{kind} {with_error(each, 4)}" for kind, each in kinds.items()))
                 for component, kinds in parts.items()
             ]
-        lines += [
-            f"warning: timestep {point['timestep']:g}: {point['reason']}" for point in self.points if point["reason"]
+        return lines
+
+    def caveats(self) -> list[str]:
+        """Say at which time steps something drifts."""
+        return [f"timestep {point['timestep']:g}: {point['reason']}" for point in self.points if point["reason"]]
+
+    @classmethod
+    def read(cls, path: Path) -> "Diffused":
+        """Read a result written by `store`.
+
+        Args:
+            path: the JSON file.
+
+        Returns:
+            The result.
+        """
+        content = json.loads(path.read_text(encoding="utf-8"))
+        own = {name: content.pop(name) for name in cls.__dataclass_fields__ if name != "metadata"}
+        own["observables"] = own["observables"] or {}  # of version 0.1, which kept their names alone
+        own["points"] = [
+            {name: math.nan if value is None else value for name, value in point.items()} for point in own["points"]
         ]
-        return "\n".join(lines)
+        return cls(**own, metadata=content)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        facts = self.facts() + [("warning", caveat) for caveat in self.caveats()]
+        return facts_html(str(self.metadata.get("formula", "")), facts) + table_html(HEADER, self.rows())
 
     def _how(self) -> str:
         if self.order == 0:
@@ -123,7 +160,7 @@ class Diffused:
 
 def _line(*cells: str) -> str:
     widths = (8, 16, 9, 9, 8, 12, 11)
-    return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return "  ".join([*(cell.rjust(width) for cell, width in zip(cells, widths, strict=False)), *cells[7:]]).rstrip()
 
 
 def _known(value: Any) -> Any:

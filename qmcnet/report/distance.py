@@ -49,19 +49,32 @@ class Distance:
         Returns:
             Text such as 'not converged    about 9 mHa (5 to 16) above the exact energy of the state; ...'.
         """
+        verdict, text = self.verdict(of_several, pace)
+        return f"{verdict:<16} {text}"
+
+    def verdict(self, of_several: bool, pace: float | None = None) -> tuple[str, str]:
+        """Say whether it is near, and how near.
+
+        Args:
+            of_several: whether the energy is the sum of those of several states.
+            pace: seconds of an optimisation step; None where none was measured.
+
+        Returns:
+            'converged' or 'not converged', and 'about 9 mHa (5 to 16) above the exact energy of the state; ...'.
+        """
         what = "the sum of the exact energies" if of_several else "the exact energy of the state"
         value, lower, upper = (f"{1e3 * energy:.2g}" for energy in (self.value, self.lower, self.upper))
         where = f"about {value} mHa ({lower} to {upper}) above {what}"
         if self.value <= CHEMICAL_ACCURACY:
             probably = "" if self.upper <= CHEMICAL_ACCURACY else "probably "
-            return f"converged        {where}, {probably}within chemical accuracy"
+            return "converged", f"{where}, {probably}within chemical accuracy"
         if self.more_steps is None or self.expected is None:
             why = "its variance has stopped falling: more steps hardly help, a larger network may"
-            return f"not converged    {where}; {why}"
+            return "not converged", f"{where}; {why}"
         steps = self.more_steps - self.steps
         time = "" if pace is None else f" ({duration(pace * steps)})"
         more = f"{steps} more steps{time} should bring {1e3 * self.expected:.2g} mHa"
-        return f"not converged    {where}; {more}: steps={self.more_steps}"
+        return "not converged", f"{where}; {more}: steps={self.more_steps}"
 
 
 def measure(learned: Mapping[str, Any], evaluated: Mapping[str, Any], steps: int, slope: Slope) -> Distance | None:

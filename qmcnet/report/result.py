@@ -10,8 +10,9 @@ from typing import Any
 from qmcnet.compute.files import atomic_write, set_aside
 from qmcnet.report.distance import Distance
 from qmcnet.report.levels import draw_levels
+from qmcnet.report.notebook import facts_html
 from qmcnet.report.reference import Reference
-from qmcnet.report.table import observed_lines, table
+from qmcnet.report.table import SpectrumTable, observed, table
 from qmcnet.states.spectrum import State
 
 logger = logging.getLogger(__name__)
@@ -163,31 +164,52 @@ class Result:
         own["distance"] = own["distance"] and Distance(**own["distance"])
         return cls(**own, metadata=content)
 
-    def summary(self) -> str:
-        """Say what was found in a few lines."""
+    def facts(self) -> list[tuple[str, str]]:
+        """Say what was found, in lines that each have a name; figures of states and observables are not among them."""
         if self.evaluation_steps == 0:
-            return f"not evaluated: {self.reason}"
+            return [("not evaluated", self.reason)]
         if math.isnan(self.variance):
-            return f"no estimate: {self.reason}"
+            return [("no estimate", self.reason)]
         if self.energy is None or self.standard_error is None:
             more = f"evaluation.steps={2 * self.evaluation_steps} continues it"
-            return f"no estimate: the evaluation is not stationary ({self.reason}); {more}"
+            return [("no estimate", f"the evaluation is not stationary ({self.reason}); {more}")]
+        quality = f"{self.variance:.3g} hartree^2, tau {self.tau:.2f}, R-hat {self.r_hat:.4f}"
         lines = [
-            f"energy           {self.energy:.6f} +- {self.standard_error:.6f} hartree",
-            f"variance         {self.variance:.3g} hartree^2, tau {self.tau:.2f}, R-hat {self.r_hat:.4f}, "
-            f"{self.n_effective:.0f} effective samples",
+            ("energy", f"{self.energy:.6f} +- {self.standard_error:.6f} hartree"),
+            ("variance", f"{quality}, {self.n_effective:.0f} effective samples"),
         ]
         if self.reference and self.error_from_reference is not None:
             known = Reference(**self.reference).description
-            lines.insert(1, f"above reference  {1e3 * self.error_from_reference:+.2f} mHa ({known})")
+            lines.insert(1, ("above reference", f"{1e3 * self.error_from_reference:+.2f} mHa ({known})"))
         if self.distance:
-            lines.append(self.distance.words(len(self.states) > 1, self.seconds_per_step))
+            lines.append(self.distance.verdict(len(self.states) > 1, self.seconds_per_step))
+        return lines
+
+    def caveats(self) -> list[str]:
+        """Say what makes the figures hard to read."""
+        lost = f"{self.nonfinite} local energies were not finite and are left out"
+        return [lost] * (self.nonfinite > 0) + self.warnings
+
+    def summary(self) -> str:
+        """Say what was found in a few lines."""
+        facts = self.facts()
+        if self.energy is None or self.standard_error is None:
+            return ": ".join(facts[0])
+        lines = [f"{name:<16} {text}" for name, text in facts]
         if len(self.states) > 1:
             rows = ["  ".join(f"{overlap:.3f}" for overlap in row) for row in self.overlaps or ()]
             lines += [table(self.states), *(["overlaps         " + f"\n{'':17}".join(rows)] if rows else [])]
         elif self.states:
-            lines += observed_lines(self.states[0])
-        if self.nonfinite:
-            lines.append(f"warning: {self.nonfinite} local energies were not finite and are left out")
-        lines += [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join(lines)
+            lines += [f"{name:<16} {text}" for name, text in observed(self.states[0])]
+        return "\n".join(lines + [f"warning: {caveat}" for caveat in self.caveats()])
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        facts = self.facts() + [("warning", caveat) for caveat in self.caveats()]
+        html = facts_html(str(self.metadata.get("formula", "")), facts)
+        return html + self.spectrum._repr_html_() * (len(self.states) > 1)
+
+    @property
+    def spectrum(self) -> SpectrumTable:
+        """The states as a table, as text and in notebooks."""
+        return SpectrumTable(self.states)

@@ -12,12 +12,14 @@ from typing import Any
 from qmcnet.chemistry.masses import isotope_mass
 from qmcnet.compute.files import atomic_write
 from qmcnet.report.bond_curve import BondCurve, constants, fit_bond_curve
-from qmcnet.report.curve_figure import draw_curves
+from qmcnet.report.curve_figure import Curves, Series, draw_curves
 from qmcnet.report.result import Result
 from qmcnet.report.table import with_error
 from qmcnet.system.molecule import Molecule
 
 BOND_LENGTH = "bond_length"
+MOST_LETTERS = 40
+"""Letters of a label."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +89,31 @@ class Sweep:
 
     def summary(self) -> str:
         """Print a line for each run, and what a curve of bond lengths says."""
+        rows = self.cells()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        widths[-1] = 0  # what comes last may be long
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join(lines + self.constants())
+
+    def cells(self) -> list[list[str]]:
+        """Write a header and a row for each run."""
         varied = self.varied
-        rows = [[*(varied or ["run"]), "energy / Ha", "above reference / mHa"]]
+        rows = [[*(varied or ["run"]), "energy / Ha", "above reference / mHa", "status"]]
         for point in self.points:
             cells = [_text(point.settings.get(key)) for key in varied] or [point.directory.name]
-            rows.append([*cells, *_cells(point)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        ends = ["status", *(point.status for point in self.points)]
-        lines = [
-            "  ".join([*(cell.rjust(width) for cell, width in zip(row, widths, strict=True)), end])
-            for row, end in zip(rows, ends, strict=True)
-        ]
-        if curve := self.curve():
-            lines += constants(curve, self._molecule())
-        return "\n".join(lines)
+            rows.append([*cells, *_cells(point), point.status])
+        return rows
+
+    def labels(self) -> list[str]:
+        """Tell the runs apart in a few letters: by the settings in which they differ, or by their directories."""
+        named = [", ".join(f"{key}={_text(point.settings.get(key))}" for key in self.varied) for point in self.points]
+        short = all(named) and len({*named}) == len(named) and max(map(len, named)) <= MOST_LETTERS
+        return named if short else [point.directory.resolve().name[-MOST_LETTERS:] for point in self.points]
+
+    def constants(self) -> list[str]:
+        """Say what a curve of bond lengths says, where there is one, in lines."""
+        curve = self.curve()
+        return constants(curve, self._molecule()) if curve else []
 
     def curve(self, state: int = 0) -> BondCurve | None:
         """Fit the energies of a diatomic molecule at several bond lengths.
@@ -150,16 +163,27 @@ class Sweep:
         writer.writeheader()
         writer.writerows(rows)
         atomic_write(folder / "sweep.csv", lambda file: file.write(text.getvalue().encode()))
-        curves = [
-            self.curve(number) for number in range(max((len(point.energies()) for point in self.points), default=0))
-        ]
+        curves = self._curves()
         fitted = [None if curve is None else _plain(curve) for curve in curves]
         content = {"varied": self.varied, "points": rows, "curves": fitted}
         atomic_write(folder / "sweep.json", lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
-        if self.variable and curves:
-            series = [self._series(number) for number in range(len(curves))]
-            in_bohr = self.variable == BOND_LENGTH and any(point.bond_length() is not None for point in self.points)
-            draw_curves(series, curves, self.variable + " / bohr" * in_bohr, folder)
+        if drawn := self.drawn():
+            draw_curves(*drawn, folder)
+
+    def drawn(self) -> tuple[Series, Curves, str] | None:
+        """Say what there is to draw: energies of all states, what was fitted to them, and the setting that varies."""
+        curves = self._curves()
+        if not self.variable or not curves:
+            return None
+        series = [self._series(number) for number in range(len(curves))]
+        in_bohr = self.variable == BOND_LENGTH and any(point.bond_length() is not None for point in self.points)
+        return series, curves, self.variable + " / bohr" * in_bohr
+
+    def _curves(self) -> list[BondCurve | None]:
+        """Fit the energies of each state."""
+        return [
+            self.curve(number) for number in range(max((len(point.energies()) for point in self.points), default=0))
+        ]
 
     def _series(self, state: int) -> list[tuple[float, float, float]]:
         """Values of the setting that varies, energies and errors of a state; bond lengths in bohr."""

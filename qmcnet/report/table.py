@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from qmcnet.report.notebook import table_html
 from qmcnet.states.spectrum import MOST_COMPONENTS, UNKNOWN
 
 
@@ -24,6 +26,10 @@ def with_error(figure: Mapping[str, float | None], digits: int) -> str:
     return f"{value:z.{digits}f}{bracket}"
 
 
+COLUMNS = {"state": 5, "energy / Ha": 16, "exc. / eV": 12, "cm^-1": 13, "nm": 11, "S^2": 10, "spin": 9, "f": 12}
+"""Columns of a spectrum, with their widths in characters."""
+
+
 def table(states: Sequence[Mapping[str, Any]]) -> str:
     """Print a spectrum.
 
@@ -33,40 +39,74 @@ def table(states: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         A header and a line for each state.
     """
-    columns = {"state": 5, "energy / Ha": 16, "exc. / eV": 12, "cm^-1": 13, "nm": 11, "S^2": 10, "spin": 9, "f": 12}
-    lines = ["  ".join(name.rjust(width) for name, width in columns.items())]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, COLUMNS.values(), strict=True))
+        for row in (COLUMNS, *cells(states))
+    )
+
+
+def cells(states: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Write the figures of a spectrum.
+
+    Args:
+        states: as in `Spectrum`.
+
+    Returns:
+        Of each state, the cells of its row.
+    """
+    rows = []
     for index, state in enumerate(states):
         ground = index == 0
         spin = next(iter(state["spin"].values())) if "spin" in state else UNKNOWN
-        cells = [
-            str(index),
-            with_error(state["energy"], 5),
-            "0" if ground else with_error(state["excitation_ev"], 3),
-            "0" if ground else with_error(state["excitation_wavenumber"], 0),
-            "-" if ground else with_error(state["wavelength_nm"], 1),
-            with_error(spin, 3),
-            state.get("multiplicity") or "-",
-            "-" if ground else with_error(state.get("oscillator_strength", UNKNOWN), 4),
-        ]
-        lines.append("  ".join(cell.rjust(width) for cell, width in zip(cells, columns.values(), strict=True)))
-    return "\n".join(lines)
+        rows.append(
+            [
+                str(index),
+                with_error(state["energy"], 5),
+                "0" if ground else with_error(state["excitation_ev"], 3),
+                "0" if ground else with_error(state["excitation_wavenumber"], 0),
+                "-" if ground else with_error(state["wavelength_nm"], 1),
+                with_error(spin, 3),
+                state.get("multiplicity") or "-",
+                "-" if ground else with_error(state.get("oscillator_strength", UNKNOWN), 4),
+            ]
+        )
+    return rows
 
 
-def observed_lines(state: Mapping[str, Any]) -> list[str]:
-    """Print the observables of one state, but for those of many components.
+def observed(state: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write the observables of one state, but for those of many components.
 
     Args:
         state: as in `Spectrum`.
 
     Returns:
-        A line for each.
+        Name and figures of each.
     """
-    lines = [f"virial ratio     {with_error(state['virial_ratio'], 4)}"]
+    lines = [("virial ratio", with_error(state["virial_ratio"], 4))]
     for name, parts in state.items():
         if (
             isinstance(parts, dict)
             and all(isinstance(part, dict) for part in parts.values())
             and len(parts) <= MOST_COMPONENTS
         ):
-            lines.append(f"{name:<17}" + "  ".join(f"{part} {with_error(parts[part], 4)}" for part in parts))
+            lines.append((name, "  ".join(f"{part} {with_error(parts[part], 4)}" for part in parts)))
     return lines
+
+
+@dataclass(frozen=True)
+class SpectrumTable:
+    """A spectrum that shows itself as a table.
+
+    Attributes:
+        states: as in `Spectrum`.
+    """
+
+    states: Sequence[Mapping[str, Any]]
+
+    def __str__(self) -> str:
+        """Print it."""
+        return table(self.states)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return table_html(list(COLUMNS), cells(self.states))

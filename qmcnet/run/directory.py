@@ -30,7 +30,7 @@ TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 OURS = re.compile(
     r"\..*|config\.yaml|train(\.rank\d+)?\.log|checkpoints|pretraining|burn_in|evaluation.*|damaged.*|hparams|postmortem"
-    r"|result.*\.json|.*_stats\.csv|events\.out\.tfevents.*|.*\.cube|spectrum\.png"
+    r"|result.*\.json|.*_stats\.csv|events\.out\.tfevents.*|.*\.cube|spectrum\.png|report\.html"
 )
 """What a run writes into its directory, and what systems hide there."""
 

@@ -58,6 +58,8 @@ def _status(directory: Path, result: Result | None, folder: Path | None, diffuse
 def _result(directory: Path) -> Result | None:
     try:
         result = Result.read(directory / "result.json") if (directory / "config.yaml").exists() else None
+        if result:
+            result.summary()  # which needs all of it
         return result if result and "geometry" in result.metadata else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or of another program
         return None
@@ -157,10 +159,25 @@ def found_in(folders: Iterable[Path]) -> list[Point]:
     Returns:
         The points, by the numbers in their settings.
     """
+    return [point(directory, settings) for directory, settings in directories_in(folders).items()]
+
+
+def directories_in(folders: Iterable[Path]) -> dict[Path, dict[str, str | float]]:
+    """Find the run directories in some folders.
+
+    Args:
+        folders: run directories, or folders of run directories.
+
+    Returns:
+        What was typed for each, by the numbers in it.
+    """
     inside = [[folder] if (folder / "config.yaml").exists() else sorted(folder.iterdir()) for folder in folders]
-    directories = dict.fromkeys(each for each in chain.from_iterable(inside) if (each / "config.yaml").exists())
-    points = [point(directory, deciding(typed_overrides(directory))) for directory in directories]
-    return sorted(points, key=lambda each: [(str(type(value)), value) for _, value in sorted(each.settings.items())])
+    runs = [each for each in chain.from_iterable(inside) if (each / "config.yaml").exists()]
+    found = {directory: deciding(typed_overrides(directory)) for directory in runs}
+    order = {
+        directory: [(str(type(value)), value) for _, value in sorted(found[directory].items())] for directory in found
+    }
+    return {directory: found[directory] for directory in sorted(found, key=lambda directory: order[directory])}
 
 
 def deciding(overrides: Iterable[str]) -> dict[str, str | float]:

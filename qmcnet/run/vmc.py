@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ from qmcnet.run.init_from import begin_from, check_source
 from qmcnet.run.interruption import Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
 from qmcnet.run.plan import Part, execute
+from qmcnet.run.report import html_of, report_of
 from qmcnet.run.start import check_parts, check_scalars, check_start
 from qmcnet.sampling import Metropolis
 from qmcnet.stages.burn_in import BurnIn, BurnInSettings
@@ -125,20 +127,20 @@ class VMC:
         self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
         self.terms = {name: make(self.molecule) for name, make in (terms or {}).items()}
-        self.ensemble = objective.ensemble(ansatz)
+        self.objective, self.ensemble = objective, objective.ensemble(ansatz)
         self.hamiltonian = MolecularHamiltonian(self.molecule, self.terms.values())
         self.optimizer = optimizer(self.ensemble)
-        self.objective, self.clipping, self.schedule = objective, clipping, schedule
-        self.averaging, self.pretraining, self.burn_in = averaging, pretraining.with_basis(self.molecule), burn_in
-        self.evaluation, self.logging, self.checkpoints = evaluation, logging, checkpoints
-        self.steps, self.batch_size, self.seed = int(steps), int(batch_size), int(seed)
-        self.accuracy, self.wall_time = accuracy, wall_time
-        self.resume, self.overwrite, self.observables = resume, overwrite, sorted(observables)
-        self.init_from = None if init_from is None else str(init_from)
+        self.clipping, self.schedule, self.averaging, self.burn_in = clipping, schedule, averaging, burn_in
+        self.pretraining, self.evaluation, self.logging = pretraining.with_basis(self.molecule), evaluation, logging
+        self.steps, self.batch_size, self.seed, self.checkpoints = int(steps), int(batch_size), int(seed), checkpoints
+        self.accuracy, self.wall_time, self.resume, self.overwrite = accuracy, wall_time, resume, overwrite
+        self.init_from, self.observables = None if init_from is None else str(init_from), sorted(observables)
         check_observables(observables)
         how = (self.hamiltonian, self.laplacian, self.sampler)
         self.simulation = Simulation.start(self.ensemble, *how, self.batch_size, self.seed, self.device)
         self.compile = self.simulation.compile = compile
+
+    report, _repr_html_ = report_of, html_of
 
     @property
     def n_states(self) -> int:
@@ -260,7 +262,8 @@ class VMC:
             self.evaluating(self.evaluation, self.directory / Evaluation.name),
         ]
         if self._pretrains:
-            parts.insert(0, Part(Pretraining, self._pretraining, self.directory / Pretraining.name))
+            make = partial(Pretraining.prepare, self.simulation, self.pretraining, self.seed)
+            parts.insert(0, Part(Pretraining, make, self.directory / Pretraining.name))
         elif self.pretraining.steps and self.init_from is None:
             logger.info("%s starts from orbitals of its own: no pretraining", type(self.ansatz).__name__)
         return parts
@@ -285,9 +288,6 @@ class VMC:
         """Make what drives stages in a directory."""
         how = (Checkpoints(directory / "checkpoints", self.checkpoints.keep), interruption, self.logging)
         return Driver(directory, self.simulation, *how, self.checkpoints, self.seed)
-
-    def _pretraining(self) -> Pretraining:
-        return Pretraining.prepare(self.simulation, self.pretraining, self.seed)
 
     def _optimization(self) -> Optimization:
         how = (self.clipping, self.schedule, self.averaging, self.objective)

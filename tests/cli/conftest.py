@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from qmcnet.cli import dmc, evaluate, info, sweep, train
+from qmcnet.cli import dmc, evaluate, info, plot, report, sweep, train
 from qmcnet.statistics import estimate
 from qmcnet.statistics.stationarity import Stationarity
 
@@ -24,11 +24,15 @@ SETTINGS = [
 ]
 
 
-def command_of(command, overrides):
+def command_of(command, overrides, reports):
     """Be a process that was started by a command, to which any series is long enough for an estimate."""
     estimate.stationarity = lambda _: Stationarity(True, 0.0, "")
+    if not reports:  # which take longer than the runs of most tests
+        for module in (train, evaluate, dmc, sweep):
+            module.report_at_end = lambda *_, **__: None
     sys.argv = [f"qmcnet-{command}", *map(str, overrides)]
-    {"train": train, "evaluate": evaluate, "dmc": dmc, "sweep": sweep, "info": info}[command].main()
+    commands = {"train": train, "evaluate": evaluate, "dmc": dmc, "sweep": sweep, "info": info}
+    (commands | {"report": report, "plot": plot})[command].main()
 
 
 class CommandLine:
@@ -36,11 +40,11 @@ class CommandLine:
 
     settings = SETTINGS
 
-    def __init__(self, folder, fork):
-        self.folder, self.fork = folder, fork
+    def __init__(self, folder, fork, reports=False):
+        self.folder, self.fork, self.reports = folder, fork, reports
 
     def begin(self, command, *overrides):
-        return self.fork(command_of, command, overrides, folder=self.folder)
+        return self.fork(command_of, command, overrides, self.reports, folder=self.folder)
 
     def run(self, command, *overrides):
         return self.begin(command, *overrides).wait()
