@@ -127,5 +127,7 @@ class Outlook:
         self.said[stage.name] = seconds
         expected = Expected(stage.name, left(stage), stage.may_end_early, seconds)
         line = forecast(expected, before if is_off else None, self.simulation.generator.device, stage.memory())
-        logger.info(line + sent + (alternative(self.simulation, seconds) if is_long else ""))
+        with in_silence():
+            otherwise = alternative(stage, self.simulation, seconds) if is_long else ""
+        logger.info(line + sent + otherwise)
         self._advise(total, stage.of_trained)

@@ -175,7 +175,7 @@ class Stage:
 
 @pytest.fixture
 def outlook(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "alternative", lambda simulation, seconds: "; or else")
+    monkeypatch.setattr(module, "alternative", lambda stage, simulation, seconds: "; or else")
     monkeypatch.setattr(module, "advice", lambda simulation, total, wall_time, of_trained: ["advice"])
     found = Outlook(make_run(tmp_path).simulation, None)
     found.said["optimization"] = 1.0
