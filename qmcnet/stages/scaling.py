@@ -16,6 +16,8 @@ from qmcnet.stages.trial import copied, seconds_of_step
 REPEATS = 3
 LONGEST = 5.0
 """Seconds after which no further step is timed."""
+LONGEST_OF_EVALUATION, MOST_WALKERS = 1.0, 512
+"""Seconds after which no further evaluation of the wavefunction is timed, and walkers that it is timed with."""
 
 
 def seconds_per_step(stage: Stage) -> float:
@@ -54,6 +56,36 @@ def threads(count: int) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def gain_of_one_thread(simulation: Simulation) -> float:
+    """Find out how many times as fast a single thread evaluates the wavefunction as all of this process.
+
+    Where other processes keep the cores busy, threads wait for each other at every operation.
+
+    Args:
+        simulation: a copy of that of the run.
+
+    Returns:
+        The ratio of two durations; 1 where there is a single thread, or the device is a GPU.
+    """
+    if simulation.generator.device.type != "cpu" or torch.get_num_threads() == 1:
+        return 1.0
+    with_all = _of_evaluation(simulation)
+    with threads(1):
+        return with_all / _of_evaluation(simulation)
+
+
+def _of_evaluation(simulation: Simulation) -> float:
+    """Time the log-probability of the walkers at its median of a few tries, after one that does not count."""
+    positions, found = simulation.walkers.positions[:MOST_WALKERS], list[float]()
+    begin = time.perf_counter()
+    with torch.no_grad():
+        while len(found) < 2 * REPEATS and time.perf_counter() - begin < LONGEST_OF_EVALUATION:
+            start = time.perf_counter()
+            simulation.ensemble(positions)
+            found.append(time.perf_counter() - start)
+    return statistics.median(found[1:] or found)
 
 
 def traffic(before: tuple[int, int], steps: int) -> str:

@@ -1,8 +1,13 @@
 import csv
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 import yaml
+from hydra.errors import HydraException
+
+from qmcnet.cli.arguments import explain
 
 
 def rows(folder):
@@ -67,9 +72,23 @@ def test_a_folder_without_runs_is_said_in_one_line(command_line):
         assert "Traceback" not in output + errors
 
 
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
 def test_a_launcher_that_is_not_installed_is_named_with_what_to_install(command_line):
-    for launcher in ("slurm", "several"):
-        status, output, errors = command_line.train("seed=1,2", f"hydra/launcher={launcher}", "-m")
-        assert status == 1
-        assert "pip install 'qmcnet[slurm]'" in output + errors
-        assert "Traceback" not in output + errors
+    status, output, errors = command_line.train("seed=1,2", "hydra/launcher=ray", "-m")
+    assert (status, output) == (1, "")
+    assert errors == "error: hydra/launcher=ray starts runs through Ray: pip install 'qmcnet[ray]'\n"
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "local"])
+def test_launchers_of_submitit_are_named_with_what_to_install(launcher):
+    error = HydraException(f"In 'hydra/launcher/mine': Could not find 'hydra/launcher/submitit_{launcher}'")
+    assert "pip install 'qmcnet[slurm]'" in explain(error, [], "qmcnet-train", "config")
+
+
+@pytest.mark.skipif(find_spec("submitit") is None, reason="the slurm extra is not installed")
+def test_a_machine_without_slurm_is_said_in_one_line(command_line, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    status, output, errors = command_line.train("seed=1,2", "hydra/launcher=slurm", "-m")
+    assert status == 1, output
+    assert errors.startswith('error: the launcher cannot start the runs: Could not detect "srun"')
+    assert "Traceback" not in output + errors

@@ -6,7 +6,7 @@ from echo import Echo
 
 from qmcnet.compute.team import standing_in, team
 from qmcnet.stages import scaling
-from qmcnet.stages.scaling import LONGEST, alternative, seconds_per_step, traffic
+from qmcnet.stages.scaling import LONGEST, alternative, gain_of_one_thread, seconds_per_step, traffic
 
 
 @pytest.fixture
@@ -97,3 +97,14 @@ def test_the_median_of_a_few_steps_counts_and_long_ones_are_soon_enough(monkeypa
     monkeypatch.setattr(scaling, "time", clock)
     assert seconds_per_step(Stage(clock, [50, 0.1, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3])) == pytest.approx(0.2)
     assert seconds_per_step(Stage(clock, [50, LONGEST + 1])) == LONGEST + 1
+
+
+def test_a_single_thread_is_timed_beside_several_and_the_number_is_put_back(run, monkeypatch):
+    count, counts = [2], []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: (count.__setitem__(0, number), counts.append(number)))
+    monkeypatch.setattr(scaling, "_of_evaluation", lambda _: {2: 6.0, 1: 0.5}[count[0]])
+    assert gain_of_one_thread(run.simulation) == 12
+    assert counts == [1, 2]
+    count[0] = 1
+    assert gain_of_one_thread(run.simulation) == 1
