@@ -3,7 +3,9 @@
 import argparse
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from qmcnet.run.points import deciding, found_in, point
 FAILURES = ".failures"
 """Folder beside the run directories of a sweep, with the reasons why some failed, maybe before they started."""
 
+WAIT = 2.0
+"""Seconds that the first process of several is given to come to the end of a sweep, before another leaves."""
 
 logger = logging.getLogger(__name__)
 statuses: list[int] = []
@@ -60,10 +64,18 @@ class EndOfSweep(Callback):
 
 
 def end_early() -> None:
-    """Show what there is of a sweep that several processes make together, and that a failure ends."""
-    if team().size > 1 and team().rank == 0 and begun and 1 in statuses:
-        logger.error("the sweep ends here: its processes may have lost each other. With devices=N it would go on")
-        conclude(begun[0])
+    """Show what there is of a sweep that several processes make together, and that a failure ends.
+
+    What has started them, such as torchrun, stops all of them as soon as one leaves.
+    """
+    if team().size == 1 or not begun or 1 not in statuses:
+        return
+    if team().rank:
+        time.sleep(WAIT)
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logger.error("the sweep ends here: its processes may have lost each other. With devices=N it would go on")
+    conclude(begun[0])
 
 
 def conclude(config: DictConfig) -> int:

@@ -1,13 +1,17 @@
 import csv
 import json
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
+from echo import Rank
 from hydra.errors import HydraException
 
+from qmcnet.cli import sweep
 from qmcnet.cli.arguments import explain
+from qmcnet.compute.team import standing_in
 
 
 def rows(folder):
@@ -92,3 +96,19 @@ def test_a_machine_without_slurm_is_said_in_one_line(command_line, monkeypatch):
     assert status == 1, output
     assert errors.startswith('error: the launcher cannot start the runs: Could not detect "srun"')
     assert "Traceback" not in output + errors
+
+
+def test_processes_that_leave_a_sweep_because_of_a_failure_show_what_there_is(monkeypatch, caplog):
+    shown, waited, signals = [], [], []
+    monkeypatch.setattr(sweep.time, "sleep", waited.append)
+    monkeypatch.setattr(sweep.signal, "signal", lambda *given: signals.append(given))
+    for name, value in (("conclude", shown.append), ("begun", ["sweep"]), ("statuses", [0, 1])):
+        monkeypatch.setattr(sweep, name, value)
+    sweep.end_early()  # a single process goes on
+    assert not shown
+    for rank in range(2):
+        with standing_in(Rank(rank, 2)):
+            sweep.end_early()
+    assert (shown, waited) == (["sweep"], [sweep.WAIT])
+    assert signals == [(signal.SIGTERM, signal.SIG_IGN)]  # of torchrun, which stops all once one has left
+    assert caplog.text.count("the sweep ends here") == 1
