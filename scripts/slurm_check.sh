@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Try sweeps and requeueing on a real Slurm: scripts/slurm_check.sh
 #
-# Uses the Slurm of this machine where there is one. Otherwise it installs Debian's packages and starts a Slurm of a single
-# node in a temporary folder, for which it needs root, and stops it at the end. Takes some ten minutes of two cores.
+# Uses the Slurm of this machine where there is one; TMPDIR is to be a folder that its nodes share. Otherwise it installs
+# Debian's packages and starts a Slurm of a single node in a temporary folder, for which it needs root, and stops it at
+# the end. Takes ten minutes, most of them waiting.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
-
-say() { printf '\n== %s\n' "$*"; }
+source "$root/scripts/_sweep_check.sh"
 
 install_slurm() {
     command -v apt-get >/dev/null || fail "there is no Slurm here, and without apt-get none can be installed."
@@ -107,60 +107,7 @@ clean_up() {
     exit "$status"
 }
 
-tiny=(+system=H2 ansatz.n_layers=1 ansatz.hidden_one=8 ansatz.hidden_two=4 ansatz.n_determinants=1 batch_size=32
-    sampler.steps=5 pretraining.steps=0 burn_in.min_sweeps=20 burn_in.max_sweeps=20 evaluation.burn_in=20
-    evaluation.steps=200 checkpoints.seconds=1 device=cpu)
 launcher=(hydra/launcher=slurm hydra.launcher.cpus_per_task=1)
-
-expect() { # WHAT EXPECTED FOUND
-    if [[ $3 == $2 ]]; then
-        echo "ok: $1: $3"
-    else
-        echo "FAILED: $1: $3 instead of $2"
-        failures=$((failures + 1))
-    fi
-}
-
-sweep() { # NAME ARGUMENTS...: run a sweep into its folder; sets `status`
-    local name=$1
-    shift
-    status=0
-    qmcnet-train -m "${tiny[@]}" "${launcher[@]}" hydra.sweep.dir="$name" 'hydra.sweep.subdir=${bond_length}' "$@" \
-        >"$name.log" 2>&1 || status=$?
-    sed '/^\[/d; s/^/    /' "$name.log" | cut -c1-110
-}
-
-state_of() { sed -n "s|.*,\([a-z][^,]*\),$1/$2\$|\1|p" "$1"/sweep_*/sweep.csv | tail -n 1; }
-
-kill_once_it_trains() { # FOLDER INDEX VALUE: kill -9 the Python process of one job of the sweep
-    local process
-    while sleep 0.3; do
-        ls "$1/$3"/checkpoints/*optimization* >/dev/null 2>&1 || continue
-        for process in $(pgrep -f '^[^ ]*/python[0-9.]* -u -m submitit'); do
-            tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -qx "SLURM_ARRAY_TASK_ID=$2" && kill -9 "$process" && return
-        done
-    done
-}
-
-check_sweep() {
-    say "a sweep of five points, of which one is refused and one killed"
-    local arguments=(steps=400 bond_length=1.0,1.2,-1,1.4,1.6)
-    kill_once_it_trains swept 3 1.4 &
-    sweep swept "${arguments[@]}"
-    wait $!
-    expect "exit status" 1 "$status"
-    expect "refused point" "failed: bond_length=-1 is not a length*" "$(state_of swept -1)"
-    expect "killed point" "failed: its job was lost*" "$(state_of swept 1.4)"
-    expect "other points" "done done done" "$(echo "$(state_of swept 1.0) $(state_of swept 1.2) $(state_of swept 1.6)")"
-    say "the same command again"
-    local before
-    before=$(stat -c %Y swept/1.0/result.json)
-    sweep swept "${arguments[@]}"
-    expect "exit status" 1 "$status"
-    expect "killed point" "done" "$(state_of swept 1.4)"
-    expect "result of a point that was done" "$before" "$(stat -c %Y swept/1.0/result.json)"
-    expect "times that the killed point went on from its checkpoint" 1 "$(grep -c 'continuing' swept/1.4/train.log)"
-}
 
 check_time_limit() {
     say "a run that is longer than the time limit of its job, of two minutes"
@@ -177,9 +124,11 @@ check_srun() {
     cat >srun.sh <<EOF
 #!/bin/bash
 #SBATCH --ntasks=2 --requeue --open-mode=append --output=srun.log
-srun qmcnet-train ${tiny[*]} steps=2000 wall_time=20 hydra.run.dir=together
+limit=1 # second; a run that goes on has as much as it needs
+[ \${SLURM_RESTART_COUNT:-0} = 0 ] || limit=3600
+srun qmcnet-train ${tiny[*]} steps=100 wall_time=\$limit hydra.run.dir=together
 status=\$?
-if [ \$status -eq 75 ] && [ \${SLURM_RESTART_COUNT:-0} -lt 20 ]; then scontrol requeue \$SLURM_JOB_ID; fi
+if [ \$status -eq 75 ]; then scontrol requeue \$SLURM_JOB_ID; fi
 exit \$status
 EOF
     local job
@@ -190,8 +139,7 @@ EOF
     sed -n '/^energy/s/^/    /p' srun.log
 }
 
-failures=0
-folder=$(mktemp -d /tmp/qmcnet-slurm.XXXXXX)
+folder=$(mktemp -d "${TMPDIR:-/tmp}/qmcnet-slurm.XXXXXX")
 trap clean_up EXIT
 if ! sinfo >/dev/null 2>&1; then
     install_slurm
@@ -202,7 +150,7 @@ prepare_environment slurm
 source "$venv/bin/activate"
 export OMP_NUM_THREADS=1
 cd "$folder"
-check_sweep
+check_sweep "failed: its job was lost*"
 check_time_limit
 check_srun
 say "$failures checks failed"

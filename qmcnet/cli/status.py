@@ -213,6 +213,8 @@ def _run(job: Callable[[], None], typed: Sequence[str], command: str, config: st
     except KeyboardInterrupt:
         sys.exit(EXIT_STATUS)
     except Exception as error:
+        if str(error).startswith("Unknown plugin class"):  # that of a launcher
+            sys.exit(f"error: {explain(error, typed, command, config)}")
         if origin(error) not in OTHERS:
             raise
         sys.exit(f"error: the launcher cannot start the runs: {str(error).strip().partition(chr(10))[0]}")

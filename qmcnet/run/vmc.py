@@ -144,8 +144,7 @@ class VMC:
     @property
     def n_states(self) -> int:
         """Number of states S."""
-        count: int = self.simulation.ensemble.n_states
-        return count
+        return int(self.simulation.ensemble.n_states)
 
     @property
     def config(self) -> dict[str, Any]:
