@@ -73,8 +73,7 @@ def outcome(task: Callable[[], Found]) -> int:
     except Exception as error:
         if not isinstance(error.__context__, Interrupted):
             return failed(error)
-        # a job scheduler that will not queue the job again
-        logger.warning("%s, but: %s The same command continues.", error.__context__, error)
+        logger.warning("%s The same command continues.", error)  # of a scheduler that will not queue the job again
         return EXIT_STATUS
     logger.info(result.summary())
     return 0 if result.succeeded else 1
