@@ -169,8 +169,8 @@ def test_a_run_that_a_scheduler_will_not_queue_again_is_left_to_be_continued(cap
     def task():
         try:
             raise Interrupted("received SIGUSR2: optimization saved after step 3")
-        except Interrupted:
-            raise RuntimeError("Job not requeued because: timed-out too many times.")
+        except Interrupted as stop:
+            raise RuntimeError("Job not requeued because: timed-out too many times.") from stop
 
     assert outcome(task) == EXIT_STATUS
     assert "timed-out too many times. The same command continues." in caplog.text
