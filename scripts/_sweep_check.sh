@@ -22,7 +22,7 @@ sweep() { # FOLDER ARGUMENTS...: run a sweep by "${launcher[@]}" into a folder; 
     status=0
     qmcnet-train -m "${tiny[@]}" "${launcher[@]}" hydra.sweep.dir="$name" 'hydra.sweep.subdir=${bond_length}' "$@" \
         >"$name.log" 2>&1 || status=$?
-    sed -n '/^bond_length  \|^energy \|  energy /,$p' "$name.log" | sed 's/^/    /' | cut -c1-110
+    sed -n '/_run_job/d; /^bond_length  \|^energy \|  energy /,$p' "$name.log" | sed 's/^/    /' | cut -c1-110
 }
 
 state_of() { # FOLDER VALUE: what the table of a sweep says of a point
@@ -33,7 +33,7 @@ kill_once_it_trains() { # DIRECTORY: kill -9 the process that has the log of a r
     local process
     while sleep 0.3; do
         ls "$1"/checkpoints/*optimization* >/dev/null 2>&1 || continue
-        process=$(find /proc/[0-9]*/fd -lname "$PWD/$1/train.log" 2>/dev/null | head -n 1 | cut -d / -f 3)
+        process=$(find /proc/[0-9]*/fd -lname "$PWD/$1/train.log" 2>/dev/null | head -n 1 | cut -d / -f 3) || true
         [ -z "$process" ] || { kill -9 "$process" && return; }
     done
 }
