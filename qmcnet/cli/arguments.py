@@ -108,6 +108,8 @@ def explain(error: Exception, arguments: Sequence[str], command: str, config: st
         One line that says what to do.
     """
     text = " ".join(str(error).partition("Config search path:")[0].split())
+    if "hydra_ray_launcher" in text:
+        return "hydra/launcher=ray starts runs through Ray: pip install 'qmcnet[ray]'"
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         return _about_key(match[1] or match[2], arguments, command, config)
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'(?: Available options in '[^']+': (.*))?", text):

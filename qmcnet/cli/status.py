@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from qmcnet.cli.arguments import explain, prepare
+from qmcnet.cli.lost_jobs import OTHERS, origin
 from qmcnet.compute.chunks import out_of_memory
 from qmcnet.compute.launch import joined
 from qmcnet.compute.processes import PeerLost
@@ -69,7 +71,10 @@ def outcome(task: Callable[[], Found]) -> int:
             logger.error("error: %s. The same command continues from the newest checkpoint", reason)
         return 1
     except Exception as error:
-        return failed(error)
+        if not isinstance(error.__context__, Interrupted):
+            return failed(error)
+        logger.warning("%s The same command continues.", error)  # of a scheduler that will not queue the job again
+        return EXIT_STATUS
     logger.info(result.summary())
     return 0 if result.succeeded else 1
 
@@ -182,6 +187,7 @@ def run_jobs(job: Callable[[], None], statuses: list[int], config: str = "config
     if sys.flags.optimize > 1:
         sys.exit("error: PySCF needs its docstrings: run python without -OO")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise what it would print with a traceback
+    warnings.filterwarnings("ignore", "\n'hydra/launcher/ray' is validated")  # that of its plugin has this name, too
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
         with quiet_streams(), joined(), said_by_first():
@@ -206,12 +212,11 @@ def _run(job: Callable[[], None], typed: Sequence[str], command: str, config: st
     except KeyboardInterrupt:
         sys.exit(EXIT_STATUS)
     except Exception as error:
-        if not type(error).__module__.startswith("submitit"):
+        if str(error).startswith("Unknown plugin class"):  # that of a launcher
+            sys.exit(f"error: {explain(error, typed, command, config)}")
+        if origin(error) not in OTHERS:
             raise
-        reason = str(error).partition("\n")[0]
-        sys.exit(
-            f"error: a job of the sweep was lost: {reason}. qmcnet-sweep shows what there is; the same command goes on"
-        )
+        sys.exit(f"error: the launcher cannot start the runs: {str(error).strip().partition(chr(10))[0]}")
 
 
 def leave_if_failed(statuses: Sequence[int]) -> None:

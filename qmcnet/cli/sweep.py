@@ -2,7 +2,10 @@
 
 import argparse
 import logging
+import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from qmcnet.cli.lost_jobs import lost, outlive_lost_jobs
 from qmcnet.cli.status import answer
 from qmcnet.compute.files import atomic_write
 from qmcnet.compute.team import team
@@ -26,14 +30,29 @@ from qmcnet.run.report import report_at_end
 FAILURES = ".failures"
 """Folder beside the run directories of a sweep, with the reasons why some failed, maybe before they started."""
 
+WAIT = 2.0
+"""Seconds that the first process of several is given to come to the end of a sweep, before another leaves."""
 
 logger = logging.getLogger(__name__)
 statuses: list[int] = []
 """Exit statuses of the jobs of this process, in whose place the one status of a sweep comes at its end."""
+begun: list[DictConfig] = []
+"""The configuration of the sweep that this process has begun."""
 
 
 class EndOfSweep(Callback):
     """Says what a sweep has found, whatever launcher ran its jobs."""
+
+    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
+        """Wait for all jobs, also where one is lost.
+
+        Args:
+            config: the configuration, without the settings that vary.
+        """
+        begun[:], launcher = [config], str(config.hydra.launcher._target_)
+        if launcher.endswith(".LocalLauncher"):  # whose jobs share the cores of this machine
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+        outlive_lost_jobs(launcher)
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Read the run directories of all jobs.
@@ -41,15 +60,41 @@ class EndOfSweep(Callback):
         Args:
             config: the configuration, without the settings that vary.
         """
-        typed: list[str] = OmegaConf.to_container(config.hydra.overrides.task)  # type: ignore[assignment]
-        try:
-            points = points_of(config, typed)
-            if points is not None:  # as of a sweeper that chooses the settings itself
-                folder = Path(config.hydra.sweep.dir) / f"sweep_{run_name(typed)}"
-                found = team().first(lambda: show(points, folder))
-                statuses[:] = [EXIT_STATUS if EXIT_STATUS in statuses else max([*statuses, found])]
-        except (OmegaConfBaseException, HydraException, OSError, ValueError) as error:
-            logger.warning("no table of this sweep: %s", str(error).splitlines()[0])
+        found = team().first(lambda: conclude(config))
+        statuses[:] = [EXIT_STATUS if EXIT_STATUS in statuses else max([*statuses, found])]
+
+
+def end_early() -> None:
+    """Show what there is of a sweep that several processes make together, and that a failure ends.
+
+    What has started them, such as torchrun, stops all of them as soon as one leaves.
+    """
+    if team().size == 1 or not begun or 1 not in statuses:
+        return
+    if team().rank:
+        time.sleep(WAIT)
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logger.error("the sweep ends here: its processes may have lost each other. With devices=N it would go on")
+    conclude(begun[0])
+
+
+def conclude(config: DictConfig) -> int:
+    """Show what a sweep has found.
+
+    Args:
+        config: the configuration, without the settings that vary.
+
+    Returns:
+        Exit status of the sweep; 0 where its runs are not known, as of a sweeper that chooses the settings itself.
+    """
+    typed: list[str] = OmegaConf.to_container(config.hydra.overrides.task)  # type: ignore[assignment]
+    try:
+        points = points_of(config, typed)
+        return 0 if points is None else show(points, Path(config.hydra.sweep.dir) / f"sweep_{run_name(typed)}")
+    except (OmegaConfBaseException, HydraException, OSError, ValueError) as error:
+        logger.warning("no table of this sweep: %s", str(error).splitlines()[0])
+        return 0
 
 
 def points_of(config: DictConfig, typed: Sequence[str]) -> list[Point] | None:
@@ -86,7 +131,7 @@ def point_of(directory: Path, overrides: Sequence[str]) -> Point:
         The run.
     """
     kept = directory.parent / FAILURES / directory.name
-    failure = kept.read_text(encoding="utf-8") if kept.exists() else ""
+    failure = kept.read_text(encoding="utf-8") if kept.exists() else lost.get(tuple(overrides), "")
     return point(directory, deciding(overrides), failure)
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from qmcnet.cli.jobs import in_processes
 from qmcnet.cli.run_log import RunLog
 from qmcnet.cli.status import Found, leave_if_failed, outcome, reasons, run_jobs
-from qmcnet.cli.sweep import keep_failure, statuses
+from qmcnet.cli.sweep import end_early, keep_failure, statuses
 from qmcnet.compute.files import naming
 from qmcnet.compute.team import team
 from qmcnet.config.build import build, diffusion_of
@@ -194,6 +194,7 @@ def do(cfg: DictConfig) -> None:
     if HydraConfig.get().mode is RunMode.MULTIRUN and statuses[-1] != EXIT_STATUS:
         failure = reasons[-1] if len(reasons) > said else "it did not start" * (not is_run(directory))
         team().alone(lambda: keep_failure(directory, failure * (statuses[-1] == 1)))
+    end_early()
     leave_if_failed(statuses)
 
 

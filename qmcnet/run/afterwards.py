@@ -15,9 +15,10 @@ from qmcnet.report.diffused import Diffused
 from qmcnet.report.result import Result
 from qmcnet.run.checkpoint import Checkpoints
 from qmcnet.run.conclusion import conclude, conclude_diffusion
-from qmcnet.run.directory import RunDirectoryError, lock
+from qmcnet.run.directory import RunDirectoryError
 from qmcnet.run.driver import Driver
 from qmcnet.run.interruption import Interruption
+from qmcnet.run.lock import lock
 from qmcnet.run.plan import Part, execute
 from qmcnet.stages.diffusion import Diffusion
 from qmcnet.stages.diffusion_settings import DiffusionSettings

@@ -1,13 +1,11 @@
-"""A run directory: who may use it, and what is in it."""
+"""A run directory: which run may use it, and what is in it."""
 
-import errno
 import logging
-import os
 import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
@@ -15,18 +13,7 @@ from qmcnet.compute.files import atomic_write
 from qmcnet.compute.team import by_first
 from qmcnet.run.identity import difference, identity
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 logger = logging.getLogger(__name__)
-
-UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
-"""What the system answers where nothing may be written; the result of a finished run can be shown all the same."""
-
-TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-"""What the system answers when another process holds a lock; anything else means that it has no locks."""
 
 OURS = re.compile(
     r"\..*|config\.yaml|train(\.rank\d+)?\.log|checkpoints|pretraining|burn_in|evaluation.*|damaged.*|hparams|postmortem"
@@ -220,37 +207,3 @@ def write_config(directory: Path, config: Mapping[str, Any]) -> None:
     """
     text = yaml.safe_dump(dict(config), sort_keys=False)
     atomic_write(directory / "config.yaml", lambda file: file.write(text.encode()))
-
-
-def lock(directory: Path) -> TextIO:
-    """Make a run directory and reserve it for this process until the returned file is closed.
-
-    Args:
-        directory: the run directory.
-
-    Returns:
-        The open lock file.
-
-    Raises:
-        RunDirectoryError: if another process is running there.
-        OSError: if the lock file cannot be written for another reason than that nothing can.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    try:
-        file = open(directory / ".lock", "w")  # ruff: ignore[open-file-with-context-handler]
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        logger.warning("nothing can be written to %s: %s", directory, error.strerror)
-        return open(os.devnull)
-    try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            logger.warning("nothing guards %s against a second process: Windows has no flock", directory)
-    except OSError as error:
-        if error.errno in TAKEN:
-            file.close()
-            raise RunDirectoryError(f"another process is running in {directory}; wait for it or stop it") from None
-        logger.warning("nothing guards %s against a second process: %s", directory, error.strerror)
-    return file

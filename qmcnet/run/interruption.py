@@ -1,5 +1,6 @@
 """Orderly stops: signals and the wall-time budget finish the step, save, and leave with exit status 75."""
 
+import logging
 import signal
 import time
 from types import FrameType, TracebackType
@@ -7,6 +8,8 @@ from typing import Any, Self
 
 from qmcnet.checks import positive
 from qmcnet.compute.launch import STOPPING
+
+logger = logging.getLogger(__name__)
 
 EXIT_STATUS = 75
 """EX_TEMPFAIL: stopped with a good checkpoint; the same command continues."""
@@ -71,4 +74,8 @@ class Interruption:
         if self._received and kind is Interrupted:
             handler = self._previous[self._received[0]]
             if callable(handler) and handler is not signal.default_int_handler:
-                handler(*self._received)
+                try:
+                    handler(*self._received)
+                except BaseException:  # which ends the process before anything else is said of the stop
+                    logger.warning("%s", error)
+                    raise

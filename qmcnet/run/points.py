@@ -13,8 +13,9 @@ import yaml
 from qmcnet.report.result import Result
 from qmcnet.report.sweep import Point
 from qmcnet.run.checkpoint import NAME, stage_and_step
-from qmcnet.run.directory import RunDirectoryError, lock, typed_overrides
+from qmcnet.run.directory import typed_overrides
 from qmcnet.run.identity import in_identity
+from qmcnet.run.lock import is_locked
 from qmcnet.stages.diffusion import Diffusion
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.evaluation import Evaluation
@@ -124,21 +125,10 @@ def _unfinished(directory: Path) -> str:
     if not directory.is_dir() or not any(directory.iterdir()):
         return "missing"
     reached = " after step {1} of {0}".format(*newest) if (newest := _newest(directory)) else ""
-    if _at_work(directory):
+    if is_locked(directory):
         return f"running{reached}"
     said = _last_line(directory / "train.log")
     return f"failed: {said}" if said else f"interrupted{reached}"
-
-
-def _at_work(directory: Path) -> bool:
-    """Whether a process holds the lock of a run directory."""
-    if not (directory / ".lock").exists():
-        return False
-    try:
-        lock(directory).close()
-    except (RunDirectoryError, OSError):
-        return True
-    return False
 
 
 def _last_line(log: Path) -> str:

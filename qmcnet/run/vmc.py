@@ -25,11 +25,12 @@ from qmcnet.run.afterwards import diffuse, evaluate_further
 from qmcnet.run.checkpoint import Checkpoint, Checkpoints
 from qmcnet.run.conclusion import conclude, finished, steps_to_make
 from qmcnet.run.description import defaults_of, describe, described, settings_of
-from qmcnet.run.directory import RunDirectoryError, claim, lock, write_config
+from qmcnet.run.directory import RunDirectoryError, claim, write_config
 from qmcnet.run.driver import Driver
 from qmcnet.run.init_from import begin_from, check_source
 from qmcnet.run.interruption import Interruption
 from qmcnet.run.intervals import CheckpointSettings, LoggingSettings
+from qmcnet.run.lock import lock
 from qmcnet.run.plan import Part, execute
 from qmcnet.run.report import html_of, report_of
 from qmcnet.run.start import check_parts, check_scalars, check_start

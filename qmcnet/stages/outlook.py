@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from qmcnet.compute.team import Solo, standing_in
 from qmcnet.stages.advice import LONG_RUN, advice
 from qmcnet.stages.forecast import Expected, forecast, left, memory
-from qmcnet.stages.scaling import alternative
+from qmcnet.stages.scaling import alternative, gain_of_one_thread
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Stage
 from qmcnet.stages.trial import copied, seconds_of_step, seconds_of_sweep
@@ -20,6 +20,8 @@ SHORT_RUN = 5.0
 """Seconds that the moves of a run have to take for a trial of its stages to be worth its time."""
 LONG_STAGE = 60.0
 """Seconds that a stage takes, from which on it is worth to know what another number of processes would make of it."""
+CROWDED = 2.0
+"""How many times as fast a single thread is, from which on it is advised."""
 TOLERANCE = 1.3
 """Ratio of two durations from which on the second is said."""
 
@@ -45,6 +47,7 @@ class Outlook:
     Attributes:
         said: seconds per step as last said, by the name of the stage.
         looked_at: stages whose whole time was known when they were looked at.
+        gain: how many times as fast a single thread was.
     """
 
     def __init__(self, simulation: Simulation, wall_time: float | None) -> None:
@@ -55,7 +58,7 @@ class Outlook:
             wall_time: seconds after which the run stops; None for no limit.
         """
         self.simulation, self.wall_time = simulation, wall_time
-        self.said, self.looked_at, self.advised = dict[str, float](), set[str](), False
+        self.said, self.looked_at, self.advised, self.gain = dict[str, float](), set[str](), False, 1.0
 
     def foresee(self, stage: Stage, later: Sequence[Callable[[], Stage]]) -> None:
         """Time a little of all stages that are left, on a copy of the run, and say how long they will take.
@@ -82,6 +85,7 @@ class Outlook:
         twin, expected, predicted = copied(self.simulation), list[Expected](), list[float]()
         if sum(map(left, stages)) * seconds_of_sweep(twin) < SHORT_RUN:
             return [], None
+        self.gain = gain_of_one_thread(twin)
         for one in stages:
             seconds = None
             try:
@@ -101,6 +105,11 @@ class Outlook:
         needed = memory(self.simulation.generator.device, predicted, ahead=True)
         compiled = ", timed before compiling" * self.simulation.compile
         logger.info(f"forecast: {parts}; {bound} {duration(total)} in all{compiled}, {needed}")
+        if self.gain > CROWDED:
+            logger.info(
+                "advice: threads wait for each other on busy cores: OMP_NUM_THREADS=1 before the command makes "
+                f"evaluations about {self.gain:.2g} times as fast"
+            )
         self._advise(total, of_trained)
 
     def _advise(self, total: float, of_trained: bool) -> None:
@@ -127,5 +136,7 @@ class Outlook:
             return
         self.said[stage.name] = seconds
         line = forecast(expected, before if is_off else None, self.simulation.generator.device, stage.memory())
-        logger.info(line + sent + (alternative(self.simulation, seconds) if is_long else ""))
+        with in_silence():
+            otherwise = alternative(stage, self.simulation, seconds) if is_long else ""
+        logger.info(line + sent + otherwise)
         self._advise(expected.total, stage.of_trained)

@@ -2,21 +2,22 @@
 
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
 
 from qmcnet.compute.crew import n_cores
 from qmcnet.compute.team import Solo, standing_in, team
-from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.stages.simulation import Simulation
 from qmcnet.stages.stage import Stage
-from qmcnet.states.ensemble import copies
+from qmcnet.stages.trial import copied, seconds_of_step
 
 REPEATS = 3
 LONGEST = 5.0
 """Seconds after which no further step is timed."""
+LONGEST_OF_EVALUATION, MOST_WALKERS = 1.0, 512
+"""Seconds after which no further evaluation of the wavefunction is timed, and walkers that it is timed with."""
 
 
 def seconds_per_step(stage: Stage) -> float:
@@ -57,6 +58,36 @@ def threads(count: int) -> Generator[None]:
         torch.set_num_threads(before)
 
 
+def gain_of_one_thread(simulation: Simulation) -> float:
+    """Find out how many times as fast a single thread evaluates the wavefunction as all of this process.
+
+    Where other processes keep the cores busy, threads wait for each other at every operation.
+
+    Args:
+        simulation: a copy of that of the run.
+
+    Returns:
+        The ratio of two durations; 1 where there is a single thread, or the device is a GPU.
+    """
+    if simulation.generator.device.type != "cpu" or torch.get_num_threads() == 1:
+        return 1.0
+    with_all = _of_evaluation(simulation)
+    with threads(1):
+        return with_all / _of_evaluation(simulation)
+
+
+def _of_evaluation(simulation: Simulation) -> float:
+    """Time the log-probability of the walkers at its median of a few tries, after one that does not count."""
+    positions, found = simulation.walkers.positions[:MOST_WALKERS], list[float]()
+    begin = time.perf_counter()
+    with torch.no_grad():
+        while len(found) < 2 * REPEATS and time.perf_counter() - begin < LONGEST_OF_EVALUATION:
+            start = time.perf_counter()
+            simulation.ensemble(positions)
+            found.append(time.perf_counter() - start)
+    return statistics.median(found[1:] or found)
+
+
 def traffic(before: tuple[int, int], steps: int) -> str:
     """Say what a process has sent.
 
@@ -71,13 +102,15 @@ def traffic(before: tuple[int, int], steps: int) -> str:
     return f"; each sends {messages:.0f} messages, {sent / 2**20:.2g} MiB a step" if team().size > 1 else ""
 
 
-def alternative(simulation: Simulation, seconds: float) -> str:
+def alternative(stage: Stage, simulation: Simulation, seconds: float) -> str:
     """Say what another number of processes would make of a step.
 
-    Moves and local energies are timed as the one and the other would have them; the rest of a step is taken to stay.
+    What the stage does with walkers is timed on a copy, as the one and the other would have them; the rest of a step,
+    such as messages, is taken to stay.
 
     Args:
-        simulation: wavefunction and walkers.
+        stage: at work; stays as it is.
+        simulation: wavefunction and walkers; stay as they are.
         seconds: duration of a step with the present number.
 
     Returns:
@@ -92,32 +125,15 @@ def alternative(simulation: Simulation, seconds: float) -> str:
     else:  # which keeps what threads it has been given
         other, n_threads, threads_of_other = most, torch.get_num_threads(), 1
     try:
-        with standing_in(Solo()):
-            saved = _moves_and_energies(simulation, size, n_threads)
-            saved -= _moves_and_energies(simulation, other, threads_of_other)
-    except Exception:  # whatever more walkers at once can meet: a forecast is no reason to end a run
+        now = _of_walkers(stage, simulation, size, n_threads)
+        then = _of_walkers(stage, simulation, other, threads_of_other)
+    except Exception:  # whatever a copy of a run can meet: a forecast is no reason to end one
         return ""
-    return f"; with devices={other} instead of {size} it might take {max(seconds - saved, 0):.2g} s/step"
+    return f"; with devices={other} instead of {size} it might take {max(seconds - now, 0) + then:.2g} s/step"
 
 
-def _moves_and_energies(simulation: Simulation, size: int, n_threads: int) -> float:
-    """Time the moves of the share of one of some processes, and the local energies of a chunk, which stands for it."""
-    share = simulation.walkers.positions[::size].contiguous()
-    points, log_psi = copies(share, simulation.ensemble.n_states).flatten(0, 1), simulation.ensemble.log_psi
-    chunk = points
-    if isinstance(simulation.laplacian, ForwardLaplacian):
-        chunk = points[: simulation.laplacian.size_of_chunk(log_psi, points)]
-    with threads(n_threads):
-        moves = (simulation.sampler.steps + 1) * _fastest(lambda: simulation.log_prob(share))
-        energy = _fastest(lambda: simulation.laplacian(log_psi, chunk))
-    return moves + energy * len(points) / len(chunk)
-
-
-def _fastest(work: Callable[[], object]) -> float:
-    """Time some work at its best of a few tries, after one that does not count."""
-    found = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - start)
-    return min(found[1:])
+def _of_walkers(stage: Stage, simulation: Simulation, size: int, n_threads: int) -> float:
+    """Time what a step does with the walkers that one of some processes has."""
+    twin = copied(simulation)
+    with standing_in(Solo()), threads(n_threads):
+        return seconds_of_step(stage.trial(twin), twin, size)

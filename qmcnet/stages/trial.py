@@ -77,18 +77,19 @@ def seconds_of_sweep(simulation: Simulation) -> float:
     return seconds * (simulation.sampler.steps + 1) * share / len(positions)
 
 
-def seconds_of_step(trial: Trial, simulation: Simulation) -> float:
+def seconds_of_step(trial: Trial, simulation: Simulation, size: int | None = None) -> float:
     """Estimate how long a step takes, without a message to other processes.
 
     Args:
         trial: of a stage.
         simulation: the one whose walkers the trial uses; has all of them before and after.
+        size: number of processes; by default as many as there are.
 
     Returns:
         Seconds, those of messages not included.
     """
     count = len(simulation.walkers.positions)
-    own = -(-count // team().size)
+    own = -(-count // (size or team().size))
     with standing_in(Solo()):
         seconds = extrapolated(timed(trial.linear, simulation, own), own, count)
         if trial.steep is not None:

@@ -13,7 +13,7 @@ from qmcnet.cli import status
 from qmcnet.cli.status import leave_if_failed, outcome, quiet_streams, run_jobs
 from qmcnet.compute.processes import PeerLost
 from qmcnet.compute.team import standing_in
-from qmcnet.run.interruption import Interrupted
+from qmcnet.run.interruption import EXIT_STATUS, Interrupted
 from qmcnet.run.postmortem import Diverged
 
 
@@ -163,3 +163,14 @@ def test_a_process_that_fails_leaves_a_note_for_the_others(error, note, monkeypa
         assert outcome(raising(error)) == 1
         assert outcome(raising(PeerLost("gone"))) == 1
     assert notes == [note, None]
+
+
+def test_a_run_that_a_scheduler_will_not_queue_again_is_left_to_be_continued(caplog):
+    def task():
+        try:
+            raise Interrupted("received SIGUSR2: optimization saved after step 3")
+        except Interrupted as stop:
+            raise RuntimeError("Job not requeued because: timed-out too many times.") from stop
+
+    assert outcome(task) == EXIT_STATUS
+    assert "timed-out too many times. The same command continues." in caplog.text

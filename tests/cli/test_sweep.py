@@ -1,8 +1,17 @@
 import csv
 import json
+import signal
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 import yaml
+from echo import Rank
+from hydra.errors import HydraException
+
+from qmcnet.cli import sweep
+from qmcnet.cli.arguments import explain
+from qmcnet.compute.team import standing_in
 
 
 def rows(folder):
@@ -67,9 +76,39 @@ def test_a_folder_without_runs_is_said_in_one_line(command_line):
         assert "Traceback" not in output + errors
 
 
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
 def test_a_launcher_that_is_not_installed_is_named_with_what_to_install(command_line):
-    for launcher in ("slurm", "several"):
-        status, output, errors = command_line.train("seed=1,2", f"hydra/launcher={launcher}", "-m")
-        assert status == 1
-        assert "pip install 'qmcnet[slurm]'" in output + errors
-        assert "Traceback" not in output + errors
+    status, output, errors = command_line.train("seed=1,2", "hydra/launcher=ray", "-m")
+    assert (status, output) == (1, "")
+    assert errors == "error: hydra/launcher=ray starts runs through Ray: pip install 'qmcnet[ray]'\n"
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "local"])
+def test_launchers_of_submitit_are_named_with_what_to_install(launcher):
+    error = HydraException(f"In 'hydra/launcher/mine': Could not find 'hydra/launcher/submitit_{launcher}'")
+    assert "pip install 'qmcnet[slurm]'" in explain(error, [], "qmcnet-train", "config")
+
+
+@pytest.mark.skipif(find_spec("submitit") is None, reason="the slurm extra is not installed")
+def test_a_machine_without_slurm_is_said_in_one_line(command_line, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    status, output, errors = command_line.train("seed=1,2", "hydra/launcher=slurm", "-m")
+    assert status == 1, output
+    assert errors.startswith('error: the launcher cannot start the runs: Could not detect "srun"')
+    assert "Traceback" not in output + errors
+
+
+def test_processes_that_leave_a_sweep_because_of_a_failure_show_what_there_is(monkeypatch, caplog):
+    shown, waited, signals = [], [], []
+    monkeypatch.setattr(sweep.time, "sleep", waited.append)
+    monkeypatch.setattr(sweep.signal, "signal", lambda *given: signals.append(given))
+    for name, value in (("conclude", shown.append), ("begun", ["sweep"]), ("statuses", [0, 1])):
+        monkeypatch.setattr(sweep, name, value)
+    sweep.end_early()  # a single process goes on
+    assert not shown
+    for rank in range(2):
+        with standing_in(Rank(rank, 2)):
+            sweep.end_early()
+    assert (shown, waited) == (["sweep"], [sweep.WAIT])
+    assert signals == [(signal.SIGTERM, signal.SIG_IGN)]  # of torchrun, which stops all once one has left
+    assert caplog.text.count("the sweep ends here") == 1

@@ -13,8 +13,10 @@ from qmcnet.compute import files
 from qmcnet.compute.files import atomic_write, naming
 from qmcnet.config.build import load
 from qmcnet.report.result import Result
-from qmcnet.run import checkpoint, directory
-from qmcnet.run.directory import RunDirectoryError, lock
+from qmcnet.run import checkpoint
+from qmcnet.run import lock as locks
+from qmcnet.run.directory import RunDirectoryError
+from qmcnet.run.lock import lock
 
 
 def replaced(content):
@@ -193,7 +195,7 @@ def test_file_systems_without_locks_are_used_with_a_warning(number, tmp_path, mo
 
 
 def test_systems_without_locks_are_used_with_a_warning(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(directory, "fcntl", None)
+    monkeypatch.setattr(locks, "fcntl", None)
     lock(tmp_path).close()
     assert "against a second process: Windows has no flock" in caplog.text
 
@@ -212,7 +214,7 @@ def test_a_finished_run_on_a_disk_that_cannot_be_written_shows_its_result(
             raise OSError(number, os.strerror(number), str(path))
         return open(path, mode, **options)
 
-    monkeypatch.setattr(directory, "open", refusing, raising=False)
+    monkeypatch.setattr(locks, "open", refusing, raising=False)
     assert hydrogen(finished).train().trained_steps == 6
     assert f"nothing can be written to {finished}: {os.strerror(number)}" in caplog.text
 

@@ -1,15 +1,8 @@
-import subprocess
-import sys
-
 import pytest
 
-from qmcnet.run.directory import RunDirectoryError, lock
 from qmcnet.run.identity import NOT_IDENTITY, difference, flatten, identity
 
 CONFIG = {"system": {"symbols": ["H"], "charge": 0}, "ansatz": {"n_layers": 4, "options": {}}, "seed": 0, "steps": 10}
-HOLD = (
-    "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
-)
 
 
 def test_flatten_joins_keys_with_dots():
@@ -38,19 +31,3 @@ def test_difference_names_each_key_with_both_values():
     lines = difference({"a": 1, "b": 2, "gone": 3}, {"a": 1, "b": 5, "come": 4})
     assert lines == ["  b: 2 -> 5", "  come: (absent) -> 4", "  gone: 3 -> (absent)"]
     assert difference(CONFIG, CONFIG) == []
-
-
-def test_lock_refuses_while_another_process_holds_it(tmp_path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path / ".lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(RunDirectoryError, match=f"another process is running in {tmp_path}"):
-            lock(tmp_path)
-        other.kill()
-    lock(tmp_path).close()
-
-
-def test_lock_is_exclusive_and_ends_when_closed(tmp_path):
-    with lock(tmp_path), pytest.raises(RunDirectoryError):
-        lock(tmp_path)
-    lock(tmp_path).close()

@@ -164,6 +164,18 @@ def test_other_processes_hear_nothing(make_run, tmp_path, worth, said, monkeypat
         assert re.search(r"about \d+ s in all, [\d.]+ GiB on cpu for each of 3 processes", said()[0])
 
 
+@pytest.mark.parametrize(("gain", "count"), [(1.0, 0), (1.9, 0), (30.0, 1)])
+def test_a_single_thread_is_advised_where_it_is_much_faster(make_run, tmp_path, worth, said, monkeypatch, gain, count):
+    monkeypatch.setattr(module, "gain_of_one_thread", lambda _: gain)
+    run = make_run(tmp_path)
+    Outlook(run.simulation, None).foresee(run._optimization(), [])
+    lines = said("advice: threads wait")
+    assert len(lines) == count
+    assert all(
+        "OMP_NUM_THREADS=1 before the command makes evaluations about 30 times as fast" in line for line in lines
+    )
+
+
 class Stage:
     """At work."""
 
@@ -184,7 +196,7 @@ class Stage:
 
 @pytest.fixture
 def outlook(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "alternative", lambda simulation, seconds: "; or else")
+    monkeypatch.setattr(module, "alternative", lambda stage, simulation, seconds: "; or else")
     monkeypatch.setattr(module, "advice", lambda simulation, total, wall_time, of_trained: ["advice"])
     found = Outlook(make_run(tmp_path).simulation, None)
     found.said["optimization"] = 1.0

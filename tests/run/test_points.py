@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from qmcnet.report.sweep import Point, Sweep
-from qmcnet.run.directory import lock
+from qmcnet.run.lock import lock
 from qmcnet.run.points import deciding, found_in, point
 
 
