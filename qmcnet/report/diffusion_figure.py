@@ -31,6 +31,7 @@ def draw_timesteps(found: Diffused) -> "Drawing":
     if (energy := found.variational["energy"]) is not None:
         axes.axhline(energy, linestyle=":", linewidth=1, color="C1", label="wavefunction (VMC)")
     axes.set(xlabel="time step / hartree⁻¹", ylabel="energy / hartree", xlim=(-0.04 * max(places), 1.08 * max(places)))
+    axes.locator_params(axis="x", nbins=5)
     axes.ticklabel_format(axis="y", useOffset=False)
     legend_above(axes)
     return drawing

@@ -1,6 +1,8 @@
+import hashlib
 import json
 import re
 import shutil
+from importlib.resources import files
 
 import pages
 import pytest
@@ -12,6 +14,7 @@ from qmcnet.run.record import read_record
 from qmcnet.run.report import report_at_end
 
 LARGEST = 0.7e6
+PUBLISHED = "f7cc78921ae72e7623e89cdd111434f58c2efddd2ffda1cd212644b406fb8016"  # build/3Dmol-min.js of 3dmol 2.5.5
 TITLES = ("Energy", "System", "Expectation values", "Diffusion Monte Carlo", "Learning curve", "Diagnostics", "Time")
 TITLES += ("Settings", "Made by", "How to cite")
 LOADING = ("src", "srcset", "href", "xlink:href", "action", "data", "poster", "formaction", "background")
@@ -58,6 +61,11 @@ def test_a_page_is_whole_in_itself(written):
     (policy,) = [value for value in found.values("content") if value.startswith("default-src")]
     assert policy.startswith("default-src 'none'")
     assert "unsafe-inline'; script" not in policy.partition("script-src")[2]
+
+
+def test_what_draws_molecules_is_as_it_was_published():
+    content = files("qmcnet.report.page").joinpath("templates", "3Dmol-min.js").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == PUBLISHED
 
 
 def test_figures_have_names_and_do_not_share_the_names_of_their_parts(written):

@@ -1,7 +1,6 @@
 """What a run found: energies, spectra, observables, diffusion Monte Carlo."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 from qmcnet.report.density_figure import Cube, draw_density
 from qmcnet.report.diffused import HEADER, Diffused
@@ -13,13 +12,6 @@ from qmcnet.report.record import Record
 from qmcnet.report.result import Result
 from qmcnet.report.table import COLUMNS, cells, observed
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
-
-FIGURES: Mapping[str, Callable[[Record], "Drawing"]] = {
-    name: lambda record, name=name: draw_histogram(record.states, name)  # type: ignore[misc]
-    for name in LABELS
-}
 MOST_DENSITIES = 6
 """Densities on a page, whose size is bounded."""
 TITLES = {"radial": "Electrons about the nuclei", "pair": "Distances between electrons"}
@@ -89,12 +81,12 @@ def distributions(record: Record) -> Section | None:
     """
     blocks: list[Block] = [
         picture(
-            draw(record),
+            draw_histogram(record.states, name),
             name,
             f"{TITLES[name]}: a curve against the distance in bohr for each kind",
             f"{TITLES[name]}; a band is the error.",
         )
-        for name, draw in FIGURES.items()
+        for name in LABELS
         if record.states and all(isinstance(state.get(name), Mapping) for state in record.states)
     ]
     blocks += [

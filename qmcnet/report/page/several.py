@@ -12,6 +12,8 @@ from qmcnet.report.sweep import Sweep
 from qmcnet.report.training_figure import draw_learning, trained_by
 from qmcnet.words import duration
 
+MOST_COLUMNS = 3
+"""Settings in which runs differ that a table shows."""
 MOST_CURVES = 12
 """Curves of one figure that can be told apart."""
 
@@ -30,7 +32,13 @@ def overview(records: Sequence[Record]) -> Section:
 
 def _overview(records: Sequence[Record]) -> Iterator[Block]:
     sweep = Sweep([record.point for record in records])
+    varied, labels = len(sweep.varied), sweep.labels()
     header, *rows = sweep.cells()
+    if varied > MOST_COLUMNS:  # the energies would be out of sight
+        header, rows = (
+            ["run", *header[varied:]],
+            [[label, *row[varied:]] for label, row in zip(labels, rows, strict=True)],
+        )
     yield Grid("Energies of the runs", header, rows)
     if lines := sweep.constants():
         yield Facts([(line[:16].rstrip(), line[17:]) for line in lines])
@@ -42,7 +50,7 @@ def _overview(records: Sequence[Record]) -> Iterator[Block]:
     if first := dict(list(trained_by(records).items())[:MOST_CURVES]):
         said = f"Learning curves of {', '.join(first)}"
         yield picture(draw_learning(first), "learning", said, "Energy and variance by optimisation step.")
-    rows = [[label, *_quality(record)] for label, record in zip(sweep.labels(), records, strict=True)]
+    rows = [[label, *_quality(record)] for label, record in zip(labels, records, strict=True)]
     yield Grid("Diagnostics of the runs", ["run", "variance / Ha²", "tau", "R-hat", "time"], rows)
     first_molecule = records[0].molecule
     if first_molecule and all(record.molecule == first_molecule for record in records):

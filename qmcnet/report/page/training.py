@@ -63,7 +63,7 @@ def diagnostics(record: Record) -> Section | None:
         return None
     present = [name for name in SHOWN if any(name in table for table in record.tables.values())]
     rows = [
-        [stage.replace("_", "-"), f"{table['step'][-1]:.0f}", *(_late(table, name) for name in present), _lost(table)]
+        [_words(stage), f"{table['step'][-1]:.0f}", *(_late(table, name) for name in present), _lost(table)]
         for stage, table in record.tables.items()
     ]
     header = ["stage", "steps", *(SHOWN[name] for name in present), "not finite"]
@@ -74,7 +74,7 @@ def diagnostics(record: Record) -> Section | None:
                 [
                     ("tau", f"{found.tau:.2f} evaluation steps until samples are independent"),
                     ("R-hat", f"{found.r_hat:.4f}; 1.00 where all walkers agree"),
-                    ("effective samples", f"{found.n_effective:.0f} of {found.evaluation_steps} steps"),
+                    ("effective samples", f"{found.n_effective:.0f} in {found.evaluation_steps} steps"),
                     ("left out", f"{found.discarded_steps} steps at the start of the evaluation"),
                     ("outliers", f"{100 * found.outlier_share:.2f} % of the local energies far from the median"),
                     ("typical variance", f"{found.typical_variance:.3g} hartree²"),
@@ -82,6 +82,10 @@ def diagnostics(record: Record) -> Section | None:
             )
         )
     return Section("Diagnostics", blocks)
+
+
+def _words(stage: str) -> str:
+    return stage.replace("_", "-")
 
 
 def _late(table: Mapping[str, NDArray[np.float64]], name: str, start: float = LATE) -> str:
@@ -109,7 +113,7 @@ def time(record: Record) -> Section | None:
 
 def _time(record: Record) -> Iterator[Block]:
     total = sum(record.seconds.values())
-    rows = [(stage, duration(spent), spent / total) for stage, spent in record.seconds.items()]
+    rows = [(_words(stage), duration(spent), spent / total) for stage, spent in record.seconds.items()]
     yield Bars(f"{duration(total)} in all, interruptions left out", rows)
     if record.result and record.result.seconds_per_step:
         pace = f"{record.result.seconds_per_step:.3g} s"
