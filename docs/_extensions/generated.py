@@ -4,16 +4,19 @@ import importlib
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import settings as known
 from messages import messages
-from sphinx.application import Sphinx
 
 import qmcnet
 from qmcnet.config.naming import config_directory
+from qmcnet.run.identity import flatten
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.evaluation_settings import EvaluationSettings
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx  # which tests of the pages do without
 
 ROOMS = {
     "run": "Runs and results",
@@ -104,8 +107,11 @@ def changes(path: Path) -> str:
     """Say what a file sets on top of what it builds on."""
     text = known.yaml.safe_load(path.read_text()) or {}
     bases = [base for base in text.pop("defaults", []) if base != "_self_"]
-    said = [base if isinstance(base, str) else "".join(f"{k.removeprefix('override /')}={v}" for k, v in base.items()) for base in bases]
-    flat = known.flatten({key: value for key, value in text.items() if key not in ("system", known.TARGET, known.PARTIAL)})
+    said = [
+        base if isinstance(base, str) else "".join(f"{k.removeprefix('override /')}={v}" for k, v in base.items())
+        for base in bases
+    ]
+    flat = flatten({key: value for key, value in text.items() if key not in ("system", known.TARGET, known.PARTIAL)})
     is_base = known.TARGET in text and path.parent.name != "system"
     own = [] if is_base else [f"{key}={known.shown(value)}" for key, value in flat.items() if known.TARGET not in key]
     return ", ".join(f"`{one}`" for one in [*said, *own])
@@ -158,7 +164,12 @@ def python() -> str:
 
 def complaints() -> str:
     """List every warning and error in the code."""
-    lines = ["# Messages", "", "Every error and warning of qmcnet, by the room of the package that says it; `…` stands for a value.", ""]
+    lines = [
+        "# Messages",
+        "",
+        "Every error and warning of qmcnet, by the room of the package that says it; `…` stands for a value.",
+        "",
+    ]
     for room, said in messages().items():
         lines += [f"## {room}", "", *(f"* {kind}: {text}" for kind, text in said), ""]
     return "\n".join(lines)
@@ -167,7 +178,7 @@ def complaints() -> str:
 PAGES = {"settings": configuration, "python": python, "messages": complaints}
 
 
-def write(app: Sphinx) -> None:
+def write(app: "Sphinx") -> None:
     """Write the pages into the sources, where git ignores them.
 
     Args:
@@ -181,7 +192,7 @@ def write(app: Sphinx) -> None:
             path.write_text(text)
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     """Write the pages before any is read.
 
     Args:

@@ -17,7 +17,6 @@ from hydra.utils import get_object
 from qmcnet.config.meanings import COMMENTED
 from qmcnet.config.names import PARTIAL, TARGET
 from qmcnet.config.naming import FOLDERS, config_directory
-from qmcnet.run.identity import flatten
 from qmcnet.config.schema import WORDS, argument_types
 
 LIMITS: dict[str, Callable[[list[str]], str]] = {
@@ -212,7 +211,11 @@ def settings_of(folder: str, path: Path) -> list[Setting]:
 def _settings(prefix: str, group: Mapping[str, Any], said: Mapping[str, str]) -> Iterator[Setting]:
     constructor = get_object(group[TARGET])
     parameters = inspect.signature(constructor).parameters
-    left = [name for name, found in parameters.items() if found.kind is found.KEYWORD_ONLY or found.default is not found.empty]
+    left = [
+        name
+        for name, found in parameters.items()
+        if found.kind is found.KEYWORD_ONLY or found.default is not found.empty
+    ]
     names = [*(key for key in group if key not in (TARGET, PARTIAL)), *(name for name in left if name not in group)]
     for name in names:
         if isinstance(group.get(name), Mapping) and TARGET in group[name]:
