@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,9 +67,15 @@ def table(rows: Iterable[Iterable[str]], *header: str) -> list[str]:
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines] + [""]
 
 
+def escaped(sentence: str) -> str:
+    """Keep what Markdown would take for emphasis or a tag, outside of code."""
+    parts = re.split(r"(`[^`]*`)", sentence)
+    return "".join(part if part.startswith("`") else re.sub(r"([*_<])", r"\\\1", part) for part in parts)
+
+
 def settings_table(found: Iterable[known.Setting]) -> list[str]:
     """Write settings, a row each."""
-    rows = [(f"`{s.key}`", f"`{s.default}`", s.allowed, s.unit, s.meaning) for s in found]
+    rows = [(f"`{s.key}`", f"`{s.default}`", s.allowed, s.unit, escaped(s.meaning)) for s in found]
     return table(rows, "key", "default", "allowed", "unit", "meaning")
 
 
@@ -78,48 +85,54 @@ def configuration() -> str:
     lines = ["# Settings", ""]
     for name, kind in (("config", qmcnet.VMC), ("evaluate", EvaluationSettings), ("dmc", DiffusionSettings)):
         command = "qmcnet-train" if name == "config" else f"qmcnet-{name}"
-        lines += [f"## {command}", "", known.heading(folder / f"{name}.yaml"), ""]
+        lines += [f"## {command}", "", heading(folder / f"{name}.yaml"), ""]
         lines += settings_table(known.plain(folder / f"{name}.yaml", kind, OF_PRESETS if name == "config" else ()))
     lines += ["## preset=", "", "What each sets; any of it can be overridden.", ""]
-    rows = [(f"`{path.stem}`", changes(path), known.heading(path)) for path in known.files("preset")]
+    rows = [(f"`{path.stem}`", changes(path), heading(path)) for path in known.files("preset")]
     lines += table(rows, "preset", "sets", "for")
     for group in known.groups():
         lines += described(group)
     return "\n".join([*lines, *systems(), *launchers()])
 
 
+def heading(path: Path) -> str:
+    """Say what a file is for."""
+    return escaped(known.heading(path))
+
+
 def described(group: str) -> list[str]:
     """Describe the choices of a group and the keys of their constructors."""
     key, paths = known.key_of(group), known.files(group)
     lines = [f"## {key}=", ""]
-    rows = [(f"`{path.stem}`", changes(path), known.heading(path)) for path in paths]
+    rows = [(f"`{path.stem}`", changes(path), heading(path)) for path in paths]
     lines += table(rows, "choice", "sets", "what it is")
     seen = set[str]()
     for path in paths:
         target = known.content(path).get(known.TARGET)
-        if target and target not in seen and known.TARGET in path.read_text():
+        if target and target not in seen and known.TARGET in known.own(path):
             seen.add(target)
             lines += [f"Keys of `{key}={path.stem}`:", "", *settings_table(known.settings_of(group, path))]
     return lines
 
 
 def changes(path: Path) -> str:
-    """Say what a file sets on top of what it builds on."""
-    text = known.yaml.safe_load(path.read_text()) or {}
-    bases = [base for base in text.pop("defaults", []) if base != "_self_"]
-    said = [
-        base if isinstance(base, str) else "".join(f"{k.removeprefix('override /')}={v}" for k, v in base.items())
-        for base in bases
-    ]
-    flat = flatten({key: value for key, value in text.items() if key not in ("system", known.TARGET, known.PARTIAL)})
-    is_base = known.TARGET in text and path.parent.name != "system"
-    own = [] if is_base else [f"{key}={known.shown(value)}" for key, value in flat.items() if known.TARGET not in key]
-    return ", ".join(f"`{one}`" for one in [*said, *own])
+    """Say what a file sets on top of what it builds on; what has a constructor itself has a table of its own."""
+    own = known.own(path)
+    said = []
+    for base in own.pop("defaults", []):
+        if isinstance(base, dict):
+            said += [f"{key.removeprefix('override /')}={value}" for key, value in base.items()]
+        elif base != "_self_":
+            said.append(base)
+    if known.TARGET not in own:
+        flat = {key: value for key, value in flatten(own).items() if known.TARGET not in key}
+        said += [f"{key}={known.shown(value)}" for key, value in flat.items()]
+    return ", ".join(f"`{one}`" for one in said)
 
 
 def systems() -> list[str]:
     """Describe the systems."""
-    rows = [(f"`{path.stem}`", keys_of_system(path), known.heading(path)) for path in known.files("system")]
+    rows = [(f"`{path.stem}`", keys_of_system(path), heading(path)) for path in known.files("system")]
     text = "Every system has `system.charge` and `system.spin`, which is n_up - n_down; lengths are in `units`."
     return ["## +system=", "", text, "", *table(rows, "system", "keys", "geometry")]
 
@@ -134,14 +147,14 @@ def keys_of_system(path: Path) -> str:
 def launchers() -> list[str]:
     """Describe the launchers of sweeps."""
     paths = sorted((config_directory() / "hydra" / "launcher").glob("*.yaml"))
-    rows = [(f"`{path.stem}`", changes(path), known.heading(path)) for path in paths]
+    rows = [(f"`{path.stem}`", changes(path), heading(path)) for path in paths]
     return ["## hydra/launcher=", "", *table(rows, "launcher", "sets", "what it is")]
 
 
 def public_names() -> dict[str, list[str]]:
     """Names to document, by heading, each by its shortest address."""
     names = [f"qmcnet.{name}" for name in qmcnet.__all__] + MORE
-    found: dict[str, list[str]] = {heading: [] for heading in ROOMS.values()}
+    found: dict[str, list[str]] = {title: [] for title in ROOMS.values()}
     for name in names:
         module, _, own = name.rpartition(".")
         room = getattr(importlib.import_module(module), own).__module__.split(".")[1]
@@ -152,8 +165,8 @@ def public_names() -> dict[str, list[str]]:
 def python() -> str:
     """List the public names with their docstrings."""
     lines = ["# Python", "", "All of `qmcnet.*`, and a few more that code of your own may want.", ""]
-    for heading, names in public_names().items():
-        lines += [f"## {heading}", ""] if names else []
+    for title, names in public_names().items():
+        lines += [f"## {title}", ""] if names else []
         for name in names:
             module, _, own = name.rpartition(".")
             thing = getattr(importlib.import_module(module), own)

@@ -18,6 +18,7 @@ from qmcnet.config.meanings import COMMENTED
 from qmcnet.config.names import PARTIAL, TARGET
 from qmcnet.config.naming import FOLDERS, config_directory
 from qmcnet.config.schema import WORDS, argument_types
+from qmcnet.run.vmc import VMC
 
 LIMITS: dict[str, Callable[[list[str]], str]] = {
     "positive": lambda given: "positive",
@@ -67,15 +68,20 @@ def files(folder: str) -> list[Path]:
     return sorted((config_directory() / folder).glob("*.yaml"))
 
 
+def own(path: Path) -> dict[str, Any]:
+    """Read a file as it stands."""
+    found: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+    return found
+
+
 @cache
 def content(path: Path) -> dict[str, Any]:
     """Read a file on top of those of its folder that it builds on."""
-    own: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
-    found: dict[str, Any] = {}
-    for base in own.pop("defaults", []):
+    itself, found = own(path), dict[str, Any]()
+    for base in itself.pop("defaults", []):
         if isinstance(base, str) and base != "_self_" and (path.parent / f"{base}.yaml").exists():
             found |= content(path.parent / f"{base}.yaml")
-    return found | own
+    return found | itself
 
 
 def heading(path: Path) -> str:
@@ -204,8 +210,8 @@ def settings_of(folder: str, path: Path) -> list[Setting]:
     Returns:
         The settings; none of a choice without a constructor.
     """
-    own = content(path)
-    return list(_settings(key_of(folder), own, comments(path))) if TARGET in own else []
+    group = content(path)
+    return list(_settings(key_of(folder), group, comments(path))) if TARGET in group else []
 
 
 def _settings(prefix: str, group: Mapping[str, Any], said: Mapping[str, str]) -> Iterator[Setting]:
@@ -236,22 +242,28 @@ def plain(path: Path, constructor: Callable[..., Any], more: Iterable[str] = ())
     Returns:
         Settings.
     """
-    own, said, known = content(path), comments(path), argument_types(constructor)[0]
+    values, said, known = content(path), comments(path), argument_types(constructor)[0]
     found = []
-    for key in [*more, *(key for key in own if key != "hydra")]:
-        comment, default = said.get(key, ""), own.get(key)
-        if key in known:
-            one = setting(key, key, default, constructor, comment)
+    for key in [*more, *(key for key in values if key != "hydra")]:
+        comment, default = said.get(key, ""), values.get(key)
+        if key in known or key in argument_types(VMC)[0]:
+            one = setting(key, key, default, constructor if key in known else VMC, comment)
         else:
             one = Setting(key, shown(default), KINDS.get(type(default), ""), "", comment)
-        if comment.startswith("or "):  # what else there is
-            one = replace(one, allowed=f"{one.default}, {comment.removeprefix('or ')}")
-            one = replace(one, meaning="" if one.meaning == comment else one.meaning)
-        elif comment:
+        if comment.startswith("or "):  # what else there is; what it means
+            others, _, meaning = comment.removeprefix("or ").partition("; ")
+            one = replace(one, allowed=f"{one.default}, {others}", meaning=meaning or one.meaning)
+        elif comment and not comment.startswith("in "):
             one = replace(one, meaning=comment)
+        if re.search(r"\bauto takes\b", comment):
+            one = replace(one, allowed=f"{one.allowed} or auto")
+        if default is None and key not in more and "null" not in one.allowed:
+            one = replace(one, allowed=f"{one.allowed} or null")
+        if key in more:
+            one = replace(one, default="of the preset")
         found.append(one)
     return found
 
 
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "text or null"}
 """What a default without a constructor lets expect."""
