@@ -12,7 +12,16 @@ os.environ["QMCNET_DOCS"] = str(HERE)  # for pages that read files of the reposi
 project, author, copyright = "qmcnet", "The qmcnet developers", "The qmcnet developers"
 version = release = version_of("qmcnet")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "mathml", "docstrings", "generated", "offline"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "myst_nb",
+    "mathml",
+    "docstrings",
+    "generated",
+    "offline",
+    "streams",
+]
 exclude_patterns = ["_build", "_extensions", "**.ipynb_checkpoints"]
 nitpicky = True
 nitpick_ignore_regex = [

@@ -8,6 +8,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 prepare_environment docs
 cd "$root"
-export PATH=$venv/bin:$PATH OMP_NUM_THREADS=1 # as two pages are executed at once
-"$venv/bin/sphinx-build" -b html -W --keep-going -q -j 2 -d docs/_build/doctrees "$@" docs docs/_build/html
+export PATH=$venv/bin:$PATH OMP_NUM_THREADS=1 # as several pages are executed at once
+"$venv/bin/sphinx-build" -b html -W --keep-going -q -j 4 -d docs/_build/doctrees "$@" docs docs/_build/html
 echo "The site is in $root/docs/_build/html/index.html, $(du -sh docs/_build/html | cut -f1)"
