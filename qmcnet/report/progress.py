@@ -1,6 +1,7 @@
 """Progress of a stage: a live bar on a terminal, a line now and then in a log file."""
 
 import logging
+import sys
 import time
 
 from rich.console import Console
@@ -21,7 +22,8 @@ class StageProgress:
         """
         self.stage, self.log_seconds = stage, log_seconds
         self.last = time.monotonic()
-        console = Console(stderr=True)
+        # A notebook sets FORCE_COLOR for what it starts, which is no terminal for all that.
+        console = Console(stderr=True, force_terminal=sys.stderr.isatty())
         self.bar: Progress | None = None
         if console.is_terminal:
             columns = (

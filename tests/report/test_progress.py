@@ -44,3 +44,8 @@ def test_a_terminal_gets_a_bar_and_no_lines(terminal, caplog, capsys):
     written = capsys.readouterr().err
     assert "5/20" in written
     assert "E -2.90000" in written
+
+
+def test_a_notebook_is_no_terminal(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert StageProgress("optimization", 30.0).bar is None
