@@ -32,18 +32,19 @@ class Visit:
     open: bool = True
     _looked: "tuple[int, Part] | None" = field(default=None, repr=False)
 
-    def part(self, window: int) -> "Part":
+    def part(self, window: int, least: int) -> "Part":
         """Find what is stationary, anew where generations were added since it was asked for last.
 
         Args:
             window: generations over which past weights count.
+            least: generations to leave out at the start in any case.
 
         Returns:
             The generations, with what is left out of them.
         """
         if self._looked is None or self._looked[0] != len(self.rows):
             columns = np.asarray(torch.stack(self.rows).cpu())
-            part = Part(columns, window, *equilibrated(columns[:, 0], columns[:, 1], window))
+            part = Part(columns, window, *equilibrated(columns[:, 0], columns[:, 1], window, least))
             self._looked = len(self.rows), part
         return self._looked[1]
 

@@ -61,20 +61,21 @@ def mixed(values: ArrayLike, log_weights: ArrayLike, window: int, discarded: int
     return replace(estimate(mean + factors * (kept - mean)), mean=mean)
 
 
-def equilibrated(values: ArrayLike, log_weights: ArrayLike, window: int) -> tuple[int, Estimate]:
+def equilibrated(values: ArrayLike, log_weights: ArrayLike, window: int, least: int = 0) -> tuple[int, Estimate]:
     """Estimate the mean over the longest part of a series, up to its end, that is stationary.
 
     Args:
         values: mean over the walkers of each generation, shape (T,).
         log_weights: logarithm of the mean weight that was divided out in each generation, shape (T,).
         window: generations whose weights count.
+        least: generations to leave out at the start in any case, if there are twice as many.
 
     Returns:
         Generations left out at the start, and the estimate; of the last half if no part is stationary.
     """
     whole = np.asarray(values, dtype=np.float64)
     for share in SHARES:
-        discarded = round(share * len(whole))
+        discarded = max(round(share * len(whole)), min(least, len(whole) // 2))
         found = mixed(whole, log_weights, window, discarded)
         if found.stationary and settled(whole[discarded:]):
             break

@@ -94,3 +94,8 @@ def test_series_that_drift_do_not_count_beside_others():
     assert not drifting.stationary
     assert pooled([drifting, steady]).mean == steady.mean
     assert not pooled([drifting]).stationary
+
+
+def test_what_is_left_out_at_the_start_in_any_case_is_left_out_of_series_that_are_long_enough():
+    series = np.random.default_rng(3).normal(size=400)
+    assert [equilibrated(series, np.zeros(400), 10, least)[0] for least in (0, 90, 300)] == [0, 90, 200]
