@@ -129,8 +129,10 @@ class VMC:
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
         self.terms = {name: make(self.molecule) for name, make in (terms or {}).items()}
         self.objective, self.ensemble = objective, objective.ensemble(ansatz)
-        self.hamiltonian = MolecularHamiltonian(self.molecule, self.terms.values())
-        self.optimizer = optimizer(self.ensemble)
+        self.hamiltonian, self.optimizer = (
+            MolecularHamiltonian(self.molecule, self.terms.values()),
+            optimizer(self.ensemble),
+        )
         self.clipping, self.schedule, self.averaging, self.burn_in = clipping, schedule, averaging, burn_in
         self.pretraining, self.evaluation, self.logging = pretraining.with_basis(self.molecule), evaluation, logging
         self.steps, self.batch_size, self.seed, self.checkpoints = int(steps), int(batch_size), int(seed), checkpoints
