@@ -125,15 +125,12 @@ class VMC:
         averaging.check_start(steps)
         evaluation.say_unreachable()
         self.device, self.molecule = choose_device(device), cast(Molecule, ansatz.molecule)
-        self.ansatz, self.directory = ansatz.to(self.device), Path(directory)
+        self.ansatz, self.directory, self.averaging = ansatz.to(self.device), Path(directory), averaging
         self.sampler, self.laplacian = sampler or Metropolis(), laplacian or ForwardLaplacian(compile=compile)
         self.terms = {name: make(self.molecule) for name, make in (terms or {}).items()}
-        self.objective, self.ensemble = objective, objective.ensemble(ansatz)
-        self.hamiltonian, self.optimizer = (
-            MolecularHamiltonian(self.molecule, self.terms.values()),
-            optimizer(self.ensemble),
-        )
-        self.clipping, self.schedule, self.averaging, self.burn_in = clipping, schedule, averaging, burn_in
+        self.objective, self.ensemble, self.burn_in = objective, objective.ensemble(ansatz), burn_in
+        self.hamiltonian = MolecularHamiltonian(self.molecule, self.terms.values())
+        self.optimizer, self.clipping, self.schedule = optimizer(self.ensemble), clipping, schedule
         self.pretraining, self.evaluation, self.logging = pretraining.with_basis(self.molecule), evaluation, logging
         self.steps, self.batch_size, self.seed, self.checkpoints = int(steps), int(batch_size), int(seed), checkpoints
         self.accuracy, self.wall_time, self.resume, self.overwrite = accuracy, wall_time, resume, overwrite

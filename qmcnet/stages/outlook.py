@@ -104,7 +104,8 @@ class Outlook:
         parts = ", ".join(map(str, expected))
         needed = memory(self.simulation.generator.device, predicted, ahead=True)
         compiled = ", timed before compiling" * self.simulation.compile
-        logger.info(f"forecast: {parts}; {bound} {duration(total)} in all{compiled}, {needed}")
+        in_all = f"; {bound} {duration(total)} in all" * any(part.known for part in expected)
+        logger.info(f"forecast: {parts}{in_all}{compiled}, {needed}")
         if self.gain > CROWDED:
             logger.info(
                 "advice: threads wait for each other on busy cores: OMP_NUM_THREADS=1 before the command makes "
