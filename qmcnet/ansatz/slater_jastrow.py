@@ -83,7 +83,9 @@ class SlaterJastrow(nn.Module):
         super().__init__()
         check_molecule(molecule)
         one_of(JASTROWS, jastrow=jastrow)
-        cusp = nuclear_cusp if isinstance(nuclear_cusp, str) else "factor" if nuclear_cusp else "none"
+        cusp = {True: "factor", False: "none"}[nuclear_cusp] if isinstance(nuclear_cusp, bool) else nuclear_cusp
+        if cusp is None:
+            raise ValueError(f"nuclear_cusp={nuclear_cusp} must be one of {', '.join(NUCLEAR_CUSPS)}")
         one_of(NUCLEAR_CUSPS, nuclear_cusp=cusp)
         space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}
         basis = basis or default_basis(molecule)

@@ -4,8 +4,10 @@ PySCF is imported on first use: it is not needed to sample or train, and its imp
 """
 
 import logging
+import re
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ _SUGGESTIONS = ("cc-pvdz", "def2-svp", "6-31g*", "sto-3g")
 _ENERGY_TOLERANCE = 1e-10
 _DIIS_CYCLES = 100
 _SMALLEST_OVERLAP = 1e-8
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+*(),.=-]{0,60}")
+"""Names of basis sets. PySCF takes other texts for basis sets themselves, whose numbers it evaluates as a program."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,8 @@ def check_basis(molecule: Molecule, basis: str, name: str = "basis") -> None:
     Raises:
         ValueError: if it lacks one of the elements.
     """
+    if not _NAME.fullmatch(basis):
+        raise ValueError(f"{name}={basis[:40]!r} is not the name of a basis set: try cc-pvdz")
     for symbol in dict.fromkeys(molecule.symbols):
         if not _has_basis(basis, symbol):
             known = [other for other in _SUGGESTIONS if _has_basis(other, symbol)]
@@ -195,6 +201,8 @@ def _has_basis(basis: str, symbol: str) -> bool:
     from pyscf.gto.basis import load
     from pyscf.lib.exceptions import BasisNotFoundError
 
+    if not _NAME.fullmatch(basis) or Path(basis).exists():  # PySCF reads files, too
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PySCF advises to install another package for every unknown name.
         try:

@@ -21,6 +21,7 @@ def outlive_lost_jobs(launcher: str) -> None:
     Args:
         launcher: the path of its class.
     """
+    lost.clear()
     with suppress(ImportError):  # of which more is said where the launcher is made
         if "submitit" in launcher:
             _outlive_jobs_of_submitit()
@@ -34,6 +35,8 @@ def _outlive_jobs_of_submitit() -> None:
 
     kind: Any = Job
     wait = kind.results
+    if wait.__module__ == __name__:  # as of an earlier sweep
+        return
 
     def results(job: Any) -> list[Any]:
         """Wait for a job."""
@@ -51,6 +54,8 @@ def _outlive_tasks_of_ray() -> None:
     from hydra_plugins.hydra_ray_launcher import _core
 
     start, overrides = _core.launch_job_on_ray, dict[Any, Sequence[str]]()
+    if start.__module__ == __name__:  # as of an earlier sweep
+        return
 
     def begin(context: Any, remote: Any, config: Any, *others: Any) -> Any:
         """Start a task."""

@@ -98,10 +98,11 @@ def atomic_write(path: Path, write: Callable[[Any], object]) -> None:
         OSError: if the file cannot be written, with its name.
         RuntimeError: any other of the call.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")  # of this process, and none that is there
     with naming(path):
+        temporary.unlink(missing_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb") as file:
                 remembering = Remembering(file)
                 try:
                     write(remembering)

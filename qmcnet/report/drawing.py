@@ -38,7 +38,7 @@ ON_PAGE: Mapping[str, Any] = {
     **{f"{part}.color": INK for part in ("text", "xtick", "ytick", "grid")},
     **{f"axes.{part}color": INK for part in ("edge", "label")},
 }
-FONT = re.compile(r"font: ([\d.]+)px [^;\"]*")
+FONT = re.compile(r"(?<=style=\")font: ([\d.]+)px [^;\"<>]*")
 DIGITS = re.compile(r"(\d\.\d{2})\d+")
 NAMES = re.compile(r"""(\bid="|href="#|url\(#)([^")]+)""")
 

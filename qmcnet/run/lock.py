@@ -46,7 +46,7 @@ def lock(directory: Path) -> TextIO:
     """
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        file = open(directory / ".lock", "w+")  # ruff: ignore[open-file-with-context-handler]
+        file = open(directory / ".lock", "a+", opener=_of_no_link)  # ruff: ignore[open-file-with-context-handler]
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
@@ -63,6 +63,11 @@ def lock(directory: Path) -> TextIO:
             raise RunDirectoryError(f"another process is running in {directory}; wait for it or stop it") from None
         logger.warning("nothing guards %s against a second process: %s", directory, error.strerror)
     return file
+
+
+def _of_no_link(path: str, flags: int) -> int:
+    """Open what is no link to a file elsewhere, where the system tells."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _reserve(file: TextIO) -> None:

@@ -62,8 +62,8 @@ def _result(directory: Path) -> Result | None:
         if result:
             result.summary()  # which needs all of it
         return result if result and "geometry" in result.metadata else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or of another program
-        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        return None  # damaged, or of another program
 
 
 def _goes_on(directory: Path, result: Result) -> bool:

@@ -53,7 +53,7 @@ def check_scalars(
 
 
 def check_parts(run: Callable[..., Any], arguments: Mapping[str, object]) -> None:
-    """Refuse settings of a run that are of another class than their defaults, and those that do not go together.
+    """Refuse settings of a run that are of another class than their defaults.
 
     Args:
         run: class of runs; where it asks for an interface, a class of the user's own may stand.
@@ -66,27 +66,33 @@ def check_parts(run: Callable[..., Any], arguments: Mapping[str, object]) -> Non
         kind = type(given.default)
         if given.annotation is kind and is_dataclass(kind) and not isinstance(arguments[name], kind):
             raise ValueError(f"{name}={arguments[name]!r} must be of the class {kind.__name__}")
-    if arguments["accuracy"] is not None and getattr(arguments["ansatz"], "limited", False):
-        name = type(arguments["ansatz"]).__name__
-        raise ValueError(
-            f"accuracy={arguments['accuracy']} is not known of {name}, whose nodes are limited: give steps"
-        )
 
 
-def check_start(directory: Path, molecule: Molecule, basis: str | None, compiled_on: torch.device | None) -> None:
-    """Refuse what would end a run soon after its start.
+def check_start(
+    directory: Path,
+    molecule: Molecule,
+    basis: str | None,
+    compiled_on: torch.device | None,
+    limited: bool,
+    accuracy: float | None,
+) -> None:
+    """Refuse what would end a run soon after its start, or never.
 
     Args:
         directory: run directory.
         molecule: the system.
         basis: of the orbitals that a fresh run is pretrained on; None if there is no pretraining.
         compiled_on: device that code is compiled for; None if none is.
+        limited: whether the distance of the energy from the exact one is not known.
+        accuracy: distance that is asked for, in hartree; None for none.
 
     Raises:
         RunDirectoryError: if the directory holds something else than a run.
-        ValueError: if PySCF does not know the basis, or nothing can be compiled.
+        ValueError: if PySCF does not know the basis, nothing can be compiled, or an accuracy cannot be known.
     """
     check_own(directory)
+    if limited and accuracy is not None:
+        raise ValueError(f"accuracy={accuracy} is not known of this ansatz, whose nodes are limited: give steps")
     if compiled_on:
         check_compiler(compiled_on)
     if basis and not is_run(directory):

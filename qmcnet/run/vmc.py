@@ -275,7 +275,7 @@ class VMC:
     def check_start(self) -> None:
         """Refuse what would end the run soon after its start."""
         basis, compiled_on = self.pretraining.basis if self._pretrains else None, self.device if self.compile else None
-        check_start(self.directory, self.molecule, basis, compiled_on)
+        check_start(self.directory, self.molecule, basis, compiled_on, self.simulation.limited, self.accuracy)
         if self.init_from is not None:
             check_source(self.init_from, self.directory, self.resume, self.simulation)
 

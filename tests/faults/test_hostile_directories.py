@@ -1,5 +1,6 @@
 """A run directory from a stranger executes nothing, not even the import of a module that it names."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,10 +9,14 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from qmcnet import Molecule
+from qmcnet.chemistry.scf import check_basis
 from qmcnet.cli.evaluate import evaluate
+from qmcnet.compute.files import atomic_write
 from qmcnet.config.build import load
 from qmcnet.config.schema import ConfigError
 from qmcnet.run.directory import RunDirectoryError
+from qmcnet.run.lock import lock
 
 RUN = Path(__file__).parents[1] / "golden" / "0.1" / "one_state" / "finished"
 PLANTED = """
@@ -93,3 +98,27 @@ def test_trust_runs_the_code_of_the_user(hostile, tmp_path):
 def evaluation_of(directory):
     settings = {"run": str(directory), "steps": 2, "target_error": None, "min_steps": 1, "burn_in": 0, "averaged": True}
     return OmegaConf.create({**settings, "observables": None, "device": "cpu", "wall_time": None, "trust": False})
+
+
+def test_a_basis_that_is_a_program_is_no_name(tmp_path):
+    witness = tmp_path / "witness"
+    basis = f"He S\n [open({str(witness)!r}, 'w'), 1.0][1] 1.0\n"
+    with pytest.raises(ValueError, match="is not the name of a basis set"):
+        check_basis(Molecule.atom("He"), basis)
+    assert not witness.exists()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "O_NOFOLLOW"), reason="a system whose files cannot be opened without following links"
+)
+def test_links_in_a_directory_lead_to_no_file_elsewhere(tmp_path):
+    precious, folder = tmp_path / "precious", tmp_path / "run"
+    precious.write_text("mine")
+    folder.mkdir()
+    for name in (".lock", f".result.json.{os.getpid()}.partial", ".result.json.partial"):
+        (folder / name).symlink_to(precious)
+    with pytest.raises(OSError, match=r"\.lock"):
+        lock(folder)
+    atomic_write(folder / "result.json", lambda file: file.write(b"{}"))
+    assert (precious.read_text(), (folder / "result.json").read_text()) == ("mine", "{}")
+    assert not (folder / "result.json").is_symlink()
