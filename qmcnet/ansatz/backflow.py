@@ -41,7 +41,7 @@ class Backflow(nn.Module):
         equal = up[:, None] == up
         self.register_buffer("spins", torch.stack([equal, ~equal], -1).double(), persistent=False)  # (N, N, 2)
         self.register_buffer("rates", -0.5 / torch.tensor(WIDTHS, dtype=torch.float64).square(), persistent=False)
-        self.register_buffer("core_rates", -0.5 * molecule.charges.double().square(), persistent=False)
+        self.register_buffer("core_rates", -0.5 * molecule.point_charges.square(), persistent=False)
         self.electrons = nn.Parameter(torch.zeros(2, len(WIDTHS)))
         self.nuclei = nn.Parameter(torch.zeros(len(molecule.symbols), len(WIDTHS)))
 

@@ -193,8 +193,8 @@ def slater_envelope(molecule: Molecule, n_orbitals: int, n_determinants: int = 1
     envelope = IsotropicEnvelope(molecule, n_orbitals, n_determinants)
     places = occupied_shells(molecule, n_orbitals)
     with torch.no_grad():
-        for nucleus, symbol in enumerate(molecule.symbols):
-            outermost = shells(atomic_number(symbol))[-1].zeta
+        for nucleus, (symbol, n_core) in enumerate(zip(molecule.symbols, molecule.cores, strict=True)):
+            outermost = shells(atomic_number(symbol), n_core)[-1].zeta
             held = [element == symbol for _, element in places]
             zetas = [zeta if own else outermost for own, (zeta, _) in zip(held, places, strict=True)]
             envelope.weight[nucleus] = torch.tensor(held, dtype=torch.float64).repeat(n_determinants)
@@ -216,8 +216,8 @@ def occupied_shells(molecule: Molecule, n_orbitals: int) -> list[tuple[float, st
     if n_orbitals == molecule.n_electrons and molecule.n_down:
         return occupied_shells(molecule, molecule.n_up) + occupied_shells(molecule, molecule.n_down)
     places = []
-    for symbol in set(molecule.symbols):
-        for shell in shells(atomic_number(symbol)):
+    for symbol, n_core in {*zip(molecule.symbols, molecule.cores, strict=True)}:
+        for shell in shells(atomic_number(symbol), n_core):
             electrons = molecule.symbols.count(symbol) * shell.electrons
             places += [(shell.zeta, symbol)] * -(-electrons // 2)
     places.sort(reverse=True)

@@ -11,13 +11,16 @@ from torch import Tensor
 from qmcnet.laplacian import pair_differences
 from qmcnet.system.molecule import Molecule
 
+SOFTNESS = 0.5
+"""s in bohr: less than the reach of core potentials, of 1 to 3."""
+
 
 class Features(NamedTuple):
     """Vectors and distances of electrons, in bohr.
 
     Attributes:
         r_en: electron minus nucleus, shape (B, N, A, 3).
-        d_en: electron-nucleus distances, shape (B, N, A).
+        d_en: electron-nucleus distances, smooth at nuclei behind core potentials, shape (B, N, A).
         r_ee: electron i minus electron j, shape (B, N, N, 3).
         d_ee: electron-electron distances, zero on the diagonal, shape (B, N, N).
     """
@@ -79,7 +82,22 @@ def features(positions: Tensor, nuclei: Tensor, molecule: Molecule) -> Features:
     same = torch.eye(positions.shape[-2], dtype=positions.dtype, device=positions.device)
     # The norm has no derivative at zero: shift the diagonal away from it, then put the zero back.
     d_ee = torch.linalg.vector_norm(r_ee + same[..., None], dim=-1) * (1 - same)  # (B, N, N)
-    return Features(r_en, torch.linalg.vector_norm(r_en, dim=-1), r_ee, d_ee)
+    d_en = torch.linalg.vector_norm(r_en, dim=-1)  # (B, N, A)
+    return Features(r_en, softened(d_en, molecule) if molecule.ecp else d_en, r_ee, d_ee)
+
+
+def softened(d_en: Tensor, molecule: Molecule) -> Tensor:
+    """Make distances from nuclei behind core potentials smooth, since wavefunctions have no cusp there.
+
+    Args:
+        d_en: distances r, shape (B, N, A), in bohr.
+        molecule: the system.
+
+    Returns:
+        sqrt(r^2 + s^2) for those nuclei, and r for the others, shape (B, N, A), in bohr.
+    """
+    soft = torch.where(molecule.point_charges > 0, 0.0, SOFTNESS).to(d_en.device, d_en.dtype)
+    return torch.sqrt(d_en.square() + soft.square())
 
 
 def spin_slices(n_up: int, n_down: int) -> list[slice]:

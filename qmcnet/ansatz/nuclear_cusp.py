@@ -29,7 +29,7 @@ class NuclearCusp(nn.Module):
             basis: Gaussian basis set, centred at the nuclei.
         """
         super().__init__()
-        self.register_buffer("charges", molecule.charges.double(), persistent=False)
+        self.register_buffer("charges", molecule.point_charges, persistent=False)
         tightest = [basis.exponents[basis.center_of_primitive == a].max() for a in range(len(self.charges))]
         self.log_range = nn.Parameter(torch.log(SHARE_OF_WIDTH * (2 * torch.stack(tightest)).rsqrt()))
 

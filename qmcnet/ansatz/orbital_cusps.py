@@ -46,18 +46,26 @@ class OrbitalCusps(nn.Module):
             basis: Gaussian basis set, centred at the nuclei.
         """
         super().__init__()
-        charges = molecule.charges.double().cpu()
+        charges = molecule.point_charges
         s_parts = [s_part(basis, nucleus) for nucleus in range(len(charges))]
         width = max(len(exponents) for exponents, _ in s_parts)
         at_nuclei = basis(molecule.nuclei.double().cpu())  # (A, F)
         exponents, weights = charges.new_zeros(len(charges), width), []
         for nucleus, (own, contraction) in enumerate(s_parts):
             exponents[nucleus, : len(own)] = own
-            smooth = smoothed(float(charges[nucleus]), own, contraction, at_nuclei[nucleus])  # (K, F)
+            if not charges[nucleus]:  # a core potential, without a cusp
+                own, contraction = own[:0], contraction[:0]
+            smooth = smoothed(float(charges[nucleus]) or 1.0, own, contraction, at_nuclei[nucleus])  # (K, F)
             padding = contraction.new_zeros(width - len(own), basis.n_ao)
             weights.append(torch.cat([smooth, -contraction, padding]))
-        kept = {"charges": charges, "reach": REACH / charges, "exponents": exponents, "weights": torch.stack(weights)}
-        for name, value in {**kept, "powers": torch.arange(DEGREE + 1, dtype=torch.float64)}.items():
+        buffers = {
+            "charges": charges,
+            "reach": torch.where(charges > 0, REACH / charges, 0),
+            "exponents": exponents,
+            "weights": torch.stack(weights),
+            "powers": torch.arange(DEGREE + 1, dtype=torch.float64),
+        }
+        for name, value in buffers.items():
             self.register_buffer(name, value)
 
     def forward(self, d_en: Tensor | LapTuple) -> Tensor | LapTuple:

@@ -15,6 +15,7 @@ import torch
 
 from qmcnet.chemistry.gto import GaussianBasis, Orbitals, Shell
 from qmcnet.chemistry.unrestricted import iterate, lowest_solution
+from qmcnet.system.ecp_sources import matched_basis, to_pyscf
 from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ def build_mole(molecule: Molecule, basis: str) -> Any:
         basis: name of a Gaussian basis set.
 
     Returns:
-        Built `pyscf.gto.Mole`.
+        Built `pyscf.gto.Mole`, with the basis set that was made for a core potential where none was chosen.
 
     Raises:
         ValueError: PySCF does not know the basis for one of the elements.
@@ -187,10 +188,15 @@ def build_mole(molecule: Molecule, basis: str) -> Any:
     from pyscf import gto
 
     check_basis(molecule, basis)
+    matched = {symbol: matched_basis(ecp) for symbol, ecp in molecule.ecp if basis in (_BASIS, f"aug-{_BASIS}")}
+    matched = {symbol: name for symbol, name in matched.items() if name and _has_basis(name, symbol)}
+    if matched:
+        logger.info("basis %s", ", ".join(f"{name} for {symbol}" for symbol, name in matched.items()))
     return gto.Mole(
         atom=list(zip(molecule.symbols, molecule.coordinates, strict=True)),
         unit="bohr",
-        basis=basis,
+        basis={symbol: matched.get(symbol, basis) for symbol in dict.fromkeys(molecule.symbols)},
+        ecp={symbol: to_pyscf(ecp) for symbol, ecp in molecule.ecp},
         charge=molecule.charge,
         spin=molecule.spin,
         verbose=0,

@@ -28,6 +28,7 @@ def valence_space(molecule: Molecule) -> tuple[int, int] | None:
     if None in rows:
         return None
     n_orbitals, n_core = (sum(row[k] for row in rows if row) for k in (1, 2))
+    n_core -= sum(molecule.cores) // 2
     up, down = molecule.n_up - n_core, molecule.n_down - n_core
     n_determinants = comb(n_orbitals, up) * comb(n_orbitals, down) if down >= 0 else 0  # none of more than fit
     return (up + down, n_orbitals) if 1 < n_determinants <= _MOST_DETERMINANTS else None

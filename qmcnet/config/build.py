@@ -68,6 +68,8 @@ def _build(cfg: Mapping[str, Any], directory: str | Path) -> VMC:
     makers["system"] = maker("system", cfg["system"], trust)
     with locating("system", outside=[key for key in cfg if key != "system"]):
         molecule = makers.pop("system")()
+    if cfg.get("ecp") is not None:
+        molecule = molecule.with_ecp(cfg["ecp"])
     with locating("ansatz"):
         ansatz = makers.pop("ansatz")()(molecule, dtype=DTYPES[cfg["dtype"]])
     made = {name: located(name, make)() for name, make in makers.items()}
@@ -141,6 +143,7 @@ def check_keys(cfg: DictConfig | Mapping[str, Any]) -> None:
         "system",
         "ansatz",
         "dtype",
+        "ecp",
         "states",
         "trust",
         "devices",

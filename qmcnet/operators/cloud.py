@@ -30,11 +30,11 @@ class Cloud(nn.Module):
             molecule: the nuclei.
         """
         super().__init__()
-        numbers = [atomic_number(symbol) for symbol in molecule.symbols]
+        atoms = zip(map(atomic_number, molecule.symbols), molecule.cores, strict=True)
         parts = [
             (*center, shell.n, scale * shell.zeta, shell.electrons)
-            for center, number in zip(molecule.coordinates, numbers, strict=True)
-            for shell in shells(number)
+            for center, atom in zip(molecule.coordinates, atoms, strict=True)
+            for shell in shells(*atom)
             for scale in (1.0, 0.5)
         ]
         table = torch.tensor(parts, dtype=torch.float64)  # (K, 6)

@@ -103,8 +103,10 @@ class DensityGrid:
             [title, "electrons per cubic bohr", _row(len(molecule.symbols), *self.origin)],
             (_row(n, *(self.spacing * (i == j) for j in range(3))) for i, n in enumerate(self.shape)),
             (
-                _row(atomic_number(symbol), atomic_number(symbol), *center)
-                for symbol, center in zip(molecule.symbols, molecule.coordinates, strict=True)
+                _row(atomic_number(symbol), charge, *center)
+                for symbol, charge, center in zip(
+                    molecule.symbols, molecule.charges.tolist(), molecule.coordinates, strict=True
+                )
             ),
             (
                 "".join(f"{value:14.5E}" for value in column[start : start + 6])

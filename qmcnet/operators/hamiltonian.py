@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.operators.coulomb import ElectronElectron, ElectronNucleus, NucleusNucleus
+from qmcnet.operators.effective_core import EffectiveCore
 from qmcnet.operators.kinetic import Kinetic
 from qmcnet.operators.operator import Operator, States
 from qmcnet.system.molecule import Molecule
@@ -61,7 +62,7 @@ class LocalEnergy:
 
 
 class MolecularHamiltonian(nn.Module):
-    """H = -1/2 sum_i lap_i + V_en + V_ee + V_nn with the nuclei clamped, and any further terms."""
+    """H = -1/2 sum_i lap_i + V_en + V_ee + V_nn with the nuclei clamped, core potentials, and any further terms."""
 
     def __init__(self, molecule: Molecule, terms: Iterable[Operator] = ()) -> None:
         """Collect the terms.
@@ -75,7 +76,8 @@ class MolecularHamiltonian(nn.Module):
         """
         super().__init__()
         coulomb = (ElectronNucleus(molecule), ElectronElectron(), NucleusNucleus(molecule))
-        self.terms: tuple[Operator, ...] = (Kinetic(), *coulomb, *terms)
+        cores = (EffectiveCore(molecule),) if molecule.ecp else ()
+        self.terms: tuple[Operator, ...] = (Kinetic(), *coulomb, *cores, *terms)
         names = [term.name for term in self.terms]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"terms={names} have the names {', '.join(twice)} twice: give each term one of its own")

@@ -29,7 +29,7 @@ class States:
         log_gradient: gradient of log psi, shape (M, S, N, 3), in 1/bohr.
         log_laplacian: Laplacian of log psi, shape (M, S), in 1/bohr^2.
         at: evaluates the states elsewhere: maps changed copies of the positions, (..., M, N, 3), to the states divided
-            by the factors of the unchanged points, (..., M, S).
+            by the factors of the unchanged points, (..., M, S); with numbers of points, (E,), copies of these alone.
         local_matrix: maps states at points x^i, (B, S, S), and columns of an operator applied to them, with the rows
             scaled alike, (B, S, K), to the local matrix, (B, S, K).
         overlap: local matrix of the identity, shape (B, S, S).
@@ -45,7 +45,7 @@ class States:
     log_scale: Tensor
     log_gradient: Tensor
     log_laplacian: Tensor
-    at: Callable[[Tensor], Tensor]
+    at: Callable[..., Tensor]
     local_matrix: Callable[[Tensor, Tensor], Tensor]
     overlap: Tensor
     drawn: Callable[[Callable[[int, torch.Generator], Tensor]], Tensor]

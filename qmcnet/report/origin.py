@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -28,6 +29,7 @@ def origin(molecule: Molecule, config: Mapping[str, Any], config_hash: str) -> d
         "charge": molecule.charge,
         "spin": molecule.spin,
         "geometry": geometry(molecule),
+        "ecp": {symbol: asdict(ecp) for symbol, ecp in molecule.ecp},
         "seed": config["seed"],
         "device": config["device"],
         "precision": config["dtype"],

@@ -66,8 +66,11 @@ def lookup(molecule: Molecule) -> Reference | None:
         molecule: the molecule.
 
     Returns:
-        The reference, or None when the table has no row of this formula, charge, spin and geometry.
+        The reference, or None when the table has no row of this formula, charge, spin and geometry, as it has none of
+        a molecule with effective core potentials.
     """
+    if molecule.ecp:
+        return None
     key = molecule.formula, molecule.charge, molecule.spin
     atoms = [(symbol, *position) for symbol, position in zip(molecule.symbols, molecule.coordinates, strict=True)]
     for row in _table():

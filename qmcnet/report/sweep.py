@@ -135,7 +135,8 @@ class Sweep:
     def _molecule(self) -> Molecule:
         """The molecule of a run that is done."""
         found = next(point.result for point in self.points if point.result)
-        return Molecule(found.metadata["geometry"]["symbols"], found.metadata["geometry"]["bohr"], **_state(found))
+        geometry, ecp = found.metadata["geometry"], found.metadata.get("ecp", {})
+        return Molecule(geometry["symbols"], geometry["bohr"], **_state(found), ecp=ecp)
 
     def rows(self) -> list[dict[str, Any]]:
         """Give the figures of each run, flat; energies and errors in hartree."""

@@ -82,7 +82,9 @@ def observed(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     Returns:
         Name and figures of each.
     """
-    lines = [("virial ratio", with_error(state["virial_ratio"], 4))]
+    ratio = state["virial_ratio"]
+    theorem = "none: with effective core potentials there is no virial theorem"
+    lines = [("virial ratio", theorem if ratio is None else with_error(ratio, 4))]
     for name, parts in state.items():
         if (
             isinstance(parts, dict)

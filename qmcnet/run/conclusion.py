@@ -95,7 +95,9 @@ def conclude(
         The result; sections of stages besides the evaluation are in its metadata.
     """
     reference, folder, made = lookup(molecule), driver.directory, driver.made.get(Optimization.name, 0)
-    learned, evaluated = findings.get(Optimization.name, {}), findings[Evaluation.name]
+    learned, evaluated = findings.get(Optimization.name, {}), dict(findings[Evaluation.name])
+    if molecule.ecp:
+        evaluated["states"] = [state | {"virial_ratio": None} for state in evaluated["states"]]
     distance = None if driver.simulation.limited else measure(learned, evaluated, made, slope_of(molecule))
     sections = {name: dict(found) for name, found in findings.items() if found and name != Evaluation.name}
     result = Result(

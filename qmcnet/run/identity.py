@@ -57,8 +57,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat: dict[str, Any] = json.loads(json.dumps(flatten(config)))
     named = {key: public_name(str(value)) for key, value in flat.items() if key.split(".")[-1] == "_target_"}
-    unset = {"init_from": None}  # as older runs, which do not mention it
-    return {k: v for k, v in (flat | named).items() if in_identity(k) and v != {} and (k, v) not in unset.items()}
+    unset: dict[str, Any] = {"init_from": None, "system.ecp": []}  # as older runs, which do not mention them
+    chosen = {k: v for k, v in (flat | named).items() if in_identity(k) and v != {}}
+    return {k: v for k, v in chosen.items() if k not in unset or v != unset[k]}
 
 
 def in_identity(key: str) -> bool:

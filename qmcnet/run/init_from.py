@@ -121,11 +121,11 @@ def check_alike(source: Source, simulation: Simulation) -> None:
         ValueError: saying what differs.
     """
     there, here = source.molecule, simulation.molecule
-    if (there.symbols, there.charge, there.spin) != (here.symbols, here.charge, here.spin):
+    if any(getattr(there, name) != getattr(here, name) for name in ("symbols", "charge", "spin", "ecp")):
         systems = [f"{'-'.join(one.symbols)} (charge {one.charge}, spin {one.spin})" for one in (there, here)]
         raise ValueError(
             f"its system is {systems[0]} and that of this run {systems[1]}: only the geometry may differ, "
-            "not the elements, their order, charge or spin"
+            "not the elements, their order, charge, spin or core potentials"
         )
     kinds = [public_name(str(source.settings.get("_target_"))), describe(simulation.ensemble.network)["_target_"]]
     if kinds[0] != kinds[1]:
@@ -150,7 +150,8 @@ def _read(directory: str) -> Source:
     found = _newest(directory)
     state, settings = found.state["simulation"], config["ansatz"]
     try:
-        molecule = Molecule(**{name: config["system"][name] for name in ("symbols", "coordinates", "charge", "spin")})
+        system = {name: value for name, value in config["system"].items() if name != "_target_"}
+        molecule = Molecule(**system)
         average: dict[str, Any] = (
             found.state["stage_state"]["average"] if found.stage == Optimization.name else {"count": 0}
         )

@@ -66,16 +66,19 @@ def arrange(molecule: Molecule, order: Sequence[int]) -> list[Electron]:
         order: the nuclei, first those that are preferred where the choice is free.
 
     Returns:
-        One entry an electron, spin-up electrons first.
+        One entry an electron, spin-up electrons first; those of cores that a potential stands for are left out.
     """
     numbers = [atomic_number(symbol) for symbol in molecule.symbols]
     atoms = [_occupied(*atom) for atom in zip(numbers, _populations(numbers, molecule.charge, order), strict=True)]
     moments = _moments(molecule, atoms, order)
     by_spin: tuple[list[Electron], list[Electron]] = ([], [])
     for nucleus, (atom, moment) in enumerate(zip(atoms, moments, strict=True)):
+        hidden = [molecule.cores[nucleus] // 2] * 2
         for shell, counts in zip(atom, _spins(atom, moment), strict=True):
-            for electrons, count in zip(by_spin, counts, strict=True):
-                electrons += [(nucleus, shell.n, shell.zeta)] * count
+            for spin, count in enumerate(counts):
+                core = min(hidden[spin], count)
+                hidden[spin] -= core
+                by_spin[spin].extend([(nucleus, shell.n, shell.zeta)] * (count - core))
     return by_spin[0] + by_spin[1]
 
 

@@ -31,8 +31,10 @@ def check_wavefunction(simulation: Simulation) -> None:
         simulation: wavefunction and walkers.
 
     Raises:
-        ValueError: for several states, or complex orbitals.
+        ValueError: for several states, complex orbitals, or effective core potentials.
     """
+    if simulation.molecule.ecp:
+        raise ValueError("diffusion Monte Carlo is for all electrons: this run has effective core potentials")
     if simulation.ensemble.n_states > 1:
         raise ValueError("diffusion Monte Carlo is for a single state: this run has several")
     if any(value.is_complex() for value in simulation.ensemble.parameters()) or simulation.states().psi.is_complex():

@@ -149,10 +149,17 @@ def states_at(
 
 
 @torch.no_grad()
-def _elsewhere(ensemble: Ensemble, single: torch.dtype, double: torch.dtype, shift: Tensor, moved: Tensor) -> Tensor:
-    """Evaluate the states at changed copies of the points, (..., M, N, 3), divided by the same factors."""
+def _elsewhere(
+    ensemble: Ensemble,
+    single: torch.dtype,
+    double: torch.dtype,
+    shift: Tensor,
+    moved: Tensor,
+    points: Tensor | slice = slice(None),
+) -> Tensor:
+    """Evaluate the states at changed copies of some or all points, (..., M, N, 3), divided by the same factors."""
     sign, log_abs_psi = ensemble.log_psi.states(moved.to(single))
-    return sign.to(double) * torch.exp(log_abs_psi - shift)
+    return sign.to(double) * torch.exp(log_abs_psi - shift[points])
 
 
 def copies(positions: Tensor, n_states: int) -> Tensor:

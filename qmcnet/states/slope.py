@@ -6,7 +6,6 @@ which is excited by some hartree. See `benchmarks/README.md`.
 """
 
 from qmcnet.statistics.zero_variance import Slope, expected
-from qmcnet.system.elements import atomic_number
 from qmcnet.system.molecule import Molecule
 
 _FACTOR, _POWER = 0.5, 2.4
@@ -24,5 +23,5 @@ def slope_of(molecule: Molecule) -> Slope:
     Returns:
         The slope; its scale is the mean of the energies of the atoms, each in proportion to its own, and the valence.
     """
-    energies = [_FACTOR * atomic_number(symbol) ** _POWER for symbol in molecule.symbols]
+    energies = [_FACTOR * charge**_POWER for charge in molecule.charges.tolist()]
     return expected(_VALENCE + sum(energy**2 for energy in energies) / sum(energies))

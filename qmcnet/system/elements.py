@@ -82,22 +82,24 @@ def ground_state_spin(number: int, charge: int = 0) -> int:
     return _SPINS[n_electrons - 1]
 
 
-def shells(number: int) -> tuple[Shell, ...]:
+def shells(number: int, n_core: int = 0) -> tuple[Shell, ...]:
     """List the occupied shells of a neutral atom with the exponents of Slater's rules.
 
     Args:
         number: atomic number Z from 1 to 36.
+        n_core: electrons of the innermost shells to leave out; one electron is left at least, in the outermost shell.
 
     Returns:
         Shells in Slater's order (1s), (2s 2p), (3s 3p), (3d), (4s 4p), exponents in 1/bohr.
     """
     _check_number(number)
-    occupied = _occupations(number)
-    return tuple(
-        Shell(n, (number - _screening(group, occupied)) / _QUANTUM_NUMBER[n], occupied[group])
-        for group, (n, _) in enumerate(_GROUPS)
-        if occupied[group]
-    )
+    occupied, left_out, found = _occupations(number), n_core, []
+    for group, (n, _) in enumerate(_GROUPS):
+        electrons = max(occupied[group] - left_out, 0)
+        left_out -= occupied[group] - electrons
+        if electrons:
+            found.append(Shell(n, (number - _screening(group, occupied)) / _QUANTUM_NUMBER[n], electrons))
+    return tuple(found)
 
 
 _POSITIVE_FIRST = " Kr Ar Ne He K Na Li Ca Mg Be Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Al B Ge Si C As P N H Se S O Br Cl F "

@@ -4,19 +4,21 @@ Dimension letters: A nuclei.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from qmcnet.system.ecp import checked
+from qmcnet.system.electrons import check_electrons, summary
 from qmcnet.system.elements import SYMBOLS, atomic_number, chemical_formula, ground_state_spin
 from qmcnet.system.geometries import Geometry
 from qmcnet.system.geometry import check_lists, check_nuclei, check_number, checked_position, integer, length_in_bohr
 from qmcnet.system.objects import ase_geometry, check_mole
 from qmcnet.system.readers import read_file
-from qmcnet.system.units import BOHR_PER_ANGSTROM, to_bohr
+from qmcnet.system.units import to_bohr
 from qmcnet.system.xyz import read_xyz
 
 
@@ -29,12 +31,14 @@ class Molecule:
         coordinates: nuclear positions, (A, 3), bohr.
         charge: total charge in units of the elementary charge.
         spin: n_up - n_down, zero or positive.
+        ecp: core potentials, pairs of element and `Ecp`; given also as a set, a file, or one of these by element.
     """
 
     symbols: tuple[str, ...]
     coordinates: tuple[tuple[float, float, float], ...]
     charge: int = 0
     spin: int = 0
+    ecp: Any = ()
 
     def __post_init__(self) -> None:
         """Bring the fields to canonical form and refuse what is not a molecule."""
@@ -46,7 +50,8 @@ class Molecule:
         object.__setattr__(self, "charge", integer("charge", self.charge))
         object.__setattr__(self, "spin", integer("spin", self.spin))
         check_nuclei(symbols, coordinates)
-        self._check_electrons()
+        object.__setattr__(self, "ecp", checked(self.ecp, symbols))
+        check_electrons(self.n_electrons, self.charge, self.spin)
 
     @classmethod
     def from_atoms(
@@ -108,18 +113,16 @@ class Molecule:
 
     @classmethod
     def from_pyscf(cls, mol: Any) -> "Molecule":
-        """Copy nuclei, charge and spin from a built all-electron PySCF `Mole`.
+        """Copy nuclei, charge, spin and effective core potentials from a built PySCF `Mole`.
 
         Args:
-            mol: `pyscf.gto.Mole` without ghost atoms and effective core potentials.
+            mol: `pyscf.gto.Mole` without ghost atoms.
 
         Returns:
             The molecule.
         """
-        check_mole(mol)
-        n_up, n_down = mol.nelec
-        symbols = tuple(mol.atom_pure_symbol(i) for i in range(mol.natm))
-        return cls(symbols, mol.atom_coords().tolist(), mol.charge, n_up - n_down)
+        symbols, ecp = check_mole(mol)
+        return cls(symbols, mol.atom_coords().tolist(), mol.charge, mol.nelec[0] - mol.nelec[1], ecp)
 
     @classmethod
     def from_ase(cls, atoms: Any, charge: int | None = None, spin: int | None = None) -> "Molecule":
@@ -226,15 +229,40 @@ class Molecule:
         """Nuclear positions, (A, 3) float64, bohr."""
         return torch.tensor(self.coordinates, dtype=torch.float64)
 
+    def with_ecp(self, ecp: Any) -> "Molecule":
+        """Replace cores by effective core potentials.
+
+        Args:
+            ecp: as of the molecule; None leaves all electrons.
+
+        Returns:
+            The molecule with the electrons that are left.
+        """
+        return replace(self, ecp=ecp)
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Electrons that an effective core potential stands for, by nucleus, (A,)."""
+        n_core = {symbol: potential.n_core for symbol, potential in self.ecp}
+        return tuple(n_core.get(symbol, 0) for symbol in self.symbols)
+
     @property
     def charges(self) -> Tensor:
-        """Nuclear charges, (A,) float64."""
-        return torch.tensor([atomic_number(s) for s in self.symbols], dtype=torch.float64)
+        """Charges that electrons far away see, without those of the cores, (A,) float64."""
+        numbers = map(atomic_number, self.symbols)
+        return torch.tensor([z - n for z, n in zip(numbers, self.cores, strict=True)], dtype=torch.float64)
+
+    @property
+    def point_charges(self) -> Tensor:
+        """Charges that the potential of an electron goes to infinity with, 0 behind a core potential, (A,) float64."""
+        soft = {symbol for symbol, _ in self.ecp}
+        bare = [0 if symbol in soft else atomic_number(symbol) for symbol in self.symbols]
+        return torch.tensor(bare, dtype=torch.float64)
 
     @property
     def n_electrons(self) -> int:
-        """Number of electrons."""
-        return sum(map(atomic_number, self.symbols)) - self.charge
+        """Number of electrons, without those of the cores."""
+        return sum(map(atomic_number, self.symbols)) - sum(self.cores) - self.charge
 
     @property
     def n_up(self) -> int:
@@ -269,27 +297,4 @@ class Molecule:
         Returns:
             Several lines: formula, charge, spin and electrons, then the geometry.
         """
-        lines = [
-            f"{self.formula}: charge {self.charge}, spin {self.spin}, "
-            f"{self.n_electrons} electron{'s' * (self.n_electrons > 1)} ({self.n_up} up, {self.n_down} down)",
-            f"{'':4}{'x, y, z in bohr':>36}  {'x, y, z in angstrom':>36}",
-        ]
-        for symbol, row in zip(self.symbols, self.coordinates, strict=True):
-            bohr = "".join(f"{x:12.6f}" for x in row)
-            angstrom = "".join(f"{x / BOHR_PER_ANGSTROM:12.6f}" for x in row)
-            lines.append(f"{symbol:4}{bohr}  {angstrom}")
-        if (distance := self.nearest_neighbour) is not None:
-            in_angstrom = distance / BOHR_PER_ANGSTROM
-            lines.append(f"nearest neighbours {distance:.6f} bohr = {in_angstrom:.6f} angstrom apart")
-        return "\n".join(lines)
-
-    def _check_electrons(self) -> None:
-        n, protons = self.n_electrons, self.n_electrons + self.charge
-        if n < 1:
-            raise ValueError(f"charge={self.charge} leaves {n} electrons: at most {protons - 1} is possible")
-        if n > 2 * protons:
-            raise ValueError(f"charge={self.charge} is not possible: at least {-protons} is")
-        if not 0 <= self.spin <= n or (n - self.spin) % 2:
-            first, last = range(n % 2, min(n + 1, 8), 2), f", ..., {n}" if n > 7 else ""
-            allowed = ", ".join(map(str, first)) + last
-            raise ValueError(f"spin={self.spin} is impossible with {n} electrons: n_up - n_down is one of {allowed}")
+        return summary(self)

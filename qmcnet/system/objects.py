@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from qmcnet.system.ecp import Ecp
+from qmcnet.system.ecp_sources import from_pyscf
 from qmcnet.system.elements import atomic_number
 from qmcnet.system.geometries import Geometry, spin_of, whole_sum
 from qmcnet.system.geometry import Atom
@@ -61,14 +63,17 @@ def _info(atoms: Any, name: str, where: str) -> int | None:
     raise ValueError(f"{where}.info[{name!r}]={value!r} is not a whole number")
 
 
-def check_mole(mol: Any) -> None:
-    """Refuse what is not a built all-electron PySCF molecule.
+def check_mole(mol: Any) -> tuple[tuple[str, ...], dict[str, Ecp]]:
+    """Refuse what is not a built PySCF molecule, and read its effective core potentials.
 
     Args:
         mol: `pyscf.gto.Mole`.
 
+    Returns:
+        Symbols of its atoms, and the potentials by element.
+
     Raises:
-        ValueError: `mol` is a mean field, a periodic cell, not built, or has ghosts or effective core potentials.
+        ValueError: `mol` is a mean field, a periodic cell, not built, has ghosts, or atoms of an element differ.
     """
     kind = type(mol).__name__
     if not hasattr(mol, "atom_coords"):
@@ -78,7 +83,13 @@ def check_mole(mol: Any) -> None:
         raise ValueError(f"mol={kind}: periodic cells are not supported, give a pyscf.gto.Mole")
     if not mol.natm or not getattr(mol, "_built", True):
         raise ValueError("mol has not been built: call mol.build() first")
+    found: dict[str, Ecp] = {}
     for i, charge in enumerate(mol.atom_charges()):
-        symbol = mol.atom_pure_symbol(i)
-        if charge == 0 or charge != atomic_number(symbol):
-            raise ValueError(f"mol: {symbol} has nuclear charge {charge}: remove ghosts and effective core potentials")
+        symbol, raw = mol.atom_pure_symbol(i), mol._ecp.get(mol.atom_symbol(i))
+        if charge == 0 or charge != atomic_number(symbol) - (raw[0] if raw else 0):
+            raise ValueError(f"mol: {symbol} has nuclear charge {charge}: remove ghosts")
+        ecp = from_pyscf(raw, f"mol: the potential of {symbol}") if raw else None
+        if i and symbol in map(mol.atom_pure_symbol, range(i)) and found.get(symbol) != ecp:
+            raise ValueError(f"mol: atoms {symbol} have different core potentials: give all the same")
+        found |= {symbol: ecp} if ecp else {}
+    return tuple(mol.atom_pure_symbol(i) for i in range(mol.natm)), found

@@ -58,3 +58,15 @@ def test_tracked_features_are_sparse(positions):
 )
 def test_spins_without_electrons_have_no_slice(n_up, n_down, slices):
     assert spin_slices(n_up, n_down) == slices
+
+
+def test_distances_are_smooth_at_a_nucleus_behind_a_core_potential_alone():
+    molecule = Molecule.diatomic("Be", "H", 2.5, "bohr", spin=1).with_ecp({"Be": "ccecp"})
+    r = torch.tensor([1e-5, 2e-5], dtype=torch.float64)
+    near = molecule.nuclei[:, None, None] + r[:, None, None] * torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
+    first, second = (
+        features(place.expand(2, 3, 3), molecule.nuclei, molecule).d_en[:, 0, nucleus]
+        for nucleus, place in enumerate(near)
+    )
+    assert (first[1] - first[0]).abs() < 1e-9
+    assert (second[1] - second[0]).item() == pytest.approx(1e-5, rel=1e-6)

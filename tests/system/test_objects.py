@@ -91,8 +91,11 @@ def helium():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: pyscf.gto.M(atom="He 0 0 0; ghost-He 0 0 3", basis="sto-3g"), "remove ghosts and effective core"),
-        (lambda: pyscf.gto.M(atom="Si", spin=2, basis="ccpvdz", ecp="bfd"), "remove ghosts and effective core"),
+        (lambda: pyscf.gto.M(atom="He 0 0 0; ghost-He 0 0 3", basis="sto-3g"), "remove ghosts"),
+        (
+            lambda: pyscf.gto.M(atom="Si1 0 0 0; Si2 0 0 4", basis="ccpvdz", ecp={"Si1": "bfd"}),
+            "atoms Si have different core potentials",
+        ),
         (lambda: pyscf.scf.RHF(helium()), r"mol=RHF is not a PySCF molecule: give its molecule, mf\.mol"),
         (lambda: pyscf.pbc.gto.M(atom="He", basis="sto-3g", a=np.eye(3) * 5), "mol=Cell: periodic cells"),
         (lambda: pyscf.gto.Mole(atom="He"), r"mol has not been built: call mol\.build\(\) first"),

@@ -1,0 +1,115 @@
+"""Effective core potentials that PySCF knows or reads from a file."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from qmcnet.system.ecp import Ecp
+
+_BASES = {"ccecp": "ccecp-cc-pvdz", "bfd": "bfd-vdz"}
+"""Basis sets that were made for a set of potentials."""
+_NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?"
+_HEAD = r"[A-Za-z]{1,3}\s+(nelec\s+\d+|[a-z]{1,2})"
+_LINE = re.compile(rf"\s*({_HEAD}|\d+(\s+{_NUMBER}){{2,3}}|ecp|end)?\s*(#.*)?", re.IGNORECASE)
+"""A line of a file in the format of NWChem: what PySCF does not know as a number it would take for a program."""
+
+
+def read_ecp(source: str | PurePath, symbol: str) -> Ecp:
+    """Look up the effective core potential of an element.
+
+    Args:
+        source: name of a set that PySCF knows, or a file in the format of NWChem.
+        symbol: element symbol.
+
+    Returns:
+        The potential.
+
+    Raises:
+        ValueError: for an unknown set, an element that it or the file lacks, a malformed file, or spin-orbit terms.
+    """
+    path = Path(source)
+    is_file = bool(path.suffix) or path.exists()
+    raw = _from_file(path, symbol) if is_file else _known(str(source), symbol)
+    return from_pyscf(raw, f"ecp={source}", "" if is_file else str(source).lower())
+
+
+def from_pyscf(raw: Any, where: str, name: str = "") -> Ecp:
+    """Copy a potential of PySCF.
+
+    Args:
+        raw: number of core electrons, and for each angular momentum, -1 for all, terms by their power n = 0, 1, ...
+        where: it comes from, in messages.
+        name: of the set.
+
+    Returns:
+        The potential.
+
+    Raises:
+        ValueError: for spin-orbit terms.
+    """
+    n_core, blocks = raw
+    terms = {degree: _terms(by_power, where) for degree, by_power in blocks}
+    degrees = range(max(terms, default=-1) + 1)
+    return Ecp(int(n_core), tuple(terms.get(-1, ())), tuple(tuple(terms.get(degree, ())) for degree in degrees), name)
+
+
+def to_pyscf(ecp: Ecp) -> list[Any]:
+    """Write a potential as PySCF does."""
+    by_degree = {-1: ecp.local} | dict(enumerate(ecp.channels))
+    powers = range(max(7, 1 + max((n for terms in by_degree.values() for n, _, _ in terms), default=0)))
+    return [
+        ecp.n_core,
+        [[degree, [[[a, c] for m, a, c in terms if m == n] for n in powers]] for degree, terms in by_degree.items()],
+    ]
+
+
+def _terms(by_power: Sequence[Sequence[Sequence[float]]], where: str) -> list[tuple[int, float, float]]:
+    rows = [(power, *row) for power, same in enumerate(by_power) for row in same]
+    if any(len(row) > 3 for row in rows):
+        raise ValueError(f"{where} has spin-orbit terms, which are not supported: take them out")
+    return [(int(n), a, c) for n, a, c in rows]
+
+
+def _known(name: str, symbol: str) -> Any:
+    """Ask PySCF for a potential by its name."""
+    from pyscf.gto.basis import load_ecp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PySCF advises to install another package for every unknown name
+        try:
+            found = load_ecp(name, symbol)
+        except Exception:  # of several kinds, some of which speak of files that are not there
+            found = []
+    if not found:
+        raise ValueError(f"ecp={name!r} has no potential for {symbol}: try ccecp or bfd, or name a file")
+    return found
+
+
+def _from_file(path: Path, symbol: str) -> Any:
+    from pyscf.gto.basis import parse_nwchem_ecp
+
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"ecp={path} cannot be read: {error}") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not _LINE.fullmatch(line):
+            raise ValueError(f"ecp={path}: line {number}, {line.strip()!r}, is not of the format of NWChem")
+    try:
+        return parse_nwchem_ecp.parse(re.sub(r"(?<=[\d.])[dD](?=[-+]?\d)", "e", text), symbol)  # as Fortran writes
+    except Exception:  # of several kinds, for a file without the element or one that is cut off
+        raise ValueError(f"ecp={path} has no potential for {symbol} in the format of NWChem") from None
+
+
+def matched_basis(ecp: Ecp) -> str | None:
+    """Name the basis set that was made for the set of a potential.
+
+    Args:
+        ecp: the potential.
+
+    Returns:
+        Its name in PySCF; None where there is none.
+    """
+    return _BASES.get(ecp.name)

@@ -1,0 +1,116 @@
+import pytest
+from pyscf import gto, scf
+
+from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.system.ecp import Ecp
+from qmcnet.system.ecp_sources import read_ecp, to_pyscf
+from qmcnet.system.molecule import Molecule
+
+FILE = """#BASIS of a comment
+C nelec 2
+C ul
+1 14.43502 4.0
+3 8.39889 57.74008
+2 7.38188 -25.81955
+C S
+2 7.76079 5.213345d+1
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "carbon.ecp"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.mark.parametrize(("symbol", "n_core", "n_channels"), [("H", 0, 0), ("C", 2, 1), ("Si", 10, 2), ("Fe", 10, 2)])
+def test_sets_are_those_of_pyscf_and_the_charge_that_is_left_cancels_at_the_nucleus(symbol, n_core, n_channels):
+    found = read_ecp("ccecp", symbol)
+    assert (found.n_core, len(found.channels), found.name) == (n_core, n_channels, "ccecp")
+    charge = float(Molecule.atom(symbol).charges[0]) - n_core
+    assert sum(c for n, _, c in found.local if n == 1) == pytest.approx(charge)
+
+
+def test_a_file_is_the_set_that_it_holds(file):
+    found, known = read_ecp(file, "C"), read_ecp("ccecp", "C")
+    assert (found.n_core, sorted(found.local), found.channels) == (2, sorted(known.local), known.channels)
+    assert found.name == ""
+
+
+@pytest.mark.parametrize("symbol", ["C", "Fe"])
+def test_what_pyscf_is_given_is_what_it_gave(symbol):
+    mol = gto.M(
+        atom=f"{symbol} 0 0 0",
+        basis={symbol: "ccecp-cc-pvdz"},
+        ecp={symbol: to_pyscf(read_ecp("ccecp", symbol))},
+        spin=4 - 2 * (symbol == "C"),
+    )
+    again = Molecule.from_pyscf(mol)
+    first, second = dict(again.ecp)[symbol], read_ecp("ccecp", symbol)
+    assert (first.n_core, first.local, first.channels) == (second.n_core, second.local, second.channels)
+
+
+@pytest.mark.parametrize("symbols", ["C", "NN"])
+def test_hartree_fock_is_that_of_pyscf_in_the_matched_basis(symbols):
+    place = [(symbol, (0.0, 0.0, 2.068 * i)) for i, symbol in enumerate(symbols)]
+    molecule = Molecule(tuple(symbols), tuple(position for _, position in place), spin=2 * (len(symbols) == 1))
+    mol = gto.M(atom=place, unit="bohr", basis="ccecp-cc-pvdz", ecp="ccecp", spin=molecule.spin, verbose=0)
+    found = hartree_fock(molecule.with_ecp("ccecp"), method="rohf")
+    assert found.energy == pytest.approx(scf.ROHF(mol).run().e_tot, abs=1e-8)
+
+
+def test_elements_may_differ_and_bases_with_them():
+    molecule = Molecule.diatomic("Li", "H", 3.015, "bohr").with_ecp({"Li": "ccecp"})
+    mol = gto.M(
+        atom=[("Li", (0, 0, 0)), ("H", (0, 0, 3.015))],
+        unit="bohr",
+        basis={"Li": "ccecp-cc-pvdz", "H": "cc-pvdz"},
+        ecp={"Li": "ccecp"},
+        verbose=0,
+    )
+    assert hartree_fock(molecule, method="rohf").energy == pytest.approx(scf.RHF(mol).run().e_tot, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no potential for C in the format of NWChem"),
+        (FILE.replace("C ", "N "), "has no potential for C in the format of NWChem"),
+        (FILE.replace("57.74008", "many"), "line 5, '3 8.39889 many', is not of the format of NWChem"),
+        (FILE.replace("57.74008", "__import__('os').getpid()"), "line 5, .* is not of the format of NWChem"),
+        (FILE.replace("2 7.76079 5.213345d+1", "2 7.76079 52.1 0.3"), "spin-orbit terms"),
+        ("\0\1", "is not of the format|cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused_and_executes_nothing(file, text, message):
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_ecp(file, "C")
+
+
+@pytest.mark.parametrize(
+    ("ecp", "message"),
+    [
+        ("ccecq", "ecp='ccecq' has no potential for C: try ccecp or bfd, or name a file"),
+        ("nowhere/c.ecp", "ecp=nowhere/c.ecp cannot be read"),
+        ({"N": "ccecp"}, "ecp names N, and the molecule has C"),
+        (3, "ecp=3 must be a set, a file, or one of these for each element"),
+        ({"C": {"n_core": 3, "local": []}}, "n_core=3 must be the number of electrons of closed shells"),
+        ({"C": Ecp(6, ())}, "charge=0 leaves 0 electrons"),
+        ({"C": {"n_core": 2, "local": [[1, -2.0, 3.0]]}}, "must have n >= 0 and"),
+    ],
+)
+def test_a_slip_is_answered_in_one_line(ecp, message):
+    with pytest.raises(ValueError, match=message):
+        Molecule.atom("C").with_ecp(ecp)
+
+
+def test_electrons_charges_and_spins_are_those_that_are_left():
+    iron = Molecule.atom("Fe").with_ecp("ccecp")
+    assert (iron.n_electrons, iron.n_up, iron.n_down, iron.charges.tolist()) == (16, 10, 6, [16.0])
+    assert iron.point_charges.tolist() == [0.0]
+    assert "Fe: ccecp for 10 core electrons" in iron.summary()
+    mixed = Molecule.diatomic("C", "O", 2.1, "bohr").with_ecp({"O": "ccecp", "C": None})
+    assert (mixed.cores, mixed.point_charges.tolist(), mixed.n_electrons) == ((0, 2), [6.0, 0.0], 12)
+    assert mixed.with_ecp(None) == Molecule.diatomic("C", "O", 2.1, "bohr")
