@@ -41,6 +41,7 @@ class Backflow(nn.Module):
         equal = up[:, None] == up
         self.register_buffer("spins", torch.stack([equal, ~equal], -1).double(), persistent=False)  # (N, N, 2)
         self.register_buffer("rates", -0.5 / torch.tensor(WIDTHS, dtype=torch.float64).square(), persistent=False)
+        self.has_cusp = (molecule.point_charges > 0).tolist()
         self.register_buffer("core_rates", -0.5 * molecule.point_charges.square(), persistent=False)
         self.electrons = nn.Parameter(torch.zeros(2, len(WIDTHS)))
         self.nuclei = nn.Parameter(torch.zeros(len(molecule.symbols), len(WIDTHS)))
@@ -60,8 +61,9 @@ class Backflow(nn.Module):
         eta = (self._gaussians(d_ee) * (self.spins @ self.electrons)).sum(-1)  # (B, N, N)
         mu = (self._gaussians(d_en) * self.nuclei).sum(-1)  # (B, N, A)
         shift = (eta[..., None] * r_ee).sum(-2) + (mu[..., None] * r_en).sum(-2)
-        for outside in (1 - torch.exp(d_en.square() * self.core_rates)).unbind(-1):  # (B, N)
-            shift = shift * outside[..., None]
+        for nucleus, outside in enumerate((1 - torch.exp(d_en.square() * self.core_rates)).unbind(-1)):  # (B, N)
+            if self.has_cusp[nucleus]:
+                shift = shift * outside[..., None]
         return shift
 
     def _gaussians(self, distances: Tensor) -> Tensor:

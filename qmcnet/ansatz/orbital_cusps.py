@@ -60,7 +60,7 @@ class OrbitalCusps(nn.Module):
             weights.append(torch.cat([smooth, -contraction, padding]))
         buffers = {
             "charges": charges,
-            "reach": torch.where(charges > 0, REACH / charges, 0),
+            "reach": torch.where(charges > 0, REACH / charges, -1),  # of no electron
             "exponents": exponents,
             "weights": torch.stack(weights),
             "powers": torch.arange(DEGREE + 1, dtype=torch.float64),
@@ -96,7 +96,9 @@ class OrbitalCusps(nn.Module):
         Returns:
             Values, first and second derivatives, each (B, N, A, K + P).
         """
-        r, near = d_en[..., None], (d_en < self.reach)[..., None]
+        inside = d_en < self.reach
+        # What is not used is evaluated where it is small, since a gradient sees it.
+        r, near = torch.where(inside, d_en, self.reach.abs())[..., None], inside[..., None]
         found = zip(
             slater(r, self.charges[:, None], self.reach[:, None], self.powers), gaussian(r, self.exponents), strict=True
         )

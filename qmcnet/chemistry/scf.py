@@ -21,7 +21,7 @@ from qmcnet.system.molecule import Molecule
 logger = logging.getLogger(__name__)
 
 _METHODS = ("rohf", "uhf")
-_BASIS = "cc-pvdz"
+_BASIS, _MATCHED = "cc-pvdz", "matched"
 _SUGGESTIONS = ("cc-pvdz", "def2-svp", "6-31g*", "sto-3g")
 _ENERGY_TOLERANCE = 1e-10
 _DIIS_CYCLES = 100
@@ -60,8 +60,11 @@ def default_basis(molecule: Molecule) -> str:
         molecule: nuclei and electrons.
 
     Returns:
-        `cc-pvdz`, or `aug-cc-pvdz` for a negative charge where PySCF has it for all elements.
+        `cc-pvdz`, or `aug-cc-pvdz` for a negative charge where PySCF has it for all elements; with core potentials
+        `matched`, or `aug-matched`: the sets that were made for them, and these for other elements.
     """
+    if molecule.ecp:
+        return _MATCHED if molecule.charge >= 0 else f"aug-{_MATCHED}"
     if molecule.charge >= 0:
         return _BASIS
     missing = [symbol for symbol in dict.fromkeys(molecule.symbols) if not _has_basis(f"aug-{_BASIS}", symbol)]
@@ -166,10 +169,20 @@ def check_basis(molecule: Molecule, basis: str, name: str = "basis") -> None:
     """
     if not _NAME.fullmatch(basis):
         raise ValueError(f"{name}={basis[:40]!r} is not the name of a basis set: try cc-pvdz")
-    for symbol in dict.fromkeys(molecule.symbols):
-        if not _has_basis(basis, symbol):
+    for symbol, chosen in _bases(molecule, basis).items():
+        if not _has_basis(chosen, symbol):
             known = [other for other in _SUGGESTIONS if _has_basis(other, symbol)]
-            raise ValueError(f"{name}={basis!r} is not known to PySCF for element {symbol}: try {' or '.join(known)}")
+            raise ValueError(f"{name}={chosen!r} is not known to PySCF for element {symbol}: try {' or '.join(known)}")
+
+
+def _bases(molecule: Molecule, basis: str) -> dict[str, str]:
+    """Name the basis set of each element: that made for its core potential where `matched` is asked for."""
+    if not basis.endswith(_MATCHED):
+        return dict.fromkeys(molecule.symbols, basis)
+    augmented, potentials = basis.startswith("aug-"), dict(molecule.ecp)
+    made = {symbol: matched_basis(ecp, augmented) for symbol, ecp in potentials.items()}
+    known = {symbol: name for symbol, name in made.items() if name and _has_basis(name, symbol)}
+    return {symbol: known.get(symbol, "aug-" * augmented + _BASIS) for symbol in molecule.symbols}
 
 
 def build_mole(molecule: Molecule, basis: str) -> Any:
@@ -180,7 +193,7 @@ def build_mole(molecule: Molecule, basis: str) -> Any:
         basis: name of a Gaussian basis set.
 
     Returns:
-        Built `pyscf.gto.Mole`, with the basis set that was made for a core potential where none was chosen.
+        Built `pyscf.gto.Mole`.
 
     Raises:
         ValueError: PySCF does not know the basis for one of the elements.
@@ -188,14 +201,13 @@ def build_mole(molecule: Molecule, basis: str) -> Any:
     from pyscf import gto
 
     check_basis(molecule, basis)
-    matched = {symbol: matched_basis(ecp) for symbol, ecp in molecule.ecp if basis in (_BASIS, f"aug-{_BASIS}")}
-    matched = {symbol: name for symbol, name in matched.items() if name and _has_basis(name, symbol)}
-    if matched:
-        logger.info("basis %s", ", ".join(f"{name} for {symbol}" for symbol, name in matched.items()))
+    chosen = _bases(molecule, basis)
+    if molecule.ecp:
+        logger.info("basis %s", ", ".join(f"{name} for {symbol}" for symbol, name in chosen.items()))
     return gto.Mole(
         atom=list(zip(molecule.symbols, molecule.coordinates, strict=True)),
         unit="bohr",
-        basis={symbol: matched.get(symbol, basis) for symbol in dict.fromkeys(molecule.symbols)},
+        basis=chosen,
         ecp={symbol: to_pyscf(ecp) for symbol, ecp in molecule.ecp},
         charge=molecule.charge,
         spin=molecule.spin,

@@ -80,7 +80,7 @@ def _config(directory: Path) -> dict[str, Any]:
 def _molecule(config: Mapping[str, Any]) -> Molecule | None:
     with suppress(*DAMAGE):
         system = config["system"]
-        return Molecule(**{name: system[name] for name in ("symbols", "coordinates", "charge", "spin")})
+        return Molecule(**{name: value for name, value in system.items() if name != "_target_"})
     return None
 
 

@@ -68,24 +68,23 @@ def arrange(molecule: Molecule, order: Sequence[int]) -> list[Electron]:
     Returns:
         One entry an electron, spin-up electrons first; those of cores that a potential stands for are left out.
     """
-    numbers = [atomic_number(symbol) for symbol in molecule.symbols]
-    atoms = [_occupied(*atom) for atom in zip(numbers, _populations(numbers, molecule.charge, order), strict=True)]
+    kinds = list(zip(map(atomic_number, molecule.symbols), molecule.cores, strict=True))
+    populations = _populations(kinds, molecule.charge, order)
+    atoms = [_occupied(shells(*kind), population) for kind, population in zip(kinds, populations, strict=True)]
     moments = _moments(molecule, atoms, order)
     by_spin: tuple[list[Electron], list[Electron]] = ([], [])
     for nucleus, (atom, moment) in enumerate(zip(atoms, moments, strict=True)):
-        hidden = [molecule.cores[nucleus] // 2] * 2
         for shell, counts in zip(atom, _spins(atom, moment), strict=True):
-            for spin, count in enumerate(counts):
-                core = min(hidden[spin], count)
-                hidden[spin] -= core
-                by_spin[spin].extend([(nucleus, shell.n, shell.zeta)] * (count - core))
+            for electrons, count in zip(by_spin, counts, strict=True):
+                electrons += [(nucleus, shell.n, shell.zeta)] * count
     return by_spin[0] + by_spin[1]
 
 
-def _populations(numbers: Sequence[int], charge: int, order: Sequence[int]) -> list[int]:
+def _populations(kinds: Sequence[tuple[int, int]], charge: int, order: Sequence[int]) -> list[int]:
     """Share the charge: electrons leave where they are bound weakest and go where they are bound best."""
+    numbers = [number - n_core for number, n_core in kinds]
     populations = list(numbers)
-    atoms = [shells(number) for number in numbers]
+    atoms = [shells(*kind) for kind in kinds]
     vacancies = [_capacities(atom)[-1] - atom[-1].electrons for atom in atoms]
     zetas = [atom[-1].zeta for atom in atoms]
     for _ in range(charge):
@@ -98,9 +97,9 @@ def _populations(numbers: Sequence[int], charge: int, order: Sequence[int]) -> l
     return populations
 
 
-def _occupied(number: int, population: int) -> list[Shell]:
+def _occupied(atom: Sequence[Shell], population: int) -> list[Shell]:
     """Fill the shells of an atom from the inside; further electrons join the outermost one."""
-    *inner, outer = shells(number)
+    *inner, outer = atom
     occupied = []
     for shell in inner:
         occupied.append(replace(shell, electrons=min(shell.electrons, population)))
@@ -112,12 +111,13 @@ def _antiparallel(molecule: Molecule, atoms: Sequence[list[Shell]], order: Seque
     """Give each atom the spin of Hund's rule, opposite to that of its nearest neighbour."""
     distances = torch.cdist(molecule.nuclei, molecule.nuclei).round(decimals=9).tolist()
     moments = [0] * len(atoms)
-    unassigned = [i for i in order if _hund(atoms[i])]
+    unassigned = [i for i in order if _hund(atoms[i], molecule.cores[i])]
     assigned: list[int] = []
     while unassigned:
         pairs = [(i, j) for i in unassigned for j in assigned] or [(unassigned[0], unassigned[0])]
         atom, neighbour = min(pairs, key=lambda pair: distances[pair[0]][pair[1]])
-        moments[atom] = -_hund(atoms[atom]) if moments[neighbour] > 0 else _hund(atoms[atom])
+        hund = _hund(atoms[atom], molecule.cores[atom])
+        moments[atom] = -hund if moments[neighbour] > 0 else hund
         assigned.append(atom)
         unassigned.remove(atom)
     return [-m for m in moments] if sum(moments) < 0 else moments
@@ -129,7 +129,7 @@ def _moments(molecule: Molecule, atoms: Sequence[list[Shell]], order: Sequence[i
     moments = _antiparallel(molecule, atoms, order)
     while sum(moments) != molecule.spin:
         flip = 2 if sum(moments) < molecule.spin else -2
-        flippable = [i for i in order if abs(moments[i] + flip) <= _unpaired(atoms[i])]
+        flippable = [i for i in order if abs(moments[i] + flip) <= _unpaired(atoms[i], molecule.cores[i])]
         flippable = flippable or [i for i in order if abs(moments[i] + flip) <= _population(atoms[i])]
         fields = (flip * couplings @ couplings.new_tensor(moments)).tolist()
         # Rounding leaves the choice among equivalent atoms to `order`.
@@ -154,18 +154,18 @@ def _population(atom: Sequence[Shell]) -> int:
     return sum(shell.electrons for shell in atom)
 
 
-def _hund(atom: Sequence[Shell]) -> int:
-    """Count the unpaired electrons of the neutral atom with as many electrons."""
-    population = _population(atom)
+def _hund(atom: Sequence[Shell], n_core: int) -> int:
+    """Count the unpaired electrons of the neutral atom with as many electrons, those of its core included."""
+    population = _population(atom) + n_core
     return ground_state_spin(population) if 1 <= population <= len(SYMBOLS) else population % 2
 
 
-def _unpaired(atom: Sequence[Shell]) -> int:
+def _unpaired(atom: Sequence[Shell], n_core: int) -> int:
     """Count the electrons that the outermost shell can leave unpaired."""
     if not atom:
         return 0
     outer = atom[-1].electrons
-    return max(_hund(atom), min(outer, _capacities(atom)[-1] - outer))
+    return max(_hund(atom, n_core), min(outer, _capacities(atom)[-1] - outer))
 
 
 def _capacities(atom: Sequence[Shell]) -> list[int]:

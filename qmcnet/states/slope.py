@@ -6,6 +6,7 @@ which is excited by some hartree. See `benchmarks/README.md`.
 """
 
 from qmcnet.statistics.zero_variance import Slope, expected
+from qmcnet.system.elements import atomic_number, shells
 from qmcnet.system.molecule import Molecule
 
 _FACTOR, _POWER = 0.5, 2.4
@@ -23,5 +24,13 @@ def slope_of(molecule: Molecule) -> Slope:
     Returns:
         The slope; its scale is the mean of the energies of the atoms, each in proportion to its own, and the valence.
     """
-    energies = [_FACTOR * charge**_POWER for charge in molecule.charges.tolist()]
+    atoms = zip(map(atomic_number, molecule.symbols), molecule.cores, strict=True)
+    energies = [_energy(number, n_core) for number, n_core in atoms]
     return expected(_VALENCE + sum(energy**2 for energy in energies) / sum(energies))
+
+
+def _energy(number: int, n_core: int) -> float:
+    """Energy of an atom in hartree; with a core potential that of the electrons left, by Slater's exponents."""
+    if not n_core:
+        return _FACTOR * float(number) ** _POWER
+    return sum(shell.electrons * shell.zeta**2 / 2 for shell in shells(number, n_core))

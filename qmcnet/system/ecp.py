@@ -5,10 +5,14 @@ References:
     (ccECP).
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
+
+from qmcnet.system.elements import atomic_number
 
 Term = tuple[int, float, float]
 """Power n, exponent a in 1/bohr^2 and coefficient c of c r^(n - 2) exp(-a r^2), in hartree."""
@@ -44,9 +48,11 @@ class Ecp:
 
 def _terms(rows: Sequence[Sequence[float]]) -> tuple[Term, ...]:
     try:
-        found = tuple((int(n), float(a), float(c)) for n, a, c in rows)
+        found = tuple((int(n), float(a), float(c)) for n, a, c in rows if n == int(n))
     except (TypeError, ValueError):
         raise ValueError(f"terms of an effective core potential {rows!r} must be rows [n, exponent, factor]") from None
+    if len(found) < len(rows) or not all(map(math.isfinite, chain.from_iterable(found))):
+        raise ValueError(f"terms of an effective core potential {rows!r} must be finite, and their n whole numbers")
     for row in found:
         if row[0] < 0 or row[1] <= 0:
             raise ValueError(
@@ -79,12 +85,32 @@ def checked(ecp: Any, symbols: Sequence[str]) -> tuple[tuple[str, Ecp], ...]:
     if strange := sorted({*by_element} - {*elements}):
         raise ValueError(f"ecp names {', '.join(map(str, strange))}, and the molecule has {', '.join(elements)}")
     found = ((symbol, _found(by_element.get(symbol), symbol)) for symbol in elements)
-    return tuple((symbol, potential) for symbol, potential in found if potential is not None)
+    kept = tuple((symbol, potential) for symbol, potential in found if potential is not None)
+    for symbol, potential in kept:
+        _check_finite(potential, symbol)
+    return kept
+
+
+def _check_finite(ecp: Ecp, symbol: str) -> None:
+    """Refuse potentials that go to infinity at the nucleus, which wavefunctions here are too smooth for."""
+    charge = atomic_number(symbol) - ecp.n_core
+    if charge < 1:
+        raise ValueError(f"ecp: {ecp.n_core} core electrons leave {symbol} a charge of {charge}")
+    parts = (ecp.local, *ecp.channels)
+    poles = [sum(c for n, _, c in terms if n == 1) - charge * (terms is ecp.local) for terms in parts]
+    if max(map(abs, poles)) > 1e-6 * charge or any(n == 0 and c for terms in parts for n, _, c in terms):
+        where = f"the potential of {symbol} goes to infinity at the nucleus"
+        raise ValueError(f"ecp: {where}, which is not supported: try ccecp or bfd")
 
 
 def _found(given: Any, symbol: str) -> Ecp | None:
     from qmcnet.system.ecp_sources import read_ecp  # which makes potentials as they are here
 
-    if isinstance(given, Mapping):
+    if given is None or isinstance(given, Ecp):
+        return given
+    if isinstance(given, str | PurePath):
+        return read_ecp(given, symbol)
+    try:
         return Ecp(**given)
-    return given if given is None or isinstance(given, Ecp) else read_ecp(given, symbol)
+    except TypeError:
+        raise ValueError(f"ecp of {symbol}: {given!r} is no set, no file, and not n_core, local, channels") from None

@@ -8,8 +8,10 @@ from typing import Any
 
 from qmcnet.system.ecp import Ecp
 
-_BASES = {"ccecp": "ccecp-cc-pvdz", "bfd": "bfd-vdz"}
+_BASES = {"ccecp": "ccecp-{aug}cc-pvdz", "bfd": "bfd-vdz"}
 """Basis sets that were made for a set of potentials."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+*()-]{0,60}")
+"""Names of sets. PySCF takes other texts for potentials themselves, whose numbers it evaluates as a program."""
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?"
 _HEAD = r"[A-Za-z]{1,3}\s+(nelec\s+\d+|[a-z]{1,2})"
 _LINE = re.compile(rf"\s*({_HEAD}|\d+(\s+{_NUMBER}){{2,3}}|ecp|end)?\s*(#.*)?", re.IGNORECASE)
@@ -30,9 +32,9 @@ def read_ecp(source: str | PurePath, symbol: str) -> Ecp:
         ValueError: for an unknown set, an element that it or the file lacks, a malformed file, or spin-orbit terms.
     """
     path = Path(source)
-    is_file = bool(path.suffix) or path.exists()
-    raw = _from_file(path, symbol) if is_file else _known(str(source), symbol)
-    return from_pyscf(raw, f"ecp={source}", "" if is_file else str(source).lower())
+    if not isinstance(source, PurePath) and _NAME.fullmatch(source) and not path.is_file():
+        return from_pyscf(_known(source, symbol), f"ecp={source}", re.sub(r"[-_ ]", "", source.lower()))
+    return from_pyscf(_from_file(path, symbol), f"ecp={source}")
 
 
 def from_pyscf(raw: Any, where: str, name: str = "") -> Ecp:
@@ -92,8 +94,8 @@ def _from_file(path: Path, symbol: str) -> Any:
 
     try:
         text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"ecp={path} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"ecp={str(path)[:60]} is no name of a set, and no file to be read: {error}") from None
     for number, line in enumerate(text.splitlines(), start=1):
         if not _LINE.fullmatch(line):
             raise ValueError(f"ecp={path}: line {number}, {line.strip()!r}, is not of the format of NWChem")
@@ -103,13 +105,14 @@ def _from_file(path: Path, symbol: str) -> Any:
         raise ValueError(f"ecp={path} has no potential for {symbol} in the format of NWChem") from None
 
 
-def matched_basis(ecp: Ecp) -> str | None:
+def matched_basis(ecp: Ecp, augmented: bool) -> str | None:
     """Name the basis set that was made for the set of a potential.
 
     Args:
         ecp: the potential.
+        augmented: whether diffuse functions are wanted, if there are any.
 
     Returns:
         Its name in PySCF; None where there is none.
     """
-    return _BASES.get(ecp.name)
+    return _BASES[ecp.name].format(aug="aug-" * augmented) if ecp.name in _BASES else None

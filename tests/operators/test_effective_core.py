@@ -14,7 +14,7 @@ from qmcnet.system.ecp import Ecp
 from qmcnet.system.molecule import Molecule
 
 DOUBLE = torch.float64
-TERMS = (((2, 3.0, 5.0),), ((2, 2.0, -4.0), (3, 1.5, 2.0)), ((1, 2.5, 3.0),))
+TERMS = (((2, 3.0, 5.0),), ((2, 2.0, -4.0), (3, 1.5, 2.0)), ((2, 2.5, 3.0),))
 """Channels l = 0, 1 and 2 of a potential that no element has."""
 INVENTED = Ecp(2, ((1, 14.4, 4.0), (2, 7.4, -25.8), (3, 8.4, 57.7)), TERMS)
 CARBON = Molecule.atom("C", charge=3, spin=1).with_ecp({"C": INVENTED})  # one electron

@@ -67,3 +67,18 @@ def test_diffusion_is_refused(tmp_path):
     run.train()
     with pytest.raises(ValueError, match="diffusion Monte Carlo is for all electrons"):
         run.diffuse(DiffusionSettings())
+
+
+def test_gradients_are_finite_and_backflow_moves_electrons_behind_core_potentials():
+    molecule = Molecule.diatomic("Li", "H", 3.015, "bohr").with_ecp({"Li": "ccecp"})
+    ansatz = SlaterJastrow(molecule, backflow=True, dtype=torch.float64)
+    positions = torch.randn(5, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    before = ansatz(positions, molecule.nuclei)[1]
+    (gradient,) = torch.autograd.grad(before.sum(), positions, create_graph=True)
+    assert gradient.isfinite().all()
+    for parameter in ansatz.backflow.parameters():
+        parameter.data.fill_(0.1)
+    after = ansatz(positions, molecule.nuclei)[1]
+    assert ((after - before).abs() > 1e-4).all()
+    after.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in ansatz.parameters() if parameter.grad is not None)

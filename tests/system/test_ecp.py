@@ -1,7 +1,9 @@
 import pytest
+import torch
 from pyscf import gto, scf
 
 from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.sampling import initial_positions
 from qmcnet.system.ecp import Ecp
 from qmcnet.system.ecp_sources import read_ecp, to_pyscf
 from qmcnet.system.molecule import Molecule
@@ -80,7 +82,7 @@ def test_elements_may_differ_and_bases_with_them():
         (FILE.replace("57.74008", "many"), "line 5, '3 8.39889 many', is not of the format of NWChem"),
         (FILE.replace("57.74008", "__import__('os').getpid()"), "line 5, .* is not of the format of NWChem"),
         (FILE.replace("2 7.76079 5.213345d+1", "2 7.76079 52.1 0.3"), "spin-orbit terms"),
-        ("\0\1", "is not of the format|cannot be read"),
+        ("\0\1", "is not of the format|no file to be read"),
     ],
 )
 def test_a_file_that_cannot_be_meant_is_refused_and_executes_nothing(file, text, message):
@@ -93,12 +95,20 @@ def test_a_file_that_cannot_be_meant_is_refused_and_executes_nothing(file, text,
     ("ecp", "message"),
     [
         ("ccecq", "ecp='ccecq' has no potential for C: try ccecp or bfd, or name a file"),
-        ("nowhere/c.ecp", "ecp=nowhere/c.ecp cannot be read"),
+        ("nowhere/c.ecp", "ecp=nowhere/c.ecp is no name of a set, and no file to be read"),
         ({"N": "ccecp"}, "ecp names N, and the molecule has C"),
         (3, "ecp=3 must be a set, a file, or one of these for each element"),
         ({"C": {"n_core": 3, "local": []}}, "n_core=3 must be the number of electrons of closed shells"),
-        ({"C": Ecp(6, ())}, "charge=0 leaves 0 electrons"),
+        ({"C": Ecp(6, ())}, "6 core electrons leave C a charge of 0"),
         ({"C": {"n_core": 2, "local": [[1, -2.0, 3.0]]}}, "must have n >= 0 and"),
+        ({"C": {"n_core": 2, "local": [[1, float("nan"), 4.0]]}}, "must be finite"),
+        ({"C": {"n_core": 2, "local": [[1.5, 1.0, 4.0]]}}, "must be finite, and their n whole numbers"),
+        ({"C": {"n_core": 2}}, "is no set, no file, and not n_core, local, channels"),
+        ({"C": 5}, "ecp of C: 5 is no set"),
+        ("x" * 5000, "is no name of a set"),
+        ("", "is no name of a set"),
+        ("stuttgart", "goes to infinity at the nucleus, which is not supported: try ccecp or bfd"),
+        ("He nelec 0\nHe ul\n2 [1, 2][1] 1\n", "is no name of a set"),
     ],
 )
 def test_a_slip_is_answered_in_one_line(ecp, message):
@@ -114,3 +124,24 @@ def test_electrons_charges_and_spins_are_those_that_are_left():
     mixed = Molecule.diatomic("C", "O", 2.1, "bohr").with_ecp({"O": "ccecp", "C": None})
     assert (mixed.cores, mixed.point_charges.tolist(), mixed.n_electrons) == ((0, 2), [6.0, 0.0], 12)
     assert mixed.with_ecp(None) == Molecule.diatomic("C", "O", 2.1, "bohr")
+
+
+def test_the_matched_basis_has_diffuse_functions_for_anions_and_one_that_is_typed_is_taken():
+    anion = Molecule.atom("C", charge=-1, spin=3).with_ecp("ccecp")
+    found = hartree_fock(anion, method="rohf")
+    assert (found.basis, found.orbitals.basis.n_ao) == ("aug-matched", 22)
+    carbon = Molecule.atom("C").with_ecp("cc-ECP")
+    assert hartree_fock(carbon).orbitals.basis.n_ao == 13
+    assert hartree_fock(carbon, "cc-pvtz").orbitals.basis.n_ao == 30
+    assert hartree_fock(Molecule.atom("K").with_ecp("ccecp")).converged
+
+
+@pytest.mark.parametrize("spin", [0, 4, 8])
+@pytest.mark.parametrize("charge", [-2, 0, 2])
+def test_as_many_electrons_are_placed_as_are_left(spin, charge):
+    molecule = Molecule.diatomic("Na", "Cl", 4.5, "bohr", charge=charge, spin=spin if charge < 2 else 0).with_ecp(
+        "ccecp"
+    )
+    for n in (1, 4):
+        placed = initial_positions(molecule, n, torch.Generator().manual_seed(0), torch.float64, "cpu")
+        assert placed.shape == (n, molecule.n_electrons, 3)
