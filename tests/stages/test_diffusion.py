@@ -154,11 +154,12 @@ def test_a_run_that_is_stopped_continues_to_the_same_numbers(finished, tmp_path,
 
 def test_a_time_step_ends_where_its_error_is_reached(finished, make_run, monkeypatch):
     monkeypatch.setattr(ladder, "FIRST_LOOK", 16)
-    result = make_run(finished).diffuse(DiffusionSettings(timesteps=(0.05, 0.02), target_error=1e3, steps=10000))
+    settings = DiffusionSettings(timesteps=(0.05, 0.02), target_error=1e3, steps=10000, window=1.0)
+    result = make_run(finished).diffuse(settings)
     generations = [point["generations"] for point in result.points]
-    assert generations[0] >= 15 / 0.05  # three windows of imaginary time, and two of those that follow
-    assert 1000 > generations[1] >= 10 / 0.02
-    assert all(point["discarded"] >= least for point, least in zip(result.points, (5 / 0.05, 1 / 0.02), strict=True))
+    assert generations[0] >= 3 / 0.05  # three windows of imaginary time, and two of those that follow
+    assert 1000 > generations[1] >= 2 / 0.02
+    assert all(point["discarded"] >= least for point, least in zip(result.points, (1 / 0.05, 0.2 / 0.02), strict=True))
     assert all(point["stationary"] for point in result.points)
 
 
