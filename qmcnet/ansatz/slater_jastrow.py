@@ -83,10 +83,7 @@ class SlaterJastrow(nn.Module):
         super().__init__()
         check_molecule(molecule)
         one_of(JASTROWS, jastrow=jastrow)
-        cusp = {True: "factor", False: "none"}[nuclear_cusp] if isinstance(nuclear_cusp, bool) else nuclear_cusp
-        if cusp is None:
-            raise ValueError(f"nuclear_cusp={nuclear_cusp} must be one of {', '.join(NUCLEAR_CUSPS)}")
-        one_of(NUCLEAR_CUSPS, nuclear_cusp=cusp)
+        cusp = chosen_cusp(nuclear_cusp)
         space = {"active_electrons": active_electrons, "active_orbitals": active_orbitals}
         basis = basis or default_basis(molecule)
         slater = slater_part(molecule, basis, method, ci_threshold, **space)
@@ -137,6 +134,25 @@ class SlaterJastrow(nn.Module):
         for other_sign, other_log in factors[1:]:
             sign, log_abs = sign * other_sign, log_abs + other_log
         return sign, log_abs
+
+
+def chosen_cusp(nuclear_cusp: str | bool) -> str:
+    """Name what is done about cusps at nuclei, by what it was called before there was a choice, too.
+
+    Args:
+        nuclear_cusp: one of NUCLEAR_CUSPS; True is 'factor' and False 'none'.
+
+    Returns:
+        One of NUCLEAR_CUSPS.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    cusp = {True: "factor", False: "none"}[nuclear_cusp] if isinstance(nuclear_cusp, bool) else nuclear_cusp
+    if cusp is None:
+        raise ValueError(f"nuclear_cusp={nuclear_cusp} must be one of {', '.join(NUCLEAR_CUSPS)}")
+    one_of(NUCLEAR_CUSPS, nuclear_cusp=cusp)
+    return cusp
 
 
 class SpinDeterminants(nn.Module):
