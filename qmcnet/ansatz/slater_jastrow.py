@@ -69,9 +69,8 @@ class SlaterJastrow(nn.Module):
             active_orbitals: orbitals in the active space of 'casscf'.
             ci_threshold: determinants of 'casscf' with |c_k| below it are left out.
             jastrow: name of the Jastrow factor, or 'none'.
-            nuclear_cusp: 'orbitals' gives s functions their cusps at the nuclei, where they become smooth; 'factor'
-                gives the wavefunction a factor with cusps, of a short range that is learned; 'none' leaves it as it
-                is. True is 'factor' and False 'none', as they were called before there was a choice.
+            nuclear_cusp: 'orbitals' makes s functions smooth ones with cusps at the nuclei; 'factor' multiplies by one
+                with cusps, of a short range that is learned; or 'none'. True and False are the names of before.
             backflow: shift the positions at which orbitals are evaluated.
             train_orbitals: optimise the orbitals, too; noise in many parameters calls for small steps and many walkers.
             seed: seed of the initial weights of a neural Jastrow factor.
@@ -88,16 +87,14 @@ class SlaterJastrow(nn.Module):
         basis = basis or default_basis(molecule)
         slater = slater_part(molecule, basis, method, ci_threshold, **space)
         assert torch.allclose(slater.basis.centers, molecule.nuclei), "centres of the basis are not the nuclei in order"
-        self.molecule = molecule
+        self.molecule, self.backflow = molecule, Backflow(molecule) if backflow else None
         self.settings = {"basis": basis, "method": method, **space, "ci_threshold": ci_threshold, "jastrow": jastrow}
-        self.settings |= {"nuclear_cusp": nuclear_cusp, "backflow": backflow, "train_orbitals": train_orbitals}
-        self.settings["seed"] = seed
+        self.settings |= {"backflow": backflow, "train_orbitals": train_orbitals, "seed": seed}
+        self.settings["nuclear_cusp"] = nuclear_cusp
         cusps = OrbitalCusps(molecule, slater.basis) if cusp == "orbitals" else None
         self.molecular_orbitals = MolecularOrbitals(slater.basis, slater.orbitals, train_orbitals, cusps)
-        occupations = [occupied for occupied in (slater.up, slater.down) if occupied.shape[-1]]
-        self.determinants = nn.ModuleList(SpinDeterminants(occupied) for occupied in occupations)
+        self.determinants = nn.ModuleList(SpinDeterminants(part) for part in (slater.up, slater.down) if part.shape[-1])
         self.expansion = Expansion(slater.coefficients)
-        self.backflow = Backflow(molecule) if backflow else None
         # torch draws default weights, which are replaced: keep them off the global generator.
         with torch.random.fork_rng(devices=[]):
             self.jastrow = JASTROWS[jastrow](molecule)
