@@ -98,9 +98,9 @@ def atomic_write(path: Path, write: Callable[[Any], object]) -> None:
         OSError: if the file cannot be written, with its name.
         RuntimeError: any other of the call.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")  # of this process, and none that is there
+    temporary = path.with_name(f".{path.name}.partial")
     with naming(path):
-        temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # what a killed process left, or a link to a file elsewhere
         try:
             with open(temporary, "xb") as file:
                 remembering = Remembering(file)

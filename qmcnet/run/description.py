@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from qmcnet.system.molecule import Molecule
+
 LIBRARIES = ("qmcnet", "torch.optim", "pytorch_optimizer")
 
 
@@ -45,6 +47,18 @@ def describe(part: Any, partial: bool = False) -> dict[str, Any]:
         if isinstance(value, dict) and "_target_" in value
     }
     return target | ({"_partial_": True} if partial else {}) | settings | nested
+
+
+def molecule_of(config: Mapping[str, Any]) -> Molecule:
+    """Build the molecule of a run.
+
+    Args:
+        config: its configuration.
+
+    Returns:
+        The molecule that was described there.
+    """
+    return Molecule(**{name: value for name, value in config["system"].items() if name != "_target_"})
 
 
 def _settings(part: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from qmcnet.compute.streams import stream
 from qmcnet.compute.team import by_first
 from qmcnet.report.origin import geometry
 from qmcnet.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, check_fits, read, stage_and_step
-from qmcnet.run.description import describe, public_name
+from qmcnet.run.description import describe, molecule_of, public_name
 from qmcnet.run.directory import RunDirectoryError, is_used, read_config
 from qmcnet.run.identity import config_hash
 from qmcnet.sampling.space_warp import space_warp
@@ -150,8 +150,7 @@ def _read(directory: str) -> Source:
     found = _newest(directory)
     state, settings = found.state["simulation"], config["ansatz"]
     try:
-        system = {name: value for name, value in config["system"].items() if name != "_target_"}
-        molecule = Molecule(**system)
+        molecule = molecule_of(config)
         average: dict[str, Any] = (
             found.state["stage_state"]["average"] if found.stage == Optimization.name else {"count": 0}
         )

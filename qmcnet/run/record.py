@@ -17,6 +17,7 @@ from qmcnet.report.record import Record, Table
 from qmcnet.report.result import Result
 from qmcnet.report.sweep import Point
 from qmcnet.run.checkpoint import age, stage_and_step
+from qmcnet.run.description import molecule_of
 from qmcnet.run.directory import RunDirectoryError, read_config, typed_overrides
 from qmcnet.run.points import deciding, point
 from qmcnet.stages.burn_in import BurnIn
@@ -79,8 +80,7 @@ def _config(directory: Path) -> dict[str, Any]:
 
 def _molecule(config: Mapping[str, Any]) -> Molecule | None:
     with suppress(*DAMAGE):
-        system = config["system"]
-        return Molecule(**{name: value for name, value in system.items() if name != "_target_"})
+        return molecule_of(config)
     return None
 
 
