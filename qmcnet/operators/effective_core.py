@@ -5,10 +5,11 @@ References:
     that are turned at random).
 
 Letters: M points, S states, N electrons, A nuclei, L angular momenta, T terms, Q directions of a rule, E electrons
-within reach of a nucleus, each counted with its point and nucleus.
+that are taken, each counted with its point and nucleus.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,13 @@ from qmcnet.operators.spheres import legendre, rotations, sphere_rule
 from qmcnet.system.ecp import Term
 from qmcnet.system.molecule import Molecule
 
-TOLERANCE = 1e-5
-"""Hartree; beyond the last place where a channel is as strong, electrons cost no evaluation."""
-FARTHEST, GRID = 10.0, 4000
-"""Bohr, and places, of the search for it."""
+WEAK = 1e-2
+"""Hartree; where all channels are weaker, only as large a share of the electrons is taken as they are weak."""
 MOST_PAIRS = 2**17
 """Pairs of electrons, over all displaced walkers, that are evaluated at once: of 2^13 to 2^20 the fastest on a CPU."""
+
+Place: TypeAlias = tuple[Tensor, Tensor, Tensor]
+Around: TypeAlias = tuple[Place, Tensor, Tensor]
 
 
 class EffectiveCore(nn.Module):
@@ -31,13 +33,13 @@ class EffectiveCore(nn.Module):
 
     P_l psi(r) = (2 l + 1) / (4 pi) int P_l(cos theta') psi(R_A + r n') dn', over the directions n' at an angle theta'
     with that of the electron: a sum over a rule, turned at random for each walker, electron and nucleus, so that the
-    mean is the integral whatever the wavefunction.
+    mean is the integral whatever the wavefunction. Where the channels are weak, at a distance, few of the electrons are
+    taken, drawn at random, and count the more, so that the mean stays what it is.
     """
 
     name = "effective_core"
     local: Tensor
     channels: Tensor
-    reach: Tensor
     directions: Tensor
     weights: Tensor
 
@@ -53,8 +55,7 @@ class EffectiveCore(nn.Module):
         owned = [potentials.get(symbol) for symbol in molecule.symbols]
         self.n_channels = max((len(ecp.channels) for ecp in owned if ecp), default=0)
         channels = [
-            [ecp.channels[degree] if ecp and degree < len(ecp.channels) else () for degree in range(self.n_channels)]
-            for ecp in owned
+            [ecp.channels[k] if ecp and k < len(ecp.channels) else () for k in range(self.n_channels)] for ecp in owned
         ]
         directions, weights = sphere_rule(degree)
         tables = {
@@ -65,9 +66,6 @@ class EffectiveCore(nn.Module):
             "directions": directions,
             "weights": weights,
         }
-        r = torch.linspace(FARTHEST / GRID, FARTHEST, GRID, dtype=torch.float64)
-        strong = radial(r[:, None, None], tables["channels"]).abs().amax(-1) > TOLERANCE if self.n_channels else None
-        tables["reach"] = torch.zeros(len(owned)).double() if strong is None else (strong * r[:, None]).amax(0)
         for name, values in tables.items():
             self.register_buffer(name, values, persistent=False)
 
@@ -80,51 +78,89 @@ class EffectiveCore(nn.Module):
         Returns:
             Shape (M, 1, S), in hartree.
         """
-        displacements = states.positions[:, :, None] - states.nuclei  # (M, N, A, 3)
-        distances = torch.linalg.vector_norm(displacements, dim=-1)
-        local = radial(distances, self.local).sum((-2, -1))
-        return states.times(local[:, None]) + self.projected(states, displacements, distances)[:, None]
+        displacements, distances = self.from_nuclei(states)
+        projected = states.psi.new_zeros(*distances.shape, states.psi.shape[-1])  # (M, N, A, S)
+        for place, _, parts in self.around(states, displacements, distances):
+            projected[place] = parts.sum(1)
+        return self.applied(states, distances, projected)
 
-    def projected(self, states: States, displacements: Tensor, distances: Tensor) -> Tensor:
-        """Apply the projectors to the states.
+    def from_nuclei(self, states: States) -> tuple[Tensor, Tensor]:
+        """Displacements of the electrons from the nuclei, shape (M, N, A, 3), and their lengths, (M, N, A), in bohr."""
+        displacements = states.positions[:, :, None] - states.nuclei
+        return displacements, torch.linalg.vector_norm(displacements, dim=-1)
+
+    def applied(self, states: States, distances: Tensor, projected: Tensor) -> Tensor:
+        """Add the local part.
+
+        Args:
+            states: the states at M points.
+            distances: of the electrons from the nuclei, shape (M, N, A), in bohr.
+            projected: the projectors applied, for each electron and nucleus, shape (M, N, A, S), in hartree.
+
+        Returns:
+            Shape (M, 1, S), in hartree.
+        """
+        local = radial(distances, self.local).sum((-2, -1))
+        return states.times(local[:, None]) + projected.sum((1, 2))[:, None]
+
+    def around(self, states: States, displacements: Tensor, distances: Tensor) -> Iterator[Around]:
+        """Evaluate the states about the nuclei, for the electrons that are taken.
 
         Args:
             states: the states at M points.
             displacements: of the electrons from the nuclei, shape (M, N, A, 3), in bohr.
             distances: their lengths, shape (M, N, A).
 
-        Returns:
-            Shape (M, S), in hartree.
+        Yields:
+            Of some E of them: point, electron and nucleus, each (E,); where the rule displaces the electron to,
+            (E, Q, 3), in bohr; and what the states there contribute to the potential, (E, Q, S), in hartree.
         """
-        found = states.psi.new_zeros(*distances.shape, states.psi.shape[-1])  # (M, N, A, S)
         if not self.n_channels:
-            return found.sum((1, 2))
-        n_places = distances.shape[1] * distances.shape[2]
-        turns = states.drawn(
-            lambda rows, generator: torch.randn(
-                rows, n_places, 4, generator=generator, device=distances.device, dtype=distances.dtype
-            )
-        ).reshape(*distances.shape, 4)
-        near = distances < self.reach
-        place = near.nonzero(as_tuple=True)  # point, electron and nucleus of each of the E
+            return
+        strongest = radial(distances[..., None], self.channels).abs().amax(-1)  # (M, N, A)
+        share = (strongest / WEAK).clamp(max=1)
+        turns, chance = drawn(states, distances, torch.randn, 4), drawn(states, distances, torch.rand, 1)[..., 0]
+        place = (chance < share).nonzero(as_tuple=True)
         at_once = max(1, MOST_PAIRS // (len(self.weights) * distances.shape[1] ** 2))
         for chunk in zip(*(index.split(at_once) for index in place if len(index)), strict=True):
-            found[chunk] = self._around(states, chunk, displacements[chunk], distances[chunk], turns[chunk])
-        return found.sum((1, 2))
+            places, factors = self._rule(states, chunk, displacements[chunk], distances[chunk], turns[chunk])
+            psi = self._displaced(states, chunk, places)
+            yield chunk, places, (factors / share[chunk][:, None])[..., None] * psi
 
-    def _around(self, states: States, place: Sequence[Tensor], away: Tensor, r: Tensor, turns: Tensor) -> Tensor:
-        """Sum over the directions of the rule about a nucleus, for E electrons, shape (E, S)."""
-        point, electron, nucleus = place
+    def _rule(self, states: States, place: Place, away: Tensor, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn the rule about a nucleus for each of E electrons: places (E, Q, 3) and factors of the states (E, Q)."""
+        nucleus = place[2]
         turned = self.directions @ rotations(turns).mT  # (E, Q, 3)
         cosines = (turned @ (away / r[:, None])[..., None])[..., 0]  # (E, Q)
         strength = radial(r[:, None], self.channels[nucleus])  # (E, L)
-        factors = self.weights * (legendre(cosines, self.n_channels) * strength[:, None]).sum(-1)  # (E, Q)
-        moved = states.positions[point][:, None].repeat(1, len(self.weights), 1, 1)  # (E, Q, N, 3)
-        displaced = states.nuclei[nucleus][:, None] + r[:, None, None] * turned
-        moved[torch.arange(len(point), device=point.device), :, electron] = displaced
-        rows = point.repeat_interleave(len(self.weights))
-        psi = states.at(moved.flatten(0, 1), rows).unflatten(0, factors.shape)  # (E, Q, S)
-        return (factors[..., None] * psi).sum(1)
+        factors = self.weights * (legendre(cosines, self.n_channels) * strength[:, None]).sum(-1)
+        return states.nuclei[nucleus][:, None] + r[:, None, None] * turned, factors
+
+    @staticmethod
+    def _displaced(states: States, place: Place, places: Tensor) -> Tensor:
+        """Evaluate the states with one electron of each point elsewhere, at places (E, Q, 3), shape (E, Q, S)."""
+        point, electron, _ = place
+        moved = states.positions[point][:, None].repeat(1, places.shape[1], 1, 1)  # (E, Q, N, 3)
+        moved[torch.arange(len(point), device=point.device), :, electron] = places
+        rows = point.repeat_interleave(places.shape[1])
+        return states.at(moved.flatten(0, 1), rows).unflatten(0, places.shape[:2])
+
+
+def drawn(states: States, like: Tensor, draw: Callable[..., Tensor], count: int) -> Tensor:
+    """Draw random numbers for every electron and nucleus.
+
+    Args:
+        states: the states at M points.
+        like: has a value for each of them, shape (M, N, A).
+        draw: `torch.randn` or `torch.rand`.
+        count: how many.
+
+    Returns:
+        Shape (M, N, A, count).
+    """
+    size, kind = (like.shape[1] * like.shape[2], count), {"device": like.device, "dtype": like.dtype}
+    numbers = states.drawn(lambda rows, generator: draw(rows, *size, generator=generator, **kind))
+    return numbers.reshape(*like.shape, count)
 
 
 def table(potentials: Sequence[Sequence[Term]]) -> Tensor:
