@@ -26,7 +26,8 @@ def gaussian(positions: Tensor) -> Guided:
     squares = positions.square().sum((-2, -1))
     energy = 3 * EXPONENT - 2 * EXPONENT**2 * squares - squares.rsqrt()
     sign = torch.ones_like(energy)
-    return Guided(positions, sign, -EXPONENT * squares, -2 * EXPONENT * positions, energy, energy[:, None])
+    hops = positions.new_zeros(len(positions), 0, 4)
+    return Guided(positions, sign, -EXPONENT * squares, -2 * EXPONENT * positions, energy, energy[:, None], hops)
 
 
 def diffuse(population: Population, timestep: float, time: float) -> tuple[float, float]:

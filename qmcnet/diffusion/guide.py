@@ -1,6 +1,6 @@
 """Walkers, and what the guiding wavefunction says where they are.
 
-Letters: B walkers, N electrons, C quantities measured.
+Letters: B walkers, b of them, N electrons, C quantities measured.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +22,8 @@ class Guided:
         drift: gradient of log|psi|, shape (B, N, 3), float64, in 1/bohr.
         energy: local energy, shape (B,), float64, in hartree.
         measured: other local quantities, shape (B, C), float64.
+        hops: of each electron, the rate in hartree at which a core potential takes it elsewhere, and the place in bohr,
+            shape (B, N, 4), float64; (B, 0, 4) where nothing hops.
     """
 
     positions: Tensor
@@ -30,6 +32,7 @@ class Guided:
     drift: Tensor
     energy: Tensor
     measured: Tensor
+    hops: Tensor
 
     def finite(self) -> Tensor:
         """Say where the wavefunction and all that follows from it are finite, shape (B,)."""
@@ -64,6 +67,19 @@ class Guided:
         """
         return Guided(**{name: value[indices] for name, value in self.to_state().items()})
 
+    def put(self, indices: Tensor, others: "Guided") -> "Guided":
+        """Replace some walkers.
+
+        Args:
+            indices: their numbers, shape (b,).
+            others: what takes their places.
+
+        Returns:
+            All walkers.
+        """
+        state = self.to_state().items()
+        return Guided(**{name: value.index_copy(0, indices, getattr(others, name)) for name, value in state})
+
     def to_state(self) -> dict[str, Tensor]:
         """Name the tensors for a checkpoint."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -79,7 +95,8 @@ class Guided:
         Returns:
             The walkers.
         """
-        return cls(**{name: value.to(device) for name, value in state.items()})
+        nothing = {"hops": state["drift"].new_zeros(len(state["drift"]), 0, 4)}  # as the first version, without cores
+        return cls(**{name: value.to(device) for name, value in (nothing | {**state}).items()})
 
 
 Guide: TypeAlias = Callable[[Tensor], Guided]

@@ -27,6 +27,8 @@ class Moved:
 
     Attributes:
         walkers: where they are.
+        energy: local energy where they were before electrons hopped, if any did, shape (B,), in hartree.
+        measured: other local quantities there, shape (B, C).
         accepted: share of the moves that were accepted, shape (B,).
         crossed: share that would have crossed a node, shape (B,).
         accepted_squares: squared diffusion of all electrons that moved, shape (B,), in bohr^2.
@@ -34,6 +36,8 @@ class Moved:
     """
 
     walkers: Guided
+    energy: Tensor
+    measured: Tensor
     accepted: Tensor
     crossed: Tensor
     accepted_squares: Tensor
@@ -82,7 +86,8 @@ class DriftDiffusion:
         accepted, crossed = judged(gain, proposed.finite(), proposed.sign * walkers.sign, draws)
         tried = squares(there, proposed.positions)
         shares = accepted.double(), crossed.double()
-        return Moved(proposed.where(accepted, walkers), *shares, torch.where(accepted, tried, 0), tried)
+        end = proposed.where(accepted, walkers)
+        return Moved(end, end.energy, end.measured, *shares, torch.where(accepted, tried, 0), tried)
 
     def scattering(self, places: Tensor, drift: Tensor, timestep: float) -> Scattering:
         """Say where electrons at given places (B, n, 3) with a given drift come to in a time step."""
@@ -166,4 +171,5 @@ class OneByOne(DriftDiffusion):
             sign, log_abs = torch.where(accepted, new_sign, sign), torch.where(accepted, new_log, log_abs)
         end = self.guide(positions)
         whole = end.where(end.finite(), walkers)  # a walker that cannot be evaluated stays where it was
-        return Moved(whole, sums[0] / n_electrons, sums[1] / n_electrons, sums[2], sums[3])
+        shares = sums[:2] / n_electrons
+        return Moved(whole, whole.energy, whole.measured, *shares, *sums[2:])

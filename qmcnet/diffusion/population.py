@@ -4,7 +4,7 @@ Letters: B walkers, C quantities measured.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -90,17 +90,18 @@ class Population:
         after = moved.walkers
         self._squares = self._squares + torch.stack([moved.accepted_squares.sum(), moved.proposed_squares.sum()])
         effective = branching.timestep * self._squares[0] / self._squares[1]
-        weights = self.weights * branching.log_weight(before.energy, after.energy, effective).exp()
+        weights = self.weights * branching.log_weight(before.energy, moved.energy, effective).exp()
         mean = weights.mean()
         weights = weights / mean
         spread = torch.maximum(weights.max(), 1 / weights.min()) > HEAVIEST
         kept = comb(weights, torch.rand((), generator=self.generator, device=weights.device, dtype=weights.dtype))
         self.walkers = after.take(torch.where(spread, kept, torch.arange(count, device=kept.device)))
         self.weights = torch.where(spread, torch.ones_like(weights), weights)
-        energy = (weights * after.energy).mean()
+        energies, measured = (moved.energy + after.energy) / 2, (moved.measured + after.measured) / 2
+        energy = (weights * energies).mean()
         return Generation(
             energy=energy,
-            measured=(weights[:, None] * after.measured).mean(0),
+            measured=(weights[:, None] * measured).mean(0),
             variance=(weights * (after.energy - energy).square()).mean(),
             log_weight=mean.log(),
             accepted=moved.accepted.mean(),
@@ -115,9 +116,10 @@ class Population:
     def _together(moved: Moved, count: int) -> Moved:
         """Bring the walkers of all processes together."""
         state = moved.walkers.to_state()
-        others = [moved.accepted, moved.crossed, moved.accepted_squares, moved.proposed_squares]
+        others = [getattr(moved, each.name) for each in fields(moved) if each.name != "walkers"]
         values = team().gather([*state.values(), *others], count)
-        return Moved(Guided(**dict(zip(state, values[:-4], strict=True))), *values[-4:])
+        walkers = Guided(**dict(zip(state, values[: len(state)], strict=True)))
+        return Moved(walkers, *values[len(state) :])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, besides the generator."""

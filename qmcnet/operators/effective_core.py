@@ -43,12 +43,13 @@ class EffectiveCore(nn.Module):
     directions: Tensor
     weights: Tensor
 
-    def __init__(self, molecule: Molecule, degree: int = 5) -> None:
+    def __init__(self, molecule: Molecule, degree: int | None = None) -> None:
         """Collect the potentials of all nuclei.
 
         Args:
             molecule: the nuclei, some of them with potentials.
-            degree: of the spherical harmonics that the rule integrates exactly; 5 has 12 directions.
+            degree: of the spherical harmonics that the rule integrates exactly; by default that of the products of two
+                in the highest channel, and one more: 6 directions for s and p, 12 if there is a d.
         """
         super().__init__()
         potentials = dict(molecule.ecp)
@@ -57,7 +58,7 @@ class EffectiveCore(nn.Module):
         channels = [
             [ecp.channels[k] if ecp and k < len(ecp.channels) else () for k in range(self.n_channels)] for ecp in owned
         ]
-        directions, weights = sphere_rule(degree)
+        directions, weights = sphere_rule(degree or max(3, 2 * self.n_channels - 1))
         tables = {
             "local": table([ecp.local if ecp else () for ecp in owned]),
             "channels": table([terms for of_nucleus in channels for terms in of_nucleus]).unflatten(

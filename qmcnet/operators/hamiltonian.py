@@ -81,19 +81,23 @@ class MolecularHamiltonian(nn.Module):
         names = [term.name for term in self.terms]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"terms={names} have the names {', '.join(twice)} twice: give each term one of its own")
+        self.core = cores[0] if cores else None
         self.modules_of_terms = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
 
     @torch.no_grad()
-    def forward(self, states: States) -> LocalEnergy:
+    def forward(self, states: States, known: Mapping[str, Tensor] | None = None) -> LocalEnergy:
         """Evaluate the local energy of each walker.
 
         Args:
             states: the states at their points.
+            known: by name, terms that were applied to them already, (M, 1, S) each.
 
         Returns:
             The terms of the local energy.
         """
-        local = states.local(torch.cat([term(states) for term in self.terms], 1))  # (B, T, S, S)
+        known = known or {}
+        applied = [known[term.name] if term.name in known else term(states) for term in self.terms]
+        local = states.local(torch.cat(applied, 1))  # (B, T, S, S)
         names = [term.name for term in self.terms]
         return LocalEnergy(dict(zip(names, local.unbind(1), strict=True)), states.overlap)
 

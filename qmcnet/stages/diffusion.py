@@ -11,7 +11,9 @@ from torch import Tensor
 
 from qmcnet.checks import at_least
 from qmcnet.compute.team import team
-from qmcnet.diffusion import Branching, DriftDiffusion, Generation, Guided, OneByOne, Population
+from qmcnet.diffusion import Branching, DriftDiffusion, Generation, Guided, Move, OneByOne, Population, TMoves
+from qmcnet.operators.core_hops import hops
+from qmcnet.operators.effective_core import EffectiveCore
 from qmcnet.operators.hamiltonian import trace
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.ladder import Ladder
@@ -31,10 +33,8 @@ def check_wavefunction(simulation: Simulation) -> None:
         simulation: wavefunction and walkers.
 
     Raises:
-        ValueError: for several states, complex orbitals, or effective core potentials.
+        ValueError: for several states, or complex orbitals.
     """
-    if simulation.molecule.ecp:
-        raise ValueError("diffusion Monte Carlo is for all electrons: this run has effective core potentials")
     if simulation.ensemble.n_states > 1:
         raise ValueError("diffusion Monte Carlo is for a single state: this run has several")
     if any(value.is_complex() for value in simulation.ensemble.parameters()) or simulation.states().psi.is_complex():
@@ -68,17 +68,20 @@ class Diffusion(Stage):
         if left := sorted({*observables} - {operator.name for operator in self.operators}):
             logger.info("of %s there are too many figures: an evaluation measures them", ", ".join(left))
         how = (self.guide, simulation.ensemble.nuclei, simulation.molecule.charges.to(device))
-        self.move = OneByOne(*how, self.slope) if settings.single_electron else DriftDiffusion(*how)
+        move: Move = OneByOne(*how, self.slope) if settings.single_electron else DriftDiffusion(*how)
+        self.core = simulation.hamiltonian.core if settings.t_moves else None
+        self.move = TMoves(move, self.guide) if self.core else move
         self.names: list[str] = []
         self.ladder = Ladder(settings)
         self.population: Population | None = None
         self.best = math.nan  # estimate of the energy, in hartree
 
     @torch.no_grad()
-    def guide(self, own: Tensor) -> Guided:
-        """Evaluate the wavefunction at walkers of this process, with all that is measured there."""
-        states = self.simulation.states(own)
-        energy = self.simulation.hamiltonian(states)
+    def guide(self, own: Tensor, numbers: Tensor | None = None) -> Guided:
+        """Evaluate the wavefunction, with all that is measured there, at walkers of this process or at some of them."""
+        states = self.simulation.states(own, numbers)
+        hopping = hops(self.core, states) if self.core else None
+        energy = self.simulation.hamiltonian(states, {EffectiveCore.name: hopping.applied} if hopping else None)
         parts = {name: trace(term).real[:, None] for name, term in energy.terms.items()}
         for operator in self.operators:
             values = states.local(operator(states)).flatten(1).real  # (b, C)
@@ -92,6 +95,7 @@ class Diffusion(Stage):
             drift=states.log_gradient[:, 0],
             energy=energy.total.real,
             measured=torch.cat(list(parts.values()), -1),
+            hops=hopping.hops if hopping else own.new_zeros(len(own), 0, 4, dtype=torch.float64),
         )
 
     def slope(self, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:

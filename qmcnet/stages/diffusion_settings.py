@@ -27,6 +27,8 @@ class DiffusionSettings:
         window: imaginary time, in 1/hartree, over which weights count that a fixed number of walkers divides out.
         single_electron: whether electrons move one after the other, which more are accepted of, and takes a gradient of
             the wavefunction for each.
+        t_moves: whether electrons hop by core potentials, which keeps the energy above the exact one; false is the
+            locality approximation. Without core potentials it changes nothing.
         walkers: their number, which the bias of a fixed number falls with; None for those of the training.
     """
 
@@ -35,6 +37,7 @@ class DiffusionSettings:
     steps: int = 20000
     window: float = 5.0
     single_electron: bool = False
+    t_moves: bool = True
     walkers: int | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +91,6 @@ class DiffusionSettings:
             Text that sets the series apart.
         """
         times = "auto" if self.timesteps == "auto" else ",".join(f"{timestep:g}" for timestep in self.timesteps)
-        kind = ["single_electron"] * self.single_electron
+        kind = ["single_electron"] * self.single_electron + ["t_moves=false"] * (not self.t_moves)
         kind += [] if self.walkers is None else [f"walkers={self.walkers}"]
         return ",".join([f"timesteps={times}", *kind, *["averaged=false"] * (not averaged), *observables])

@@ -116,18 +116,19 @@ class Simulation:
         self.walkers, stats = moves.sweep(followed, self.walkers, self.generator, adapt, self._surroundings)
         return stats
 
-    def states(self, own: Tensor | None = None) -> States:
+    def states(self, own: Tensor | None = None, numbers: Tensor | None = None) -> States:
         """Evaluate all states at the walkers of this process, with their derivatives.
 
         Args:
             own: where they are, shape (b, S N, 3), in bohr; where this simulation has them by default.
+            numbers: of some walkers among those of this process, (b,), if not all are there.
 
         Returns:
             The states.
         """
         positions = self.walkers.positions
         places = team().share(positions) if own is None else own
-        return states_at(self.ensemble, places, self.laplacian, self.generator, len(positions))
+        return states_at(self.ensemble, places, self.laplacian, self.generator, len(positions), numbers)
 
     def local_energy(self, states: States) -> LocalEnergy:
         """Evaluate the local energy, and bring together what all processes find.

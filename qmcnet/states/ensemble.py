@@ -3,7 +3,7 @@
 Letters: B walkers, S states, M = B S points, N electrons, G functions of a walker, A nuclei.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qmcnet.compute.team import drawn
+from qmcnet.compute.team import drawn, team
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.operators import LocalEnergy, Operator, States
 from qmcnet.protocols import LaplacianBackend
@@ -110,6 +110,7 @@ def states_at(
     laplacian: LaplacianBackend | None = None,
     generator: torch.Generator | None = None,
     count: int | None = None,
+    numbers: Tensor | None = None,
 ) -> States:
     """Evaluate all states at the points of all walkers, with their derivatives.
 
@@ -121,6 +122,7 @@ def states_at(
         laplacian: back end that differentiates; the forward Laplacian by default.
         generator: source of randomness for operators that draw; a fresh one by default.
         count: number of walkers of all processes, where these are those of one.
+        numbers: of these among the walkers of one process, (B,), if they are not all of them.
 
     Returns:
         The states at M = B S points.
@@ -133,6 +135,9 @@ def states_at(
     log_abs = log_psi.value.real.double()
     shift = log_abs.amax(-1, keepdim=True)
     psi = log_psi.extra.to(dtype) * (log_abs - shift).exp()
+    random = partial(drawn, generator=source, rows=len(points), count=count)
+    if numbers is not None:
+        random = partial(_of_some, generator=source, count=count, n_states=ensemble.n_states, numbers=numbers)
     return States(
         positions=points.double(),
         nuclei=ensemble.nuclei,
@@ -143,9 +148,21 @@ def states_at(
         at=partial(_elsewhere, ensemble, points.dtype, dtype, shift),
         local_matrix=ensemble.local_matrix,
         overlap=ensemble.identity(psi.unflatten(0, (len(positions), -1))),
-        drawn=partial(drawn, generator=source, rows=len(points), count=count),
+        drawn=random,
         count=count,
     )
+
+
+def _of_some(
+    draw: Callable[[int, torch.Generator], Tensor],
+    generator: torch.Generator,
+    count: int,
+    n_states: int,
+    numbers: Tensor,
+) -> Tensor:
+    """Draw random numbers for all walkers, and take those of the points of some, (M, ...)."""
+    rows = drawn(draw, generator, n_states * len(range(count)[team().own]), count)
+    return rows.unflatten(0, (-1, n_states))[numbers].flatten(0, 1)
 
 
 @torch.no_grad()

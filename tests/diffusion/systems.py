@@ -9,7 +9,7 @@ DOUBLE = torch.float64
 
 def guided(positions, log_abs, drift, energy, sign=None):
     sign = torch.ones(len(positions), dtype=DOUBLE) if sign is None else sign
-    return Guided(positions, sign, log_abs, drift, energy, energy[:, None])
+    return Guided(positions, sign, log_abs, drift, energy, energy[:, None], drift[:, :0, :1].repeat(1, 1, 4))
 
 
 def hydrogen(zeta):

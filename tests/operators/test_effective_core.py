@@ -60,6 +60,13 @@ def channel(r, degree):
     return radial(r[:, None], table([TERMS[degree]])[None])[:, 0]
 
 
+@pytest.fixture
+def all_taken(monkeypatch):
+    """No electron is left to the lot."""
+    monkeypatch.setattr(module, "WEAK", 1e-200)
+
+
+@pytest.mark.usefixtures("all_taken")
 def test_a_function_without_direction_sees_the_first_channel_whatever_the_turn():
     positions = places(50)
     operator, r = EffectiveCore(CARBON), positions.norm(dim=-1)[:, 0]
@@ -84,6 +91,7 @@ def closed_form(positions, center, width):
     return total
 
 
+@pytest.mark.usefixtures("all_taken")
 @pytest.mark.parametrize("degree", [5, 41])
 def test_a_gaussian_elsewhere_is_projected_as_in_closed_form(degree):
     center, width, positions = [0.3, -0.4, 0.5], 0.9, places(40)
@@ -138,9 +146,31 @@ def test_matrix_elements_are_those_of_pyscf():
     assert expected.abs().max() > 0.1
 
 
-def test_electrons_out_of_reach_cost_nothing_and_see_nothing():
+def test_distant_electrons_are_taken_by_lot_and_count_the_more():
+    operator, r = EffectiveCore(CARBON), torch.linspace(1.0, 4.0, 60, dtype=DOUBLE)
+    positions = torch.nn.functional.pad(r[:, None, None], (2, 0)).repeat(400, 1, 1)
+    evaluated = 0
+
+    def at(moved, rows):
+        nonlocal evaluated
+        evaluated += len(moved)
+        return torch.ones(len(moved), 1, dtype=DOUBLE)
+
+    states = states_of(lambda r: torch.ones(*r.shape[:-2], 1, dtype=DOUBLE), positions, CARBON.nuclei)
+    found = operator(dataclasses.replace(states, at=at))[:, 0, 0] - local_part(positions[:, 0, 2])
+    found, expected = found.unflatten(0, (400, -1)), channel(r, 0)  # of a constant, the first channel
+    error = found.std(0) / 400**0.5
+    drawn = error > 1e-12
+    assert drawn.sum() > 10
+    assert ((found.mean(0) - expected)[drawn] / error[drawn]).square().mean() < 1 + 4 * (2 / drawn.sum()) ** 0.5
+    torch.testing.assert_close(
+        found.mean(0)[~drawn & (expected.abs() > module.WEAK)], expected[expected.abs() > module.WEAK]
+    )
+    assert evaluated < 0.7 * len(positions) * len(operator.weights)
+
+
+def test_far_electrons_cost_nothing_and_see_nothing():
     operator, far = EffectiveCore(CARBON), torch.tensor([[[0.0, 0.0, 9.0]]], dtype=DOUBLE)
     states = states_of(gaussian([0.0, 0.0, 8.0]), far, CARBON.nuclei)
     refused = dataclasses.replace(states, at=lambda *_: 1 / 0)
     assert operator(refused).abs().max() < 1e-12
-    assert 1 < operator.reach[0] < 5
