@@ -21,7 +21,7 @@ from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.states.natural import Natural
 from qmcnet.states.penalty import Penalty
 
-H2 = partial(Molecule.diatomic, "H", "H", bond_length=1.4, units="bohr")
+CARBON = partial(Molecule, ["C"], [[0.0, 0.0, 0.0]], spin=2, ecp="ccecp")
 HELIUM = partial(Molecule.atom, "He")
 SMALL = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2}
 
@@ -30,7 +30,16 @@ DIFFUSED = "spring"
 STARTED = "started"
 """Directory of a run that starts from that of the first case."""
 CASES = {
-    "spring": (H2, {}, {"optimizer": Spring, "sampler": Metropolis(steps=3, n_blocks=None), "steps": 30}),
+    "spring": (
+        CARBON,
+        {},
+        {
+            "optimizer": Spring,
+            "pretraining": PretrainingSettings(steps=4, learning_rate=3e-3),
+            "sampler": Metropolis(steps=3, n_blocks=None),
+            "steps": 30,
+        },
+    ),
     "few_parameters": (
         partial(Molecule.atom, "H"),
         {"hidden_one": 2, "hidden_two": 1, "n_determinants": 1, "complex": True},

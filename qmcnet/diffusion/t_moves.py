@@ -55,9 +55,10 @@ class TMoves:
         before = moved.walkers
         rates, places = before.hops[..., 0], before.hops[..., 1:].to(before.positions.dtype)
         hopping = draws.uniform(rates) < -torch.expm1(-timestep * rates)  # (B, N)
-        numbers = hopping.any(-1).nonzero()[:, 0]
+        some = hopping.any(-1)
+        numbers = some.nonzero()[:, 0]
         if not len(numbers):  # the walkers of other processes may, and all of them draw random numbers together
             numbers = hopping.new_zeros(1, dtype=torch.long)
         old = before.take(numbers)
         new = self.guide(torch.where(hopping[..., None], places, before.positions)[numbers], numbers)
-        return replace(moved, walkers=before.put(numbers, new.where(new.finite(), old)))
+        return replace(moved, walkers=before.put(numbers, new.where(new.finite() & some[numbers], old)))

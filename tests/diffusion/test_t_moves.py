@@ -48,7 +48,7 @@ def guide_of(core, hopping):
     return guide
 
 
-def diffused(hopping, timestep=0.025, generations=500, n_walkers=400):
+def diffused(hopping, timestep=0.04, generations=600, n_walkers=300):
     core = EffectiveCore(MOLECULE)
     core.local.zero_()
     guide = guide_of(core, hopping)

@@ -1,16 +1,19 @@
 """Whole runs with effective core potentials: what they find, what they store, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from composing import composed
 
-from qmcnet import VMC, EvaluationSettings, FermiNet, Metropolis, Molecule, SlaterJastrow, load
+from qmcnet import VMC, EvaluationSettings, Metropolis, Molecule, SlaterJastrow, load
 from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.config.build import build
 from qmcnet.report.reference import lookup
+from qmcnet.run.interruption import Interrupted
 from qmcnet.stages.burn_in import BurnInSettings
+from qmcnet.stages.diffusion import Diffusion
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 
 
@@ -59,14 +62,34 @@ def test_a_run_carries_its_potential_and_another_one_is_another_run(tmp_path):
         other.train()
 
 
-def test_diffusion_is_refused(tmp_path):
-    molecule = Molecule.atom("Be").with_ecp("ccecp")
-    ansatz = FermiNet(molecule, n_layers=1, hidden_one=4, hidden_two=2, n_determinants=1, dtype=torch.float64)
-    run = vmc(ansatz, tmp_path, batch_size=4, evaluation=EvaluationSettings(steps=2, burn_in=1))
-    run.pretraining = type(run.pretraining)(steps=0)
-    run.train()
-    with pytest.raises(ValueError, match="diffusion Monte Carlo is for all electrons"):
-        run.diffuse(DiffusionSettings())
+def diffused(ansatz, directory, settings, **changes):
+    run = vmc(ansatz, directory, batch_size=50, **changes)
+    return run, run.diffuse(DiffusionSettings((0.04,), target_error=None, **settings))
+
+
+def test_electrons_hop_in_diffusion_and_go_on_to_the_same_numbers(tmp_path, stop_at):
+    """Of a determinant whose p electrons change sign about the nucleus, as the repulsion of its s functions wants."""
+    ansatz = SlaterJastrow(Molecule.atom("C").with_ecp("ccecp"), jastrow="none", dtype=torch.float64)
+    vmc(ansatz, tmp_path, batch_size=50).train()
+    stopped, (run, whole) = tmp_path / "stopped", diffused(ansatz, tmp_path, {"steps": 40})
+    shutil.copytree(tmp_path, stopped, ignore=shutil.ignore_patterns("dmc", "stopped"))
+    stop_at(Diffusion, 25)
+    with pytest.raises(Interrupted):
+        diffused(ansatz, stopped, {"steps": 40})
+    assert diffused(ansatz, stopped, {"steps": 40})[1].energy == whole.energy
+    _, localised = diffused(ansatz, tmp_path, {"steps": 40, "t_moves": False})
+    assert localised.energy != whole.energy
+    assert {folder.name for folder in (tmp_path / "dmc").iterdir()} == {
+        "timesteps=0.04",
+        "timesteps=0.04,t_moves=false",
+    }
+    (point,) = whole.points
+    terms = ("kinetic", "electron_nucleus", "electron_electron", "effective_core")
+    assert sum(point["measured"][name]["value"] for name in terms) == pytest.approx(whole.energy, abs=1e-9)
+    stage = Diffusion(run.simulation, DiffusionSettings((0.04,)))
+    hops = stage.guide(run.simulation.walkers.positions).hops
+    assert 0.01 < hops[..., 0].mean() < 10
+    assert bool(hops.isfinite().all())
 
 
 def test_gradients_are_finite_and_backflow_moves_electrons_behind_core_potentials():
