@@ -1,8 +1,8 @@
 """Reference energies of the literature for the systems of `conf/system`.
 
 The table holds one row per geometry and set of core potentials, non-relativistic with clamped point nuclei. Its column
-`ecp` names the set that all nuclei have, and is empty where all electrons are there; `geometry` lists symbol, x, y, z of
-the nuclei in bohr, and `kind` says how far to trust a row:
+`ecp` names the set that all nuclei have, and is empty for all electrons; `geometry` lists symbol, x, y, z of the nuclei
+in bohr, and `kind` says how far to trust a row:
 
 * `exact`: known to the digits given;
 * `estimate`: derived from experiment and theory, with core potentials from theory alone; can be wrong by its
