@@ -35,7 +35,7 @@ from qmcnet.system.elements import atomic_number
 from qmcnet.system.molecule import Molecule
 
 SAMPLES_OF_FIRST_STEP = 3
-INNER = {"log_psi": 10, "local_energy": 3, "core_energy": 2, "psiformer": 2, "iteration": 3}
+INNER = {"log_psi": 10, "local_energy": 3, "psiformer": 2, "iteration": 3}
 """Evaluations averaged in one timing: the first after a rest finds cold caches."""
 
 ECP = "ccecp"
@@ -62,7 +62,7 @@ ENERGIES = {
 }
 VARIANTS = {work: ENERGIES for work in WORKS} | {
     "log_psi": {"qmcnet": ENERGIES["qmcnet"], "ferminet": ["default"], "jaqmc": ["forward"], "deepqmc": ["qc"]},
-    "core_energy": {package: variants for package, variants in ENERGIES.items() if package != "ferminet"},
+    "core_energy": {"qmcnet": ["eager"], "jaqmc": ["forward"], "deepqmc": ["forward"]},
     "iteration": ENERGIES | {"jaqmc": ["kfac", "sr"]},
     "first_step": ENERGIES | {"qmcnet": ["eager"]},
     "diffusion": {"qmcnet": ["together", "one_by_one"], "pyqmc": ["one_by_one"]},
