@@ -2,7 +2,7 @@ import pytest
 import torch
 from pyscf import gto, scf
 
-from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.chemistry.scf import basis_sets, hartree_fock
 from qmcnet.sampling import initial_positions
 from qmcnet.system.ecp import Ecp
 from qmcnet.system.ecp_sources import read_ecp, to_pyscf
@@ -164,6 +164,10 @@ def test_the_matched_basis_has_diffuse_functions_for_anions_and_one_that_is_type
     assert hartree_fock(carbon).orbitals.basis.n_ao == 13
     assert hartree_fock(carbon, "cc-pvtz").orbitals.basis.n_ao == 30
     assert hartree_fock(Molecule.atom("K").with_ecp("ccecp")).converged
+    mixed = Molecule.diatomic("Li", "H", 3.015, "bohr").with_ecp({"Li": "ccecp"})
+    assert basis_sets(mixed, "matched") == "ccecp-cc-pvdz (Li), cc-pvdz (H)"
+    assert basis_sets(carbon, "matched") == "ccecp-cc-pvdz"
+    assert basis_sets(carbon, "cc-pvtz") == "cc-pvtz"
 
 
 @pytest.mark.parametrize("spin", [0, 4, 8])
