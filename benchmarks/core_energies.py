@@ -5,7 +5,7 @@ basis that was made for the potentials. The correlation energy is extrapolated b
 larger basis. For two electrons CCSD is exact. Where energies are published, the difference says how far those of other
 systems may be off.
 
-    python benchmarks/core_energies.py [SYSTEM ...] [--ecp ccecp] [--csv benchmarks/cores/ccsd_t.csv]
+    python benchmarks/core_energies.py [SYSTEM ...] [--ecp ccecp] [--csv FILE]
 """
 
 import argparse
