@@ -6,8 +6,10 @@ compiling and warming up they are asked in turn for one timed evaluation, so tha
 `first_step` is the wall time of a cold process: for qmcnet the whole `qmcnet-train` with one step, for the others from
 the start of the process to the end of their first iteration, without any burn-in or file. `diffusion` are twenty
 generations of diffusion Monte Carlo with Hartree-Fock orbitals in cc-pVDZ and a Jastrow factor, all electrons of a
-walker together or one by one; pyqmc (0.8.1 was used here) joins in there alone. Processor seconds stand
-beside those of the clock: where they differ, other processes had the core as well, and the ratios are not to be kept.
+walker together or one by one; pyqmc (0.8.1 was used here) joins in there alone. `core_energy` is a local energy with
+core potentials (ccECP), integrated by a rule of 12 directions about all nuclei; ferminet is not asked, since it takes
+the nearest alone. Processor seconds stand beside those of the clock: where they differ, other processes had the core as
+well, and the ratios are not to be kept.
 
 The packages live in an environment of their own, with Python 3.12 for jaqmc and deepqmc; `pip install jax==0.8.3
 folx==0.2.30 kfac-jax==0.0.8 deepqmc` and checkouts of google-deepmind/ferminet and bytedance/jaqmc were used here.
@@ -29,19 +31,22 @@ from common import machine
 from common import system as build
 from contestant import Contestant, importable
 
+from qmcnet.system.elements import atomic_number
 from qmcnet.system.molecule import Molecule
 
 SAMPLES_OF_FIRST_STEP = 3
 INNER = {"log_psi": 10, "local_energy": 3, "psiformer": 2, "iteration": 3}
 """Evaluations averaged in one timing: the first after a rest finds cold caches."""
 
+ECP = "ccecp"
 PEERS = ("ferminet", "jaqmc", "deepqmc", "pyqmc")
-PARAMETERS = {"LiH": 683_744, "N2": 766_944, "CH4": 744_800, "C6H6": 1_057_504}
-"""Parameters of FermiNet, 4 layers of 256/32 and 16 full determinants."""
+PARAMETERS = {"LiH": 683_744, "N2": 766_944, "CH4": 744_800, "C6H6": 1_057_504, "core_energy/N2": 733_664}
+"""Parameters of FermiNet, 4 layers of 256/32 and 16 full determinants, by system, or work and system."""
 
 WORKS = {
     "log_psi": {"LiH": 256, "N2": 64, "CH4": 64, "C6H6": 8},
     "local_energy": {"LiH": 256, "N2": 64, "CH4": 64, "C6H6": 8},
+    "core_energy": {"N2": 64},
     "psiformer": {"N2": 64},
     "iteration": {"LiH": 256, "N2": 64},
     "first_step": {"N2": 64},
@@ -57,6 +62,7 @@ ENERGIES = {
 }
 VARIANTS = {work: ENERGIES for work in WORKS} | {
     "log_psi": {"qmcnet": ENERGIES["qmcnet"], "ferminet": ["default"], "jaqmc": ["forward"], "deepqmc": ["qc"]},
+    "core_energy": {"qmcnet": ["eager"], "jaqmc": ["forward"], "deepqmc": ["forward"]},
     "iteration": ENERGIES | {"jaqmc": ["kfac", "sr"]},
     "first_step": ENERGIES | {"qmcnet": ["eager"]},
     "diffusion": {"qmcnet": ["together", "one_by_one"], "pyqmc": ["one_by_one"]},
@@ -80,6 +86,8 @@ def order(work: str, system: str, molecule: Molecule, arguments: argparse.Namesp
         "work": work,
         "system": system,
         "symbols": molecule.symbols,
+        "numbers": [atomic_number(symbol) for symbol in molecule.symbols],
+        "ecp": ECP if molecule.ecp else None,
         "charges": [round(charge) for charge in molecule.charges.tolist()],
         "coordinates": molecule.coordinates,
         "n_up": molecule.n_up,
@@ -103,8 +111,9 @@ def check_parameters(work: str, system: str, name: str, found: int) -> None:
     Raises:
         SystemExit: the network is not the agreed one.
     """
-    if work not in ("psiformer", "diffusion") and found != PARAMETERS[system]:
-        raise SystemExit(f"{name} has {found} parameters for {system}, not {PARAMETERS[system]}")
+    agreed = PARAMETERS.get(f"{work}/{system}", PARAMETERS.get(system))
+    if work not in ("psiformer", "diffusion") and found != agreed:
+        raise SystemExit(f"{name} has {found} parameters for {system}, not {agreed}")
 
 
 def side_by_side(work: str, system: str, pythons: dict[str, str], spec: dict[str, Any], repeats: int) -> dict[str, Any]:
@@ -230,7 +239,8 @@ def main() -> None:
     for work, system in [(work, system) for work, found in WORKS.items() for system in found]:
         if not {work, f"{work}/{system}"} & set(arguments.works):
             continue
-        spec = order(work, system, build(system), arguments)
+        molecule = build(system)
+        spec = order(work, system, molecule.with_ecp(ECP) if work == "core_energy" else molecule, arguments)
         if work == "first_step":
             rows = cold_starts(pythons, spec, min(arguments.repeats, SAMPLES_OF_FIRST_STEP))
         else:

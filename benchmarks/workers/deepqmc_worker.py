@@ -20,8 +20,10 @@ def configuration(spec: Spec) -> dict[str, Any]:
     sampler = "task/sampler_factory/elec_sampler=decorr_metropolis_ferminet"
     with initialize_config_module("deepqmc.conf", version_base=None):
         cfg = compose("config", groups + [sampler] * (name == "ferminet"))
-    molecule = {"coords": spec["coordinates"], "charges": spec["charges"], "charge": 0, "unit": "bohr"}
+    molecule = {"coords": spec["coordinates"], "charges": spec["numbers"], "charge": 0, "unit": "bohr"}
     cfg.hamil.mol = {"_target_": "deepqmc.molecule.Molecule", "spin": spec["n_up"] - spec["n_down"], **molecule}
+    if spec["ecp"]:
+        cfg.hamil.ecp_type = spec["ecp"]
     return {key: OmegaConf.to_container(cfg[key]) for key in ("ansatz", "hamil")} | {
         "task": {key: OmegaConf.to_container(cfg.task[key]) for key in ("opt", "sampler_factory")}
         | {"loss_function_factory": OmegaConf.to_container(cfg.task.loss_function_factory)}
@@ -51,8 +53,9 @@ def local_energy(parts: dict[str, Any], parameters: Any, spec: Spec) -> Evaluate
     import jax
 
     data, energy = configurations_of(spec), parts["hamil"].local_energy(parts["ansatz"].apply)
-    function = jax.jit(jax.vmap(lambda p, one: energy(None, p, one)[0], (None, 0)))
-    return lambda: np.asarray(function(parameters, data))
+    function = jax.jit(jax.vmap(lambda key, p, one: energy(key, p, one)[0], (0, None, 0)))
+    keys = jax.random.split(jax.random.PRNGKey(SEED), spec["walkers"])
+    return lambda: np.asarray(function(keys, parameters, data))
 
 
 def iteration(parts: dict[str, Any], parameters: Any, spec: Spec) -> Evaluate:
@@ -88,6 +91,7 @@ def iteration(parts: dict[str, Any], parameters: Any, spec: Spec) -> Evaluate:
 WORKS = {
     "log_psi": log_psi,
     "local_energy": local_energy,
+    "core_energy": local_energy,
     "psiformer": local_energy,
     "iteration": iteration,
     "first_step": iteration,

@@ -52,14 +52,29 @@ def local_energy(wave: Any, parameters: Any, data: Any, spec: Spec) -> Evaluate:
     from jaqmc.estimator.kinetic import EuclideanKinetic
 
     kinetic = EuclideanKinetic(f_log_psi=wave.logpsi)
+    cores = core_potentials(wave, data, spec) if spec["ecp"] else None
 
-    def energy(parameters: Any, one: Any) -> Any:
+    def energy(parameters: Any, one: Any, key: Any) -> Any:
         stats, _ = kinetic.evaluate_single_walker(parameters, one, {}, None, None)
         potential, _ = potential_energy(parameters, one, stats, None, None)
-        return stats["energy:kinetic"] + potential["energy:potential"]
+        total = stats["energy:kinetic"] + potential["energy:potential"]
+        return total + cores.evaluate_single_walker(parameters, one, {}, None, key)[0]["energy:ecp"] if cores else total
 
-    function = jax.jit(jax.vmap(energy, (None, data.vmap_axis)))
-    return lambda: np.asarray(function(parameters, data.data))
+    function = jax.jit(jax.vmap(energy, (None, data.vmap_axis, 0)))
+    keys = jax.random.split(jax.random.PRNGKey(SEED), spec["walkers"])
+    return lambda: np.asarray(function(parameters, data.data, keys))
+
+
+def core_potentials(wave: Any, data: Any, spec: Spec) -> Any:
+    """Build the estimator of effective core potentials with its default settings."""
+    from jaqmc.estimator.ecp import ECPEnergy
+    from pyscf.gto.basis import load_ecp
+
+    symbols = list(spec["symbols"])
+    tables = {symbol: load_ecp(spec["ecp"], symbol) for symbol in symbols}
+    cores = ECPEnergy(phase_logpsi=wave.phase_logpsi, ecp_coefficients=tables, atom_symbols=symbols)
+    cores.init(data.unbatched_example(), None)
+    return cores
 
 
 def stage_of(wave: Any, spec: Spec) -> Any:
@@ -109,6 +124,7 @@ def iteration(wave: Any, parameters: Any, data: Any, spec: Spec) -> Evaluate:
 WORKS = {
     "log_psi": log_psi,
     "local_energy": local_energy,
+    "core_energy": local_energy,
     "psiformer": local_energy,
     "iteration": iteration,
     "first_step": iteration,

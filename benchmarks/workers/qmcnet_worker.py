@@ -22,7 +22,7 @@ def molecule(spec: Spec) -> Any:
     from qmcnet.system.molecule import Molecule
 
     coordinates = tuple(map(tuple, spec["coordinates"]))
-    return Molecule(tuple(spec["symbols"]), coordinates, spin=spec["n_up"] - spec["n_down"])
+    return Molecule(tuple(spec["symbols"]), coordinates, spin=spec["n_up"] - spec["n_down"], ecp=spec["ecp"])
 
 
 def wavefunction(spec: Spec) -> Any:
@@ -108,6 +108,7 @@ def diffusion(spec: Spec, ansatz: Any, positions: Any) -> Evaluate:
 WORKS: dict[str, Callable[[Spec, Any, Any], Evaluate]] = {
     "log_psi": log_psi,
     "local_energy": local_energy,
+    "core_energy": local_energy,
     "psiformer": local_energy,
     "iteration": iteration,
     "diffusion": diffusion,

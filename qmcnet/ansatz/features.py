@@ -3,7 +3,8 @@
 Letters: B walkers, N electrons, A nuclei.
 """
 
-from typing import NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -96,8 +97,10 @@ def softened(d_en: Tensor, molecule: Molecule) -> Tensor:
     Returns:
         sqrt(r^2 + s^2) for those nuclei, and r for the others, shape (B, N, A), in bohr.
     """
-    soft = torch.where(molecule.point_charges > 0, 0.0, SOFTNESS).to(d_en.device, d_en.dtype)
-    return torch.sqrt(d_en.square() + soft.square())
+    how: dict[str, Any] = {"dtype": d_en.dtype, "device": d_en.device}  # not copied from the host, which would wait
+    squares = [0.0 if charge else SOFTNESS**2 for charge in molecule.point_charges.tolist()]
+    soft = torch.cat([torch.full((len([*run]),), square, **how) for square, run in groupby(squares)])
+    return torch.sqrt(d_en.square() + soft)
 
 
 def spin_slices(n_up: int, n_down: int) -> list[slice]:

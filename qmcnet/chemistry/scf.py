@@ -175,9 +175,24 @@ def check_basis(molecule: Molecule, basis: str, name: str = "basis") -> None:
             raise ValueError(f"{name}={chosen!r} is not known to PySCF for element {symbol}: try {' or '.join(known)}")
 
 
+def basis_sets(molecule: Molecule, basis: str) -> str:
+    """Name the basis sets of the elements for people.
+
+    Args:
+        molecule: nuclei.
+        basis: name of a Gaussian basis set, or `matched`.
+
+    Returns:
+        Such as `cc-pvdz`, or `ccecp-cc-pvdz (C), cc-pvdz (H)` where they differ.
+    """
+    chosen = _bases(molecule, basis)
+    names = [f"{name} ({symbol})" for symbol, name in chosen.items()]
+    return ", ".join(names) if len({*chosen.values()}) > 1 else chosen[molecule.symbols[0]]
+
+
 def _bases(molecule: Molecule, basis: str) -> dict[str, str]:
     """Name the basis set of each element: that made for its core potential where `matched` is asked for."""
-    if not basis.endswith(_MATCHED):
+    if basis not in (_MATCHED, f"aug-{_MATCHED}"):
         return dict.fromkeys(molecule.symbols, basis)
     augmented, potentials = basis.startswith("aug-"), dict(molecule.ecp)
     made = {symbol: matched_basis(ecp, augmented) for symbol, ecp in potentials.items()}
@@ -201,13 +216,10 @@ def build_mole(molecule: Molecule, basis: str) -> Any:
     from pyscf import gto
 
     check_basis(molecule, basis)
-    chosen = _bases(molecule, basis)
-    if molecule.ecp:
-        logger.info("basis %s", ", ".join(f"{name} for {symbol}" for symbol, name in chosen.items()))
     return gto.Mole(
         atom=list(zip(molecule.symbols, molecule.coordinates, strict=True)),
         unit="bohr",
-        basis=chosen,
+        basis=_bases(molecule, basis),
         ecp={symbol: to_pyscf(ecp) for symbol, ecp in molecule.ecp},
         charge=molecule.charge,
         spin=molecule.spin,

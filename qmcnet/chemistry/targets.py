@@ -21,7 +21,7 @@ from qmcnet.chemistry.excitations import (
     ordered_excitations,
     random_excitations,
 )
-from qmcnet.chemistry.scf import HartreeFockResult, hartree_fock
+from qmcnet.chemistry.scf import HartreeFockResult, basis_sets, hartree_fock
 from qmcnet.chemistry.valence import valence_space
 from qmcnet.system.molecule import Molecule
 
@@ -54,7 +54,8 @@ def mean_field_targets(
     """
     solved = "uhf" if method == "auto" else method
     mean_field = hartree_fock(molecule, basis, solved)
-    logger.info("%s/%s energy %.6f hartree%s", solved.upper(), basis, mean_field.energy, _note(mean_field.converged))
+    named = f"{solved.upper()}/{basis_sets(molecule, basis)}"
+    logger.info("%s energy %.6f hartree%s", named, mean_field.energy, _note(mean_field.converged))
     say_unbound_orbitals(molecule, mean_field)
     space = valence_space(molecule) if method == "auto" and n_states == 1 and n_determinants > 1 else None
     if space is not None:
@@ -80,7 +81,8 @@ def _valence_targets(
         ground = casscf(molecule, basis, *space, _SMALLEST_COEFFICIENT, n_determinants)
     except (ValueError, np.linalg.LinAlgError):  # the basis is too small, or no state of the right spin was found
         return None
-    return _leading_of(ground, basis, space, n_determinants) if ground.energy_of_kept < below else None
+    named = basis_sets(molecule, basis)
+    return _leading_of(ground, named, space, n_determinants) if ground.energy_of_kept < below else None
 
 
 def with_exchanged_spins(mean_field: HartreeFockResult) -> Determinants:
@@ -120,9 +122,9 @@ def casscf_targets(
     """
     if n_states == 1:
         ground = casscf(molecule, basis, *space, _SMALLEST_COEFFICIENT, n_determinants)
-        return _leading_of(ground, basis, space, n_determinants)
+        return _leading_of(ground, basis_sets(molecule, basis), space, n_determinants)
     ground, leading = leading_of_roots(molecule, basis, *space, n_states)
-    _log_casscf(ground, basis, space)
+    _log_casscf(ground, basis_sets(molecule, basis), space)
     _log_leading([[one] for one in leading])
     return Determinants(ground.basis, ground.orbitals, ground.orbitals, [[one] for one in leading])
 

@@ -34,14 +34,16 @@ class NaturalOrbitals(nn.Module):
     name = "natural_orbitals"
     coefficients: Tensor
 
-    def __init__(self, molecule: Molecule, basis: str = "cc-pvdz") -> None:
+    def __init__(self, molecule: Molecule, basis: str | None = None) -> None:
         """Make orthonormal orbitals phi_p.
 
         Args:
             molecule: nuclei, and numbers of spin-up and spin-down electrons.
-            basis: name of a Gaussian basis set known to PySCF, with shells up to g.
+            basis: name of a Gaussian basis set known to PySCF, with shells up to g; None takes cc-pVDZ, or those that
+                were made for core potentials.
         """
         super().__init__()
+        basis = basis or ("matched" if molecule.ecp else "cc-pvdz")
         self.n_up = molecule.n_up
         self.cloud = Cloud(molecule)
         self.basis, coefficients = orthonormal_basis(molecule, basis)

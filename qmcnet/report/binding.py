@@ -17,7 +17,7 @@ def say_unbound_electron(molecule: Molecule, energy: float | None, standard_erro
         energy: its energy, hartree; None where it is not known.
         standard_error: error of the energy, hartree.
     """
-    if energy is None or standard_error is None or molecule.ecp:
+    if energy is None or standard_error is None:
         return
     for charge in range(molecule.charge + 1, 1):
         parents = ionised(molecule, charge, tuple(range(8)))

@@ -117,8 +117,9 @@ def constants(curve: BondCurve, molecule: Molecule) -> list[str]:
         f"r_e              {with_error(curve.bond_length, 4)} bohr (chi^2 {curve.chi2:.1f} of {curve.freedom})",
         f"omega_e          {with_error(curve.wavenumber, 0)} cm^-1",
     ]
-    atoms = [lookup(Molecule.atom(symbol)) for symbol in molecule.symbols]
-    if molecule.charge == 0 and not molecule.ecp and all(atoms):
+    potentials = dict(molecule.ecp)
+    atoms = [lookup(Molecule.atom(symbol).with_ecp({symbol: potentials.get(symbol)})) for symbol in molecule.symbols]
+    if molecule.charge == 0 and all(atoms):
         value, error = curve.energy["value"] or 0.0, curve.energy["error"]
         depth = sum(atom.energy for atom in atoms if atom) - value
         figure = {"value": 1e3 * depth, "error": None if error is None else 1e3 * error}

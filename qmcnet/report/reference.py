@@ -1,10 +1,12 @@
 """Reference energies of the literature for the systems of `conf/system`.
 
-The table holds one row per geometry, all-electron and non-relativistic with clamped point nuclei. Its column
-`geometry` lists symbol, x, y, z of the nuclei in bohr, and `kind` says how far to trust a row:
+The table holds one row per geometry and set of core potentials, non-relativistic with clamped point nuclei. Its column
+`ecp` names the set that all nuclei have, and is empty for all electrons; `geometry` lists symbol, x, y, z of the nuclei
+in bohr, and `kind` says how far to trust a row:
 
 * `exact`: known to the digits given;
-* `estimate`: derived from experiment and theory, can be wrong by its uncertainty in either direction;
+* `estimate`: derived from experiment and theory, with core potentials from theory alone; can be wrong by its
+  uncertainty in either direction;
 * `variational`: the lowest published upper bound, below the older estimates for these atoms;
 * `experimental curve`: spectroscopic potential-energy curve, its zero from the estimated atomic energies;
 * `CCSD(T)/CBS` and `MRCI+Q+F12/CBS`: extrapolated to the complete basis, neither a bound nor exact.
@@ -52,6 +54,7 @@ class _Row:
     formula: str
     charge: int
     spin: int
+    ecp: str
     atoms: tuple[Atom, ...]
     reference: Reference
 
@@ -66,15 +69,17 @@ def lookup(molecule: Molecule) -> Reference | None:
         molecule: the molecule.
 
     Returns:
-        The reference, or None when the table has no row of this formula, charge, spin and geometry, as it has none of
-        a molecule with effective core potentials.
+        The reference, or None when the table has no row of this formula, charge, spin, geometry and set of core
+        potentials, as it has none of potentials without a name, or where some nuclei have one and others not.
     """
-    if molecule.ecp:
+    names = {symbol: ecp.name or None for symbol, ecp in molecule.ecp}
+    sets = {names.get(symbol, "") for symbol in molecule.symbols}
+    if len(sets) != 1:
         return None
-    key = molecule.formula, molecule.charge, molecule.spin
+    key = molecule.formula, molecule.charge, molecule.spin, *sets
     atoms = [(symbol, *position) for symbol, position in zip(molecule.symbols, molecule.coordinates, strict=True)]
     for row in _table():
-        if (row.formula, row.charge, row.spin) == key and congruent(row.atoms, atoms, _RELATIVE_TOLERANCE):
+        if (row.formula, row.charge, row.spin, row.ecp) == key and congruent(row.atoms, atoms, _RELATIVE_TOLERANCE):
             return row.reference
     return None
 
@@ -87,6 +92,7 @@ def _table() -> tuple[_Row, ...]:
                 formula=row["formula"],
                 charge=int(row["charge"]),
                 spin=int(row["spin"]),
+                ecp=row["ecp"],
                 atoms=tuple(_atom(*atom.split()) for atom in row["geometry"].split(";")),
                 reference=Reference(
                     energy=float(row["energy"]),

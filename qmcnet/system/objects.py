@@ -3,7 +3,7 @@
 from typing import Any
 
 from qmcnet.system.ecp import Ecp
-from qmcnet.system.ecp_sources import from_pyscf
+from qmcnet.system.ecp_sources import from_pyscf, recognised
 from qmcnet.system.elements import atomic_number
 from qmcnet.system.geometries import Geometry, spin_of, whole_sum
 from qmcnet.system.geometry import Atom
@@ -88,7 +88,7 @@ def check_mole(mol: Any) -> tuple[tuple[str, ...], dict[str, Ecp]]:
         symbol, raw = mol.atom_pure_symbol(i), mol._ecp.get(mol.atom_symbol(i))
         if charge == 0 or charge != atomic_number(symbol) - (raw[0] if raw else 0):
             raise ValueError(f"mol: {symbol} has nuclear charge {charge}: remove ghosts")
-        ecp = from_pyscf(raw, f"mol: the potential of {symbol}") if raw else None
+        ecp = recognised(from_pyscf(raw, f"mol: the potential of {symbol}"), symbol) if raw else None
         if i and symbol in map(mol.atom_pure_symbol, range(i)) and found.get(symbol) != ecp:
             raise ValueError(f"mol: atoms {symbol} have different core potentials: give all the same")
         found |= {symbol: ecp} if ecp else {}

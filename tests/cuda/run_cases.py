@@ -54,7 +54,8 @@ def make_ansatz(choice):
     options = {"basis": "sto-3g"} if choice["ansatz"].startswith("slater") else {}
     options |= {"n_states": choice["states"]} if choice["states"] > 1 else {}
     options |= {"complex": True} if choice["complex"] else {}
-    return member("ansatz", choice["ansatz"])(Molecule.diatomic(*SYSTEMS["LiH"]), **options)
+    molecule = Molecule.diatomic(*SYSTEMS["LiH"]).with_ecp({"Li": choice["ecp"]})
+    return member("ansatz", choice["ansatz"])(molecule, **options)
 
 
 def make_parts(choice):
@@ -107,7 +108,7 @@ def run(choice):
     ansatz, parts, watch = make_ansatz(choice), make_parts(choice), Pretence(PACKAGE)
     team = Echo(choice["devices"]) if choice["devices"] > 1 else Solo()
     works = [lambda made: made.train()]
-    if choice["states"] == 1 and not choice["complex"] and not choice["stopped"]:
+    if choice["states"] == 1 and not choice["complex"] and not choice["stopped"] and not choice["ecp"]:
         works.append(lambda made: made.diffuse(DiffusionSettings((0.05,), target_error=None, steps=10)))
     with tempfile.TemporaryDirectory() as folder, standing_in(team), phases(watch), watch:
         for work in works:

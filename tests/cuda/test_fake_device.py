@@ -34,6 +34,7 @@ AXES = {
     "states": [1, 2],
     "complex": [False, True],
     "n_blocks": [1, None],
+    "ecp": [None, "ccecp"],
     "stopped": [True, False],
     "devices": [1, 3],
 }
@@ -79,6 +80,10 @@ STATED = {
     ),
     ("dmc step", "stages/diffusion.py _local_scalar_dense"): (1, "the median energy of the first walkers"),
     ("dmc step", "stages/visit.py _to_copy"): (1, "generations so far, where the error is looked at"),
+    **{
+        (f"{stage} step", "operators/effective_core.py nonzero"): (1, "how many electrons core potentials reach")
+        for stage in ("optimization", "evaluation")
+    },
     **{
         (f"{stage} step", f"{room}/guard.py {operation}"): (math.inf, ONCE)
         for stage in ("optimization", "evaluation", "dmc")

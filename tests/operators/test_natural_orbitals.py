@@ -49,6 +49,13 @@ def test_the_density_matrix_of_a_determinant_projects_on_its_orbitals(lithium_hy
     assert (abs(found - exact.numpy()) < 4 * errors).all()
 
 
+def test_behind_core_potentials_the_basis_is_the_one_of_their_mean_field():
+    carbon, points = Molecule.atom("C").with_ecp("ccecp"), torch.ones(2, 3, dtype=torch.float64)
+    expected = hartree_fock(carbon).orbitals.basis(points)
+    torch.testing.assert_close(NaturalOrbitals(carbon).basis(points), expected)
+    assert NaturalOrbitals(carbon, "cc-pvdz").basis(points).shape != expected.shape
+
+
 def assert_pulls(pulls, widest):
     """Pulls of many independent estimates, (R, 3, n), have mean zero and are hardly wider than normal ones."""
     n_pulls, mean, width = len(pulls), pulls.mean(0), pulls.std(0)

@@ -54,3 +54,9 @@ def test_the_depth_is_measured_from_the_exact_energies_of_the_atoms():
     lines = constants(curve, Molecule.from_atoms([["H", 0, 0, 0], ["H", 0, 0, 1.4]]))
     assert [line.split()[0] for line in lines] == ["r_e", "omega_e", "D_e"]
     assert lines[2].split()[1].startswith("174.5")
+    nitrogen = Molecule.from_atoms([["N", 0, 0, 0], ["N", 0, 0, 2]])
+    depths = []
+    for molecule in (nitrogen, nitrogen.with_ecp("ccecp")):
+        depths.append(float(constants(curve, molecule)[2].split()[1].partition("(")[0]))
+    assert depths[1] - depths[0] == pytest.approx(2 * 1e3 * (54.5892 - 9.766), abs=0.1)  # the energies of two atoms
+    assert len(constants(curve, nitrogen.with_ecp("bfd"))) == 2

@@ -77,6 +77,9 @@ def test_orbitals_of_an_unbound_electron_are_named(molecule, says, caplog):
         (Molecule.atom("He"), -2.8, None),
         (Molecule.diatomic("N", "N", 2.068, "bohr", charge=-1, spin=1), -109.4, "N2"),
         (Molecule.diatomic("N", "N", 3.456, "bohr", charge=-1, spin=1), -1.0, None),  # nothing is known there
+        (Molecule.atom("C", charge=-1, spin=3).with_ecp("ccecp"), -5.40, "C"),
+        (Molecule.atom("C", charge=-1, spin=3).with_ecp("ccecp"), -5.45, None),
+        (Molecule.atom("C", charge=-1, spin=3).with_ecp("bfd"), -5.40, None),
     ],
 )
 def test_an_energy_above_that_of_the_neutral_is_named(molecule, energy, parent, caplog):

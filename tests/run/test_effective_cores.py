@@ -1,5 +1,6 @@
 """Whole runs with effective core potentials: what they find, what they store, and what is refused."""
 
+import dataclasses
 import json
 import shutil
 
@@ -38,8 +39,8 @@ def test_a_bare_determinant_has_the_hartree_fock_energy_and_is_told_apart_from_a
     print(f"\nC: {result.energy} +- {result.standard_error} hartree, rohf {expected}")
     assert result.standard_error < 0.02
     assert abs(result.energy - expected) < 4 * result.standard_error
-    assert result.reference is None
-    assert lookup(Molecule.atom("C")) is not None
+    assert result.reference == dataclasses.asdict(lookup(carbon))
+    assert "above reference" in result.summary()
     assert result.states[0]["virial_ratio"] is None
     assert "virial ratio     none" in result.summary()
     assert json.loads((tmp_path / "result.json").read_text())["ecp"]["C"]["n_core"] == 2

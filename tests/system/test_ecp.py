@@ -2,7 +2,7 @@ import pytest
 import torch
 from pyscf import gto, scf
 
-from qmcnet.chemistry.scf import hartree_fock
+from qmcnet.chemistry.scf import basis_sets, hartree_fock
 from qmcnet.sampling import initial_positions
 from qmcnet.system.ecp import Ecp
 from qmcnet.system.ecp_sources import read_ecp, to_pyscf
@@ -34,10 +34,18 @@ def test_sets_are_those_of_pyscf_and_the_charge_that_is_left_cancels_at_the_nucl
     assert sum(c for n, _, c in found.local if n == 1) == pytest.approx(charge)
 
 
-def test_a_file_is_the_set_that_it_holds(file):
-    found, known = read_ecp(file, "C"), read_ecp("ccecp", "C")
-    assert (found.n_core, sorted(found.local), found.channels) == (2, sorted(known.local), known.channels)
-    assert found.name == ""
+@pytest.mark.parametrize(
+    "text",
+    [FILE, FILE.replace("C ", "c "), f'BASIS "ao basis" PRINT\nC S\n 13.07 1.0\nEND\n\nECP # of C\n{FILE}END\n'],
+)
+def test_a_file_is_the_set_that_it_holds_and_has_its_basis(file, text):
+    file.write_text(text)
+    found = read_ecp(file, "C")
+    assert found == read_ecp("ccecp", "C")
+    file.write_text(text.replace("57.74008", "57.74"))
+    own = read_ecp(file, "C")
+    assert (own.n_core, own.name, own.channels) == (2, "", found.channels)
+    assert own.local != found.local
 
 
 @pytest.mark.parametrize("symbol", ["C", "Fe"])
@@ -50,7 +58,17 @@ def test_what_pyscf_is_given_is_what_it_gave(symbol):
     )
     again = Molecule.from_pyscf(mol)
     first, second = dict(again.ecp)[symbol], read_ecp("ccecp", symbol)
-    assert (first.n_core, first.local, first.channels) == (second.n_core, second.local, second.channels)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("symbol", "ecp", "basis"), [("Mg", "ccecp-he", "ccecp-he-cc-pvdz"), ("Be", "ccecp_reg", "ccecp-reg-cc-pvdz")]
+)
+def test_sets_of_smaller_cores_have_their_own_basis(symbol, ecp, basis):
+    mol = gto.M(atom=symbol, basis=basis, ecp=ecp, verbose=0)
+    molecule = Molecule.from_pyscf(mol)
+    assert molecule == Molecule.atom(symbol).with_ecp(ecp)
+    assert hartree_fock(molecule, method="rohf").energy == pytest.approx(scf.RHF(mol).run().e_tot, abs=1e-8)
 
 
 @pytest.mark.parametrize("symbols", ["C", "NN"])
@@ -82,6 +100,18 @@ def test_elements_may_differ_and_bases_with_them():
         (FILE.replace("57.74008", "many"), "line 5, '3 8.39889 many', is not of the format of NWChem"),
         (FILE.replace("57.74008", "__import__('os').getpid()"), "line 5, .* is not of the format of NWChem"),
         (FILE.replace("2 7.76079 5.213345d+1", "2 7.76079 52.1 0.3"), "spin-orbit terms"),
+        (f"ecp\n{FILE}end\n\nso\nC p\n2 3.0 5.0\nend\n", "line 12, 'so', begins spin-orbit terms"),
+        (FILE[FILE.index("C ul") :], "has no potential for C in the format of NWChem"),
+        (FILE.replace("3 8.39889", "9 8.39889"), "line 5, .* is not of the format of NWChem"),
+        (f"{FILE}C s\n2 7.76079 52.1\n", "has 'C s' more than once: leave one"),
+        (
+            "C 0\nQMC 1 2\nCOMMENT LINE\n3\n1 14.4 4.0\n",
+            "'C 0', is of the format of Gaussian: give it in that of NWChem",
+        ),
+        ("****\nC 0\nC-ECP 1 2\n", r"line 1, '\*\*\*\*', is not of the format of NWChem"),
+        ("C-ccECP GEN 2 1\n3\n4.0 1 14.4\n", "is of the format of GAMESS: give it in that of NWChem"),
+        ("ecp,C,2,1,0\n3;\n1,14.4,4.0\n", "is of the format of Molpro: give it in that of NWChem"),
+        ('<?xml version="1.0"?>\n', "is of the format of XML or UPF: give it in that of NWChem"),
         ("\0\1", "is not of the format|no file to be read"),
     ],
 )
@@ -134,6 +164,10 @@ def test_the_matched_basis_has_diffuse_functions_for_anions_and_one_that_is_type
     assert hartree_fock(carbon).orbitals.basis.n_ao == 13
     assert hartree_fock(carbon, "cc-pvtz").orbitals.basis.n_ao == 30
     assert hartree_fock(Molecule.atom("K").with_ecp("ccecp")).converged
+    mixed = Molecule.diatomic("Li", "H", 3.015, "bohr").with_ecp({"Li": "ccecp"})
+    assert basis_sets(mixed, "matched") == "ccecp-cc-pvdz (Li), cc-pvdz (H)"
+    assert basis_sets(carbon, "matched") == "ccecp-cc-pvdz"
+    assert basis_sets(carbon, "cc-pvtz") == "cc-pvtz"
 
 
 @pytest.mark.parametrize("spin", [0, 4, 8])
