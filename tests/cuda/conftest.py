@@ -1,8 +1,10 @@
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,24 +36,44 @@ def build(folder: Path) -> Path:
     return library
 
 
+class OnFakeDevice:
+    """A process that has a CUDA device without memory and kernels, and works off one case after the other."""
+
+    def __init__(self, library):
+        paths = os.pathsep.join([str(ROOT), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        environment["LD_PRELOAD"] = str(library)  # before torch looks for devices
+        self.errors = tempfile.TemporaryFile("w+")
+        command, pipe = [sys.executable, str(HERE / "run_cases.py")], subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment
+        )
+
+    def __call__(self, case):
+        try:
+            print(json.dumps(case), file=self.process.stdin, flush=True)
+        except BrokenPipeError:  # it has ended, and says why
+            pass
+        if answer := self.process.stdout.readline():
+            return json.loads(answer)
+        self.process.wait()
+        self.errors.seek(0)
+        said = self.errors.read()
+        if "symbol lookup error" in said or "cannot be preloaded" in said:
+            pytest.skip(f"torch {torch.__version__} does not take the device that is not there: {said[-300:]}")
+        raise RuntimeError(said[-3000:])
+
+    def close(self):
+        with self.process, self.errors:  # which ends where there are no more cases
+            self.process.stdin.close()
+
+
 @pytest.fixture(scope="session")
 def on_fake_device(request):
-    """Hand cases to a process of its own that has a CUDA device without memory and kernels, and return its findings."""
+    """Hand a case to a process of its own that has a CUDA device without memory and kernels, and return its findings."""
     if torch.version.cuda is not None or torch.version.hip is not None:
         pytest.skip("this build of torch has devices of its own, which leave no room for one that is not there")
     if sys.platform != "linux":
         pytest.skip("a device that is not there is loaded as Linux does it")
-    library = build(request.config.cache.mkdir("fake_device"))
-
-    def run(cases):
-        paths = os.pathsep.join([str(ROOT), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-        environment["LD_PRELOAD"] = str(library)  # before torch looks for devices
-        command = [sys.executable, str(HERE / "run_cases.py")]
-        done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, env=environment)
-        if "symbol lookup error" in done.stderr or "cannot be preloaded" in done.stderr:
-            pytest.skip(f"torch {torch.__version__} does not take the device that is not there: {done.stderr[-300:]}")
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout)
-
-    return run
+    with contextlib.closing(OnFakeDevice(build(request.config.cache.mkdir("fake_device")))) as device:
+        yield device
