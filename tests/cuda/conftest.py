@@ -39,21 +39,17 @@ def build(folder: Path) -> Path:
 class OnFakeDevice:
     """A process that has a CUDA device without memory and kernels, and works off one case after the other."""
 
-    def __init__(self, library):
+    def __init__(self, library, errors):
         paths = os.pathsep.join([str(ROOT), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         environment["LD_PRELOAD"] = str(library)  # before torch looks for devices
-        self.errors = tempfile.TemporaryFile("w+")
+        self.errors = errors
         command, pipe = [sys.executable, str(HERE / "run_cases.py")], subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment
-        )
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True, env=environment)
 
     def __call__(self, case):
-        try:
+        with contextlib.suppress(BrokenPipeError):  # of one that has ended, and says why
             print(json.dumps(case), file=self.process.stdin, flush=True)
-        except BrokenPipeError:  # it has ended, and says why
-            pass
         if answer := self.process.stdout.readline():
             return json.loads(answer)
         self.process.wait()
@@ -64,16 +60,17 @@ class OnFakeDevice:
         raise RuntimeError(said[-3000:])
 
     def close(self):
-        with self.process, self.errors:  # which ends where there are no more cases
+        with self.process:  # which ends where there are no more cases
             self.process.stdin.close()
 
 
 @pytest.fixture(scope="session")
 def on_fake_device(request):
-    """Hand a case to a process of its own that has a CUDA device without memory and kernels, and return its findings."""
+    """Hand cases to a process of its own that has a CUDA device without memory and kernels, and return its findings."""
     if torch.version.cuda is not None or torch.version.hip is not None:
         pytest.skip("this build of torch has devices of its own, which leave no room for one that is not there")
     if sys.platform != "linux":
         pytest.skip("a device that is not there is loaded as Linux does it")
-    with contextlib.closing(OnFakeDevice(build(request.config.cache.mkdir("fake_device")))) as device:
+    library = build(request.config.cache.mkdir("fake_device"))
+    with tempfile.TemporaryFile("w+") as errors, contextlib.closing(OnFakeDevice(library, errors)) as device:
         yield device
