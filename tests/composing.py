@@ -1,5 +1,6 @@
 """Configurations as the commands compose them, where the files of a choice of groups are read but once."""
 
+import os
 from copy import deepcopy
 from functools import cache
 
@@ -41,3 +42,16 @@ def composed(*overrides, config="config"):
 def by_hydra(*overrides, config="config"):
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
         return compose(config, overrides=list(overrides))
+
+
+def composed_once(load):
+    """Let Hydra compose the same only once: a sweep asks for the configuration of each point three times."""
+    known = {}
+
+    def remembered(loader, config_name, overrides, run_mode, **settings):
+        key = os.getcwd(), config_name, tuple(overrides), run_mode, *settings.items()
+        if key not in known:
+            known[key] = load(loader, config_name, overrides, run_mode, **settings)
+        return deepcopy(known[key])
+
+    return remembered

@@ -198,7 +198,7 @@ def test_a_broken_symmetry_of_the_spins_is_restored(molecule):
     ],
 )
 def test_spins_are_exchanged_where_it_helps(molecule, method, n_states, n_determinants, expected):
-    targets = mean_field_targets(molecule, "cc-pvdz", method, n_states, "ordered", 0, n_determinants)
+    targets = mean_field_targets(molecule, "6-31g", method, n_states, "ordered", 0, n_determinants)
     assert [len(state) for state in targets.determinants] == [expected] * n_states
 
 

@@ -2,6 +2,8 @@ import importlib
 import sys
 
 import pytest
+from composing import composed_once, read
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from qmcnet.cli import dmc, evaluate, info, plot, report, sweep, train
 from qmcnet.statistics import estimate
@@ -16,17 +18,30 @@ SETTINGS = [
     "batch_size=32",
     "sampler.steps=5",
     "pretraining.steps=0",
-    "burn_in.min_sweeps=20",
-    "burn_in.max_sweeps=20",
-    "evaluation.burn_in=20",
+    "burn_in.min_sweeps=8",
+    "burn_in.max_sweeps=8",
+    "evaluation.burn_in=8",
     "evaluation.steps=30",
     "device=cpu",
+]
+
+
+LATE = [
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "pyscf.gto.basis",
+    "pyscf.mcscf",
+    "pyscf.scf.stability",
+    "qmcnet.operators.natural_orbitals",
 ]
 
 
 def command_of(command, overrides, reports):
     """Be a process that was started by a command, to which any series is long enough for an estimate."""
     estimate.stationarity = lambda _: Stationarity(True, 0.0, "")
+    ConfigLoaderImpl.load_configuration = composed_once(ConfigLoaderImpl.load_configuration)
     if not reports:  # which take longer than the runs of most tests
         for module in (train, evaluate, dmc, sweep):
             module.report_at_end = lambda *_, **__: None
@@ -56,8 +71,9 @@ class CommandLine:
 @pytest.fixture(scope="session")
 def imported():
     """What commands import when they need it, so that no fork pays for it again."""
-    for name in ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.figure"):
+    for name in LATE:
         importlib.import_module(name)
+    read("config")  # with which Hydra finds its plugins
 
 
 @pytest.fixture(scope="module")

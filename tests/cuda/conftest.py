@@ -1,8 +1,10 @@
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,34 @@ def build(folder: Path) -> Path:
     return library
 
 
+class OnFakeDevice:
+    """A process that has a CUDA device without memory and kernels, and works off one case after the other."""
+
+    def __init__(self, library, errors):
+        paths = os.pathsep.join([str(ROOT), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        environment["LD_PRELOAD"] = str(library)  # before torch looks for devices
+        self.errors = errors
+        command, pipe = [sys.executable, str(HERE / "run_cases.py")], subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True, env=environment)
+
+    def __call__(self, case):
+        with contextlib.suppress(BrokenPipeError):  # of one that has ended, and says why
+            print(json.dumps(case), file=self.process.stdin, flush=True)
+        if answer := self.process.stdout.readline():
+            return json.loads(answer)
+        self.process.wait()
+        self.errors.seek(0)
+        said = self.errors.read()
+        if "symbol lookup error" in said or "cannot be preloaded" in said:
+            pytest.skip(f"torch {torch.__version__} does not take the device that is not there: {said[-300:]}")
+        raise RuntimeError(said[-3000:])
+
+    def close(self):
+        with self.process:  # which ends where there are no more cases
+            self.process.stdin.close()
+
+
 @pytest.fixture(scope="session")
 def on_fake_device(request):
     """Hand cases to a process of its own that has a CUDA device without memory and kernels, and return its findings."""
@@ -42,16 +72,5 @@ def on_fake_device(request):
     if sys.platform != "linux":
         pytest.skip("a device that is not there is loaded as Linux does it")
     library = build(request.config.cache.mkdir("fake_device"))
-
-    def run(cases):
-        paths = os.pathsep.join([str(ROOT), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-        environment["LD_PRELOAD"] = str(library)  # before torch looks for devices
-        command = [sys.executable, str(HERE / "run_cases.py")]
-        done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, env=environment)
-        if "symbol lookup error" in done.stderr or "cannot be preloaded" in done.stderr:
-            pytest.skip(f"torch {torch.__version__} does not take the device that is not there: {done.stderr[-300:]}")
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout)
-
-    return run
+    with tempfile.TemporaryFile("w+") as errors, contextlib.closing(OnFakeDevice(library, errors)) as device:
+        yield device

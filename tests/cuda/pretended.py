@@ -55,6 +55,11 @@ class Pretence(TorchDispatchMode):
         self.waits, self.calls = collections.Counter(), collections.Counter()
         torch.cuda.synchronize = lambda device=None: self._wait("synchronize")
 
+    @classmethod
+    def _should_skip_dynamo(cls):
+        """Take no precautions, at every operation, against being compiled."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if torch.is_inference_mode_enabled() and is_composite(func):  # which come as they are there
@@ -108,6 +113,8 @@ class Pretence(TorchDispatchMode):
             return value
         # What torch leaves for later, zeros and complex conjugates, it would look for in the tensor around the numbers.
         value = torch.zeros(value.shape, dtype=value.dtype) if value._is_zerotensor() else value.resolve_conj()
+        if value.is_inference() == torch.is_inference_mode_enabled():
+            return OnDevice(value)
         with torch.inference_mode(value.is_inference()):  # a view of an ordinary tensor is one even in inference mode
             return OnDevice(value)
 

@@ -2,8 +2,8 @@
 
     LD_PRELOAD=LIBRARY python run_cases.py < CASES > FINDINGS
 
-LIBRARY is fake_device.cpp, compiled, which has to be there before torch looks for devices. CASES maps names to choices;
-FINDINGS maps them to waits, launches or an error.
+LIBRARY is fake_device.cpp, compiled, which has to be there before torch looks for devices. Each line of CASES has the
+choices of one; the answer is a line of FINDINGS with its waits, launches or an error.
 """
 
 import contextlib
@@ -152,17 +152,14 @@ def attempt(choice):
 
 
 def main():
-    cases = json.load(sys.stdin)
     patch_torch()
     os.fsync = int  # nothing that is written here has to outlive the process
     DensityGrid.around = functools.partial(DensityGrid.around, spacing=2.0)  # cube files are long
-    findings, out = {}, os.dup(1)
+    out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a run prints does not belong to the findings
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        for name, choice in cases.items():
-            findings[name] = attempt(choice)
-    with os.fdopen(out, "w") as file:
-        json.dump(findings, file)
+        for line in sys.stdin:
+            print(json.dumps(attempt(json.loads(line))), file=out, flush=True)
 
 
 if __name__ == "__main__":
