@@ -98,7 +98,8 @@ def softened(d_en: Tensor, molecule: Molecule) -> Tensor:
         sqrt(r^2 + s^2) for those nuclei, and r for the others, shape (B, N, A), in bohr.
     """
     how: dict[str, Any] = {"dtype": d_en.dtype, "device": d_en.device}  # not copied from the host, which would wait
-    squares = [0.0 if charge else SOFTNESS**2 for charge in molecule.point_charges.tolist()]
+    widths = {symbol: SOFTNESS * ecp.width for symbol, ecp in molecule.ecp}
+    squares = [widths.get(symbol, 0.0) ** 2 for symbol in molecule.symbols]
     soft = torch.cat([torch.full((len([*run]),), square, **how) for square, run in groupby(squares)])
     return torch.sqrt(d_en.square() + soft)
 

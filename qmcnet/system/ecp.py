@@ -45,6 +45,12 @@ class Ecp:
         object.__setattr__(self, "local", _terms(self.local))
         object.__setattr__(self, "channels", tuple(map(_terms, self.channels)))
 
+    @property
+    def width(self) -> float:
+        """Of the widest of its Gaussians exp(-r^2 / width^2), in the channels if there are any, in bohr."""
+        terms = [*chain.from_iterable(self.channels)] or self.local
+        return float(max(exponent**-0.5 for _, exponent, _ in terms))
+
 
 def _terms(rows: Sequence[Sequence[float]]) -> tuple[Term, ...]:
     try:

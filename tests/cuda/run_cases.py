@@ -108,7 +108,7 @@ def run(choice):
     ansatz, parts, watch = make_ansatz(choice), make_parts(choice), Pretence(PACKAGE)
     team = Echo(choice["devices"]) if choice["devices"] > 1 else Solo()
     works = [lambda made: made.train()]
-    if choice["states"] == 1 and not choice["complex"] and not choice["stopped"] and not choice["ecp"]:
+    if choice["states"] == 1 and not choice["complex"] and not choice["stopped"]:
         works.append(lambda made: made.diffuse(DiffusionSettings((0.05,), target_error=None, steps=10)))
     with tempfile.TemporaryDirectory() as folder, standing_in(team), phases(watch), watch:
         for work in works:
