@@ -78,7 +78,9 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
 
 def _dense_alike(x: LapTuple, y: Operand) -> bool:
     """Whether y can be added row by row into the memory of x."""
-    alike = isinstance(y, LapTuple) and x.support.kind is y.support.kind is Kind.DENSE and x.ndim == y.ndim
+    if torch.is_grad_enabled() or not isinstance(y, LapTuple):
+        return False
+    alike = x.support.kind is y.support.kind is Kind.DENSE and x.ndim == y.ndim
     return alike and x.rows.is_contiguous() and torch.broadcast_shapes(x.shape, y.shape) == x.shape
 
 
@@ -111,7 +113,7 @@ def multiply_in_place(x: LapTuple, y: Operand) -> LapTuple:
     Returns:
         The same object, now x y, or the product, for x to become.
     """
-    if not (isinstance(y, int | float) and x.rows.is_contiguous()):
+    if torch.is_grad_enabled() or not (isinstance(y, int | float) and x.rows.is_contiguous()):
         return multiply(x, y)
     x.rows *= y
     return x

@@ -47,6 +47,8 @@ def factorized(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Sign or phase (...), log|det| (...), and inverse (..., n, n), which is not finite for a singular matrix.
     """
+    if torch.is_grad_enabled():  # of these torch has simpler derivatives
+        return *torch.linalg.slogdet(matrix), torch.linalg.inv_ex(matrix)[0]
     factors, pivots, _ = torch.linalg.lu_factor_ex(matrix)
     diagonal = factors.diagonal(dim1=-2, dim2=-1)
     unmoved = torch.arange(1, matrix.shape[-1] + 1, device=matrix.device, dtype=pivots.dtype)

@@ -53,7 +53,8 @@ class LapTuple:
     """A tensor that depends on the electron positions, with its first and second derivatives.
 
     Jacobian, Laplacian and value are the rows of one tensor, so that a linear map acts on all of them in one product.
-    Parameters are constants here: nothing is recorded for autograd.
+    Rules write into their results where nothing is recorded for autograd, and leave all as it is where something is, so
+    that the result can be differentiated once more, by whatever requires a gradient.
 
     Attributes:
         rows: the D directions of the jacobian, then the Laplacian, then the value, shape (D + 2, B, ...).
@@ -134,8 +135,7 @@ class LapTuple:
                 f"the forward Laplacian has no rule for torch function {name_of(func)!r}; {advice}, or use the back "
                 "end laplacian=torch_func"
             )
-        with torch.no_grad():
-            result = call(*args, **options)
+        result = call(*args, **options)
         if writes:
             return args[0].become(result)
         if func in VIEWS:

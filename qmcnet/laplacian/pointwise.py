@@ -27,11 +27,56 @@ def pointwise(x: LapTuple, value: Tensor, first: Tensor, second: Tensor) -> LapT
     Returns:
         f(x) with its derivatives and the support of x.
     """
-    rows, squares = torch.empty_like(x.rows), kernels.sum_of_squares(x.jacobian)
-    torch.mul(x.rows[:-1], first, out=rows[:-1])
-    rows[-2].addcmul_(second, squares)
-    rows[-1] = value
-    return LapTuple.from_rows(rows, x.support)
+    chained = Chain.apply if torch.is_grad_enabled() else _chained
+    return LapTuple.from_rows(chained(x.rows, value, first, second), x.support)
+
+
+def _chained(rows: Tensor, value: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    result, squares = torch.empty_like(rows), kernels.sum_of_squares(rows[:-2])
+    torch.mul(rows[:-1], first, out=result[:-1])
+    result[-2].addcmul_(second, squares)
+    result[-1] = value
+    return result
+
+
+class Chain(torch.autograd.Function):
+    """The chain rule itself as one operation of autograd, which makes fewer copies of the rows than its parts do."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, value: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Chain a pointwise function.
+
+        Args:
+            ctx: keeps what `backward` needs.
+            rows: of the argument, shape (D + 2, B, ...).
+            value: f(x), shape (B, ...).
+            first: f'(x), shape (B, ...).
+            second: f''(x), shape (B, ...).
+
+        Returns:
+            Rows of f(x), shape (D + 2, B, ...).
+        """
+        ctx.save_for_backward(rows, first, second)
+        return _chained(rows, value, first, second)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        """Differentiate in reverse; where the numbers themselves enter, they do so by value and derivatives.
+
+        Args:
+            ctx: what `forward` kept.
+            *gradients: by the rows of the result, shape (D + 2, B, ...).
+
+        Returns:
+            Gradients by rows, value, first and second derivative.
+        """
+        (gradient,), (rows, first, second) = gradients, ctx.saved_tensors
+        result, bend = torch.empty_like(rows), gradient[-2]
+        torch.mul(gradient[:-1], first.conj(), out=result[:-1])
+        result[:-2].addcmul_(rows[:-2].conj(), 2 * bend * second.conj())
+        result[-1] = 0
+        by_first = (gradient[:-1] * rows[:-1].conj()).sum(0)
+        return result, gradient[-1], by_first, bend * kernels.sum_of_squares(rows[:-2]).conj()
 
 
 def _tanh(x: Tensor) -> Triple:

@@ -151,7 +151,11 @@ def sum_over_partner(rows: Tensor, support: Support) -> Tensor:
     count, partners = rows.shape[2:4]
     dense = rows.new_zeros((3 * support.n_electrons + 2, *rows.shape[1:3], *rows.shape[4:]))
     by_electron = dense[:-2].unflatten(0, (-1, 3))[first_j : first_j + partners]
-    torch.neg(rows[:-2].movedim(3, 0), out=by_electron)
+    moved = rows[:-2].movedim(3, 0)
+    if torch.is_grad_enabled():
+        by_electron.copy_(-moved)
+    else:
+        torch.neg(moved, out=by_electron)
     total = kernels.summation(rows, 3)
     own_slots(dense[:-2], support.n_electrons, first_i, count, 1).add_(total[:-2].movedim(2, -1))
     set_laplacian_and_value(dense, total, support)
