@@ -23,7 +23,7 @@ class States:
 
     Attributes:
         positions: electron positions, shape (M, N, 3), float64, in bohr.
-        nuclei: nuclear positions, shape (A, 3), float64, in bohr.
+        nuclei: nuclear positions, shape (A, 3), float64, in bohr; (M, A, 3) where each point has its own.
         psi: the states, shape (M, S), float64 or complex128.
         log_scale: logarithm of the factor that they are divided by, shape (M, 1), float64.
         log_gradient: gradient of log psi, shape (M, S, N, 3), in 1/bohr.
