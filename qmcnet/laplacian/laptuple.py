@@ -63,7 +63,7 @@ class LapTuple:
         untouched: whether it still is what `track` made: the positions themselves.
     """
 
-    __slots__ = ("__weakref__", "relatives", "rows", "support", "untouched")
+    __slots__ = ("__weakref__", "_split", "relatives", "rows", "support", "untouched")
 
     def __init__(self, value: Tensor, jacobian: Tensor, laplacian: Tensor, support: Support) -> None:
         """Wrap a value and its derivatives.
@@ -78,6 +78,7 @@ class LapTuple:
         self.support = support
         self.relatives: list[ref[LapTuple]] | None = None
         self.untouched = False
+        self._split: tuple[Tensor, ...] | None = None
 
     @classmethod
     def from_rows(cls, rows: Tensor, support: Support) -> LapTuple:
@@ -92,7 +93,7 @@ class LapTuple:
         """
         result = cls.__new__(cls)
         result.rows, result.support = rows, support
-        result.relatives, result.untouched = None, False
+        result.relatives, result.untouched, result._split = None, False, None
         return result
 
     @classmethod
@@ -162,17 +163,23 @@ class LapTuple:
     @property
     def value(self) -> Tensor:
         """The value, shape (B, ...)."""
-        return self.rows[-1]
+        return self._parts()[2].squeeze(0) if torch.is_grad_enabled() else self.rows[-1]
 
     @property
     def jacobian(self) -> Tensor:
         """First derivatives, directions first, shape (D, B, ...)."""
-        return self.rows[:-2]
+        return self._parts()[0] if torch.is_grad_enabled() else self.rows[:-2]
 
     @property
     def laplacian(self) -> Tensor:
         """Sum of the second derivatives, shape (B, ...)."""
-        return self.rows[-2]
+        return self._parts()[1].squeeze(0) if torch.is_grad_enabled() else self.rows[-2]
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        """Split the rows once, of which autograd puts the gradients together once and not for each use."""
+        if self._split is None:
+            self._split = self.rows.split([len(self.rows) - 2, 1, 1])
+        return self._split
 
     @property
     def shape(self) -> torch.Size:
@@ -236,6 +243,7 @@ class LapTuple:
                 f"{tuple(result.shape)} and {result.dtype}"
             )
         self.rows, self.support, self.untouched = result.rows.to(self.dtype), result.support, False
+        self._split = None
         return self
 
     def relate(self, views: LapTuple | tuple[LapTuple, ...]) -> None:
