@@ -20,6 +20,8 @@ from qmcnet.operators import States
 from qmcnet.operators.operator import Response
 
 Local = Callable[[States], Tensor]
+FEW = 3
+"""Points at which a wavefunction is looked at with nuclei of their own."""
 
 
 @contextmanager
@@ -55,6 +57,7 @@ def respond(ensemble: Any, points: Tensor, chunks: Chunks, local: Local) -> Resp
         The derivatives.
     """
     assert ensemble.n_states == 1
+    _check_nuclei(ensemble, points[:FEW])
     n_electrons, n_nuclei = points.shape[1], len(ensemble.nuclei)
     function = partial(_columns, ensemble, local)
     with constant(ensemble):
@@ -62,6 +65,22 @@ def respond(ensemble: Any, points: Tensor, chunks: Chunks, local: Local) -> Resp
     sizes = [1, 3 * n_electrons, 3 * n_nuclei, 3 * n_nuclei]
     value, *slopes = columns.split(sizes, -1)
     return Response(value[:, 0], *(slope.unflatten(-1, (-1, 3)) for slope in slopes))
+
+
+@torch.no_grad()
+def _check_nuclei(ensemble: Any, points: Tensor) -> None:
+    """Refuse a wavefunction that is another one where each point has nuclei of its own."""
+    (expected,) = ensemble.log_psi.states(points)[1:]
+    try:
+        (found,) = ensemble.log_psi.states(points, ensemble.nuclei.expand(len(points), -1, -1))[1:]
+    except (RuntimeError, IndexError):  # shapes that do not fit
+        found = torch.full_like(expected, torch.nan)
+    if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3, equal_nan=False) and expected.isfinite().all():
+        name = type(ensemble.network).__name__
+        raise ValueError(
+            f"forces need nuclei of shape (B, A, 3), other ones for each walker, which {name} does not take: write "
+            "positions[..., :, None, :] - nuclei[..., None, :, :]"
+        )
 
 
 @torch.inference_mode(False)
@@ -73,7 +92,7 @@ def _columns(ensemble: Any, local: Local, points: Tensor) -> Tensor:
     value = local(_recorded(ensemble, electrons, nuclei, points.dtype))
     slopes = torch.autograd.grad(value.sum(), [electrons, nuclei], materialize_grads=True)
     log_abs = ensemble.log_psi.states(points, nuclei)[1]
-    log_slope = torch.autograd.grad(log_abs.sum(), nuclei, materialize_grads=True)
+    log_slope = torch.autograd.grad(log_abs.sum() + 0 * nuclei.sum(), nuclei)
     return torch.cat([value.detach()[:, None], *(slope.flatten(1) for slope in (*slopes, *log_slope))], -1)
 
 

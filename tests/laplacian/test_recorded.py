@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from programs import MOVES, POSITIONS, programs, run
 from torch import nn
 
-from qmcnet.laplacian import forward_laplacian, pair_differences, recorded_laplacian
+from qmcnet.laplacian import forward_laplacian, pair_differences, recorded_laplacian, signed_log_sum
 
 DOUBLE = torch.float64
 STEP = 1e-3
@@ -110,3 +110,22 @@ def test_nothing_is_recorded_unless_it_is_asked_for():
     assert not forward_laplacian(function, leaf).laplacian.requires_grad
     assert recorded_laplacian(function, leaf).laplacian.requires_grad
     assert recorded_laplacian(function, POSITIONS).laplacian.requires_grad  # by the parameters
+
+
+def test_a_determinant_that_nearly_vanishes_among_others_does_not_magnify_rounding():
+    mix, other = noise((3, 3), 1), noise((3, 3), 2)
+
+    def log_psi(x):
+        singular = torch.tanh(x) @ mix.to(x.dtype)
+        rows = torch.cat([singular[:, :2], 2 * singular[:, :1] + 3e-4 * torch.sin(x[:, 2:3])], 1)
+        matrices = torch.stack([rows, torch.exp(0.3 * x) @ other.to(x.dtype)], 1)
+        return signed_log_sum(*torch.linalg.slogdet(matrices))[1]
+
+    def slope(positions):
+        leaf = positions.clone().requires_grad_()
+        return torch.autograd.grad(recorded_laplacian(log_psi, leaf).laplacian.sum(), leaf)[0]
+
+    positions = noise((20, 3, 3), 3).float()
+    expected = slope(positions.double())
+    error = (slope(positions) - expected).abs().amax((1, 2)) / (1 + expected.abs().amax((1, 2)))
+    assert error.max() < 1e-2

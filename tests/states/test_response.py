@@ -107,3 +107,21 @@ def test_derivatives_of_a_float32_network_are_near():
         assert part.dtype == DOUBLE
         error = (part - getattr(expected, name)).abs().median()
         assert error < 1e-4 * getattr(expected, name).abs().median()
+
+
+class OneGeometry(torch.nn.Module):
+    """Takes nuclei of shape (A, 3) alone; of as many walkers as electrons it would mix them up."""
+
+    def __init__(self):
+        super().__init__()
+        self.molecule, self.scale = LIH, torch.nn.Parameter(torch.ones(1, dtype=DOUBLE))
+
+    def forward(self, positions, nuclei):
+        distances = torch.linalg.vector_norm(positions[..., :, None, :] - nuclei, dim=-1)
+        return torch.ones(positions.shape[:1], dtype=DOUBLE), -(distances * self.scale).sum((-2, -1))
+
+
+@pytest.mark.parametrize("n_walkers", [3, 4])
+def test_a_wavefunction_that_mixes_up_the_nuclei_of_walkers_is_refused(n_walkers):
+    with pytest.raises(ValueError, match="which OneGeometry does not take: write positions"):
+        responded(NaturalStates(OneGeometry()), noise(n_walkers, 4, 3))
