@@ -124,7 +124,8 @@ def measure(directory: Path, steps: int) -> list[dict[str, Any]]:
         run.sweep(adapt=False)
         for name, columns in estimates(forces, run.states(), charges).items():
             samples.setdefault(name, []).append(columns.numpy())
-    length = f"{run.molecule.nuclei.diff(dim=0).norm():.4g}"
+    nuclei = run.molecule.nuclei
+    length = f"{nuclei.diff(dim=0).norm():.4g}" if len(nuclei) == 2 else "-"
     rows = {name: described(forces, np.stack(columns)) for name, columns in samples.items()}
     return [
         {"system": run.molecule.formula, "length": length, "estimator": name, **row, "cost": ratio}

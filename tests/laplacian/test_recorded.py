@@ -15,6 +15,14 @@ STEP = 1e-3
 STENCIL = {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}
 
 
+SOURCES = [
+    torch.sin,
+    lambda x: torch.sin(pair_differences(x)),
+    lambda x: torch.tanh(x) * torch.tanh(x).mean(1, keepdim=True),
+]
+"""Functions of one electron, of a pair, and of all, whose derivatives depend on the positions."""
+
+
 def noise(shape, seed):
     return torch.randn(shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
 
@@ -54,7 +62,7 @@ def test_every_move(kind):
     @settings(max_examples=4, deadline=None, derandomize=True, database=None)
     @given(st.data())
     def each(data):
-        for source in (lambda x: x, pair_differences, lambda x: torch.tanh(x) * torch.tanh(x).mean(1, keepdim=True)):
+        for source in SOURCES:
             move = kind(data.draw, [torch.tanh(POSITIONS), source(POSITIONS)])
             check(lambda x, move=move, source=source: move([torch.tanh(x), source(x)]), POSITIONS)
 
