@@ -51,7 +51,7 @@ def difference(function, positions, direction, step):
     return sum(weight * numbers(forward_laplacian(function, point)) for weight, point in points) / step
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
 @given(programs())
 def test_random_compositions(program):
     check(lambda x: run(program, x, pair_differences(x)), POSITIONS)
@@ -59,7 +59,7 @@ def test_random_compositions(program):
 
 @pytest.mark.parametrize("kind", MOVES, ids=lambda kind: kind.__name__)
 def test_every_move(kind):
-    @settings(max_examples=4, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=3, deadline=None, derandomize=True, database=None)
     @given(st.data())
     def each(data):
         for source in SOURCES:
@@ -70,7 +70,7 @@ def test_every_move(kind):
 
 
 def written(x):
-    y = torch.tanh(x)
+    y = torch.tanh(x) + torch.tanh(x).mean(1, keepdim=True)
     z = torch.sin(y)
     y += z
     y *= 0.5
