@@ -16,7 +16,7 @@ from qmcnet.statistics.stationarity import Stationarity
 def make_run():
     """A helium run of a quarter of a second; every fetch of the statistics writes a checkpoint."""
 
-    def make(directory, symbol="He", network=None, **settings):
+    def make(directory, symbol="He", network=None, molecule=None, **settings):
         sizes = {"n_layers": 1, "hidden_one": 8, "hidden_two": 4, "n_determinants": 2, "dtype": torch.float64}
         defaults = {
             "optimizer": Spring,
@@ -30,7 +30,7 @@ def make_run():
             "batch_size": 8,
             "device": "cpu",
         }
-        ansatz = FermiNet(Molecule.atom(symbol), **(sizes | (network or {})))
+        ansatz = FermiNet(molecule or Molecule.atom(symbol), **(sizes | (network or {})))
         return VMC(ansatz, directory, **(defaults | settings))
 
     return make

@@ -13,8 +13,8 @@ from qmcnet.laplacian import pair_differences
 from qmcnet.system.molecule import Molecule
 
 SOFTNESS = 1.6
-"""s in units of the width of a core potential: 1.0 bohr for Be, 0.6 for C, 1.5 for Mg. Trainings of Mg with 0.5, 1.0 and
-1.6 bohr ended 8, 4.5 and 0.9 mHa up; C with 0.9 was worse, and Be with 1.6 better, than with what they have."""
+"""s in units of the width of a core potential: 1.0 bohr for Be, 0.6 for C, 1.5 for Mg. Mg with 0.5, 1.0 and 1.6 bohr
+ended 8, 4.5 and 0.9 mHa up; 0.9 was worse for C than 0.5, and 1.6 better for Be than 1.0."""
 
 
 class Features(NamedTuple):
@@ -69,7 +69,7 @@ def features(positions: Tensor, nuclei: Tensor, molecule: Molecule) -> Features:
 
     Args:
         positions: electron positions, shape (B, N, 3), in bohr.
-        nuclei: nuclear positions, shape (A, 3), in bohr.
+        nuclei: nuclear positions, shape (A, 3), in bohr, or (B, A, 3), other ones for each walker.
         molecule: the system, whose electrons these are.
 
     Returns:
@@ -79,7 +79,7 @@ def features(positions: Tensor, nuclei: Tensor, molecule: Molecule) -> Features:
         ValueError: for another number of electrons or of coordinates.
     """
     check_electrons(positions, molecule)
-    r_en = positions[..., :, None, :] - nuclei.to(positions.dtype)  # (B, N, A, 3)
+    r_en = positions[..., :, None, :] - nuclei.to(positions.dtype)[..., None, :, :]  # (B, N, A, 3)
     r_ee = pair_differences(positions)  # (B, N, N, 3)
     same = torch.eye(positions.shape[-2], dtype=positions.dtype, device=positions.device)
     # The norm has no derivative at zero: shift the diagonal away from it, then put the zero back.

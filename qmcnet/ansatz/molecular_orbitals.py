@@ -45,14 +45,15 @@ class MolecularOrbitals(nn.Module):
 
         Args:
             positions: electron positions, shape (B, N, 3), in bohr; tracked or not.
-            nuclei: nuclear positions, shape (A, 3), in bohr.
+            nuclei: nuclear positions, shape (A, 3) or (B, A, 3), in bohr.
 
         Returns:
             Shape (B, N, M), in bohr^-3/2.
         """
         functions = basis_functions(self.basis, positions, nuclei)
         if self.cusps is not None:
-            functions = functions + self.cusps(torch.linalg.vector_norm(positions[..., None, :] - nuclei, dim=-1))
+            displacements = positions[..., None, :] - nuclei[..., None, :, :]
+            functions = functions + self.cusps(torch.linalg.vector_norm(displacements, dim=-1))
         orbitals: Tensor = self.combination(functions)
         return orbitals
 
@@ -63,7 +64,7 @@ def basis_functions(basis: GaussianBasis, positions: Tensor | LapTuple, nuclei: 
     Args:
         basis: Gaussian basis set.
         positions: electron positions, shape (B, N, 3), in bohr.
-        nuclei: nuclear positions, shape (A, 3), in bohr.
+        nuclei: nuclear positions, shape (A, 3) or (B, A, 3), in bohr.
 
     Returns:
         Shape (B, N, n_ao), in bohr^-3/2, with the support of the positions.

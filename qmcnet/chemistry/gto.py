@@ -99,7 +99,8 @@ class GaussianBasis(nn.Module):
 
         Args:
             points: positions, (..., 3), bohr.
-            centers: where the centres are, (A, 3), bohr; by default where they were when the basis was made.
+            centers: where the centres are, (A, 3), bohr, or (B, A, 3) for points (B, N, 3); by default where they were
+                when the basis was made.
 
         Returns:
             Basis functions, (..., n_ao), bohr^-3/2.
@@ -174,8 +175,11 @@ class GaussianBasis(nn.Module):
             self.register_buffer(name, torch.tensor(index))
 
     def _displacement(self, points: Tensor, centers: Tensor | None) -> Tensor:
+        at = self.centers if centers is None else centers
+        if at.ndim > 2:
+            at = at[..., None, :, :].expand(*points.shape[:-1], *at.shape[-2:])
         # Points come last so that gathering functions copies whole rows.
-        return points.reshape(-1, 3).T[:, None, :] - (self.centers if centers is None else centers).T[:, :, None]
+        return points.reshape(-1, 3).T[:, None, :] - at.reshape(-1, *at.shape[-2:]).permute(2, 1, 0)
 
     def _primitives(self, displacement: Tensor) -> Tensor:
         x, y, z = displacement

@@ -47,7 +47,7 @@ def loaded(cfg: DictConfig, kind: Callable[..., Settings]) -> tuple[VMC, Setting
     run = load(str(given["run"]), given["device"], given["trust"])
     run.wall_time = given["wall_time"]
     if observables is not None:
-        check_observables(observables)
+        check_observables(observables, run.ensemble, run.hamiltonian)
         run.observables = sorted(observables)
     return run, settings
 

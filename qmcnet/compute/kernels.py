@@ -261,7 +261,7 @@ def sum_of_squares(rows: Tensor) -> Tensor:
     Returns:
         Shape (...).
     """
-    if rows.device.type != "cpu" or _tracing.get() or rows[0].numel() < LONG_ROW:
+    if rows.device.type != "cpu" or _tracing.get() or torch.is_grad_enabled() or rows[0].numel() < LONG_ROW:
         return rows.square().sum(0)
     total = torch.zeros_like(rows[0])
     for row in rows.unbind(0):

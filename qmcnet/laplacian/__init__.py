@@ -26,6 +26,7 @@ from qmcnet.laplacian.backends import (
     TorchFuncLaplacian,
     automatic_chunk_size,
     forward_laplacian,
+    recorded_laplacian,
     torch_func_laplacian,
 )
 from qmcnet.laplacian.determinant import scaled_exp, signed_log_sum
@@ -46,6 +47,7 @@ __all__ = [
     "pointwise",
     "products",
     "rearrange",
+    "recorded_laplacian",
     "rule",
     "scaled_exp",
     "signed_log_sum",

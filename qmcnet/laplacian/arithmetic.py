@@ -7,7 +7,7 @@ from torch import Tensor
 
 from qmcnet.compute import kernels
 from qmcnet.laplacian.laptuple import LapTuple, rule
-from qmcnet.laplacian.supports import Kind, accumulate, own_slots
+from qmcnet.laplacian.supports import Kind, accumulate, own_slots, scatter
 
 Operand = Any
 """A LapTuple, a tensor or a number."""
@@ -55,6 +55,8 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     if not isinstance(y, LapTuple):
         value = torch.add(x.value, y, alpha=alpha)
         wide = expand(x, value.shape)
+        if torch.is_grad_enabled() and wide.dtype == value.dtype:
+            return LapTuple(value, wide.jacobian, wide.laplacian, wide.support)
         rows = wide.rows.to(value.dtype, memory_format=torch.contiguous_format, copy=True)
         rows[-1] = value
         return LapTuple.from_rows(rows, wide.support)
@@ -67,8 +69,8 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
     if x.support.kind is not Kind.DENSE:
         x, y = y, x
     x = x.dense()
-    if y.support.kind is Kind.DENSE:
-        return LapTuple.from_rows(x.rows + y.rows, x.support)
+    if y.support.kind is Kind.DENSE or torch.is_grad_enabled():
+        return LapTuple.from_rows(x.rows + y.dense().rows, x.support)
     dtype = torch.promote_types(x.dtype, y.dtype)
     rows = x.rows.to(dtype, memory_format=torch.contiguous_format, copy=True)
     accumulate(rows[:-2], y.jacobian, y.support)
@@ -78,7 +80,9 @@ def add(x: Operand, y: Operand, *, alpha: float = 1) -> LapTuple:
 
 def _dense_alike(x: LapTuple, y: Operand) -> bool:
     """Whether y can be added row by row into the memory of x."""
-    alike = isinstance(y, LapTuple) and x.support.kind is y.support.kind is Kind.DENSE and x.ndim == y.ndim
+    if torch.is_grad_enabled() or not isinstance(y, LapTuple):
+        return False
+    alike = x.support.kind is y.support.kind is Kind.DENSE and x.ndim == y.ndim
     return alike and x.rows.is_contiguous() and torch.broadcast_shapes(x.shape, y.shape) == x.shape
 
 
@@ -111,7 +115,7 @@ def multiply_in_place(x: LapTuple, y: Operand) -> LapTuple:
     Returns:
         The same object, now x y, or the product, for x to become.
     """
-    if not (isinstance(y, int | float) and x.rows.is_contiguous()):
+    if torch.is_grad_enabled() or not (isinstance(y, int | float) and x.rows.is_contiguous()):
         return multiply(x, y)
     x.rows *= y
     return x
@@ -183,6 +187,11 @@ def multiply(x: Operand, y: Operand) -> LapTuple:
         if y.support.kind is Kind.DENSE and x.support.kind is Kind.ELECTRON:
             return _multiply_dense_electron(y, x)
         x, y = x.dense(), y.dense()
+    if torch.is_grad_enabled():
+        jacobian = torch.addcmul(x.jacobian * y.value, y.jacobian, x.value)
+        laplacian = torch.addcmul(x.laplacian * y.value, y.laplacian, x.value)
+        laplacian = laplacian + 2 * (x.jacobian * y.jacobian).sum(0)
+        return LapTuple(x.value * y.value, jacobian, laplacian, x.support)
     rows = x.rows * y.value
     rows[:-1].addcmul_(y.rows[:-1], x.value)
     rows[-2].add_((x.jacobian * y.jacobian).sum(0), alpha=2)
@@ -192,6 +201,10 @@ def multiply(x: Operand, y: Operand) -> LapTuple:
 def _multiply_dense_electron(x: LapTuple, y: LapTuple) -> LapTuple:
     (first,) = y.support.first
     own = own_slots(x.jacobian, x.support.n_electrons, first, y.shape[1], 1).movedim(-1, 2)
+    if torch.is_grad_enabled():
+        bend = (y.laplacian * x.value + 2 * (own * y.jacobian).sum(0))[None]
+        change = torch.cat([y.jacobian * x.value, bend, torch.zeros_like(bend)])
+        return LapTuple.from_rows(x.rows * y.value + scatter(change, y.support), x.support)
     rows, change = x.rows * y.value, y.rows[:-1] * x.value
     accumulate(rows[:-2], change[:-1], y.support)
     rows[-2] += change[-1]

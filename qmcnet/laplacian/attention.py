@@ -46,7 +46,10 @@ def softmax(x: LapTuple, dim: int, _stacklevel: int = 3, dtype: torch.dtype | No
     _check_dtype(x, dtype)
     x, dim = _feature_dim(x, dim)
     y, _, deviation, squares = _moments(x, dim)
-    deviation[-1] += squares - (y * squares).sum(dim, keepdim=True)
+    change = squares - (y * squares).sum(dim, keepdim=True)
+    if torch.is_grad_enabled():
+        return LapTuple(y, deviation[:-1] * y, (deviation[-1] + change) * y, x.support)
+    deviation[-1] += change
     rows = torch.empty_like(x.rows)
     torch.mul(deviation, y, out=rows[:-1])
     rows[-1] = y
@@ -69,8 +72,8 @@ def log_softmax(x: LapTuple, dim: int, _stacklevel: int = 3, dtype: torch.dtype 
     _check_dtype(x, dtype)
     x, dim = _feature_dim(x, dim)
     y, _, deviation, squares = _moments(x, dim)
-    deviation[-1] -= (y * squares).sum(dim, keepdim=True)
-    return LapTuple(torch.log_softmax(x.value, dim), deviation[:-1], deviation[-1], x.support)
+    laplacian = deviation[-1] - (y * squares).sum(dim, keepdim=True)
+    return LapTuple(torch.log_softmax(x.value, dim), deviation[:-1], laplacian, x.support)
 
 
 def _check_dtype(x: LapTuple, dtype: torch.dtype | None) -> None:
@@ -96,8 +99,8 @@ def logsumexp(x: LapTuple, dim: int | Sequence[int], keepdim: bool = False) -> L
         return x
     x, dim = _feature_dim(x, dim)
     y, average, _, squares = _moments(x, dim)
-    average[-1] += (y * squares).sum(dim, keepdim=True)
-    result = LapTuple(torch.logsumexp(x.value, dim, keepdim=True), average[:-1], average[-1], x.support)
+    laplacian = average[-1] + (y * squares).sum(dim, keepdim=True)
+    result = LapTuple(torch.logsumexp(x.value, dim, keepdim=True), average[:-1], laplacian, x.support)
     return result if keepdim else result.map_linear(lambda tensor: tensor.squeeze(dim))
 
 
@@ -185,12 +188,27 @@ def layer_norm(
     if tuple(x.shape[-count:]) != tuple(normalized_shape):
         raise ValueError(f"normalized_shape={tuple(normalized_shape)} must end the shape {tuple(x.shape)}")
     flat: LapTuple = x.flatten(-count) if count > 1 else _feature_dim(x, -1)[0]
-    result = _normalize(flat, eps)
+    result: LapTuple = (_normalize_recorded if torch.is_grad_enabled() else _normalize)(flat, eps)
     if weight is not None:
-        result.rows.mul_(weight.flatten())
+        scale = weight.flatten()
+        result = result.map_linear(lambda rows: rows * scale if torch.is_grad_enabled() else rows.mul_(scale))
     if bias is not None:
         result.rows[-1] += bias.flatten()
     return result.unflatten(-1, normalized_shape) if count > 1 else result
+
+
+def _normalize_recorded(x: LapTuple, eps: float) -> LapTuple:
+    """Do what `_normalize` does without writing over anything."""
+    spread, mean = torch.var_mean(x.value, -1, correction=0, keepdim=True)
+    r = torch.rsqrt(spread + eps)
+    u, change = (x.value - mean) * r, x.rows[:-1]
+    slope = (change * u).mean(-1, keepdim=True)
+    moved = (change - change.mean(-1, keepdim=True) - slope * u) * r
+    jacobian, slope = moved[:-1], slope[:-1]
+    squares = jacobian.square().sum(0).mean(-1, keepdim=True)
+    rest = slope.square().sum(0) * r.square() * (1 - u.square().mean(-1, keepdim=True))
+    bend = 2 * r * (jacobian * slope).sum(0) + u * (squares + rest)
+    return LapTuple(u, jacobian, moved[-1] - bend, x.support)
 
 
 def _normalize(x: LapTuple, eps: float) -> LapTuple:

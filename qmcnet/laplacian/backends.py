@@ -34,6 +34,21 @@ def forward_laplacian(function: Function, positions: Tensor) -> Derivatives:
     return Derivatives(*_tracked(function, positions))
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
+def recorded_laplacian(function: Function, positions: Tensor) -> Derivatives:
+    """Do what `forward_laplacian` does, and record it, so that autograd differentiates the results.
+
+    Args:
+        function: maps positions (B, N, 3) to values (B, ...), written in functions that have a derivative rule.
+        positions: shape (B, N, 3), in bohr; no tensor of inference mode.
+
+    Returns:
+        Value, gradient and Laplacian at each walker.
+    """
+    return Derivatives(*_tracked(function, positions))
+
+
 def _tracked(function: Function, positions: Tensor) -> tuple[Tensor, ...]:
     returned, extra = _parts(function(track(positions)))  # type: ignore[arg-type]
     result: LapTuple = returned.dense()  # type: ignore[attr-defined]

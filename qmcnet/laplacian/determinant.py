@@ -30,6 +30,10 @@ def slogdet(matrix: LapTuple) -> tuple[Tensor, LapTuple]:
         The sign or phase (B, ...), a constant, and log|det| (B, ...) with the derivatives of log det.
     """
     matrix = matrix.dense()
+    if torch.is_grad_enabled():
+        # Where one of many determinants nearly vanishes, its parts cancel; derivatives magnify what rounding leaves.
+        double = torch.promote_types(matrix.dtype, torch.float64)
+        matrix = matrix.map_linear(lambda tensor: tensor.to(double))
     sign, value, inverse = factorized(matrix.value)
     rows = matrix.rows[:-1].movedim(0, -3).flatten(0, -4)  # (M, D + 1, n, n), M = B ...
     traces, squares = log_derivatives(rows, inverse.flatten(0, -3))
@@ -47,6 +51,8 @@ def factorized(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Sign or phase (...), log|det| (...), and inverse (..., n, n), which is not finite for a singular matrix.
     """
+    if torch.is_grad_enabled():  # of these torch has simpler derivatives
+        return *torch.linalg.slogdet(matrix), torch.linalg.inv_ex(matrix)[0]
     factors, pivots, _ = torch.linalg.lu_factor_ex(matrix)
     diagonal = factors.diagonal(dim1=-2, dim2=-1)
     unmoved = torch.arange(1, matrix.shape[-1] + 1, device=matrix.device, dtype=pivots.dtype)

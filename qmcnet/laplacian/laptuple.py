@@ -53,7 +53,8 @@ class LapTuple:
     """A tensor that depends on the electron positions, with its first and second derivatives.
 
     Jacobian, Laplacian and value are the rows of one tensor, so that a linear map acts on all of them in one product.
-    Parameters are constants here: nothing is recorded for autograd.
+    Rules write into their results where nothing is recorded for autograd, and leave all as it is where something is, so
+    that the result can be differentiated once more, by whatever requires a gradient.
 
     Attributes:
         rows: the D directions of the jacobian, then the Laplacian, then the value, shape (D + 2, B, ...).
@@ -62,7 +63,7 @@ class LapTuple:
         untouched: whether it still is what `track` made: the positions themselves.
     """
 
-    __slots__ = ("__weakref__", "relatives", "rows", "support", "untouched")
+    __slots__ = ("__weakref__", "_split", "relatives", "rows", "support", "untouched")
 
     def __init__(self, value: Tensor, jacobian: Tensor, laplacian: Tensor, support: Support) -> None:
         """Wrap a value and its derivatives.
@@ -77,6 +78,7 @@ class LapTuple:
         self.support = support
         self.relatives: list[ref[LapTuple]] | None = None
         self.untouched = False
+        self._split: tuple[Tensor, ...] | None = None
 
     @classmethod
     def from_rows(cls, rows: Tensor, support: Support) -> LapTuple:
@@ -91,7 +93,7 @@ class LapTuple:
         """
         result = cls.__new__(cls)
         result.rows, result.support = rows, support
-        result.relatives, result.untouched = None, False
+        result.relatives, result.untouched, result._split = None, False, None
         return result
 
     @classmethod
@@ -134,8 +136,7 @@ class LapTuple:
                 f"the forward Laplacian has no rule for torch function {name_of(func)!r}; {advice}, or use the back "
                 "end laplacian=torch_func"
             )
-        with torch.no_grad():
-            result = call(*args, **options)
+        result = call(*args, **options)
         if writes:
             return args[0].become(result)
         if func in VIEWS:
@@ -162,17 +163,23 @@ class LapTuple:
     @property
     def value(self) -> Tensor:
         """The value, shape (B, ...)."""
-        return self.rows[-1]
+        return self._parts()[2].squeeze(0) if torch.is_grad_enabled() else self.rows[-1]
 
     @property
     def jacobian(self) -> Tensor:
         """First derivatives, directions first, shape (D, B, ...)."""
-        return self.rows[:-2]
+        return self._parts()[0] if torch.is_grad_enabled() else self.rows[:-2]
 
     @property
     def laplacian(self) -> Tensor:
         """Sum of the second derivatives, shape (B, ...)."""
-        return self.rows[-2]
+        return self._parts()[1].squeeze(0) if torch.is_grad_enabled() else self.rows[-2]
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        """Split the rows once, of which autograd puts the gradients together once and not for each use."""
+        if self._split is None:
+            self._split = self.rows.split([len(self.rows) - 2, 1, 1])
+        return self._split
 
     @property
     def shape(self) -> torch.Size:
@@ -236,6 +243,7 @@ class LapTuple:
                 f"{tuple(result.shape)} and {result.dtype}"
             )
         self.rows, self.support, self.untouched = result.rows.to(self.dtype), result.support, False
+        self._split = None
         return self
 
     def relate(self, views: LapTuple | tuple[LapTuple, ...]) -> None:

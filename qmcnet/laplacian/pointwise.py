@@ -27,11 +27,55 @@ def pointwise(x: LapTuple, value: Tensor, first: Tensor, second: Tensor) -> LapT
     Returns:
         f(x) with its derivatives and the support of x.
     """
+    if torch.is_grad_enabled():
+        chained = Chain.apply(x.jacobian, x.laplacian, value, first, second)  # type: ignore[no-untyped-call]
+        return LapTuple.from_rows(chained, x.support)
     rows, squares = torch.empty_like(x.rows), kernels.sum_of_squares(x.jacobian)
     torch.mul(x.rows[:-1], first, out=rows[:-1])
     rows[-2].addcmul_(second, squares)
     rows[-1] = value
     return LapTuple.from_rows(rows, x.support)
+
+
+class Chain(torch.autograd.Function):
+    """The chain rule as one operation of autograd, which takes fewer passes over the rows than its parts do."""
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        """Chain a pointwise function.
+
+        Args:
+            ctx: keeps what `backward` needs.
+            *parts: jacobian (D, B, ...) and Laplacian of the argument, and f, f' and f'' there, each (B, ...).
+
+        Returns:
+            Rows of f(x), shape (D + 2, B, ...).
+        """
+        jacobian, laplacian, value, first, second = parts
+        ctx.save_for_backward(jacobian, laplacian, first, second)
+        rows = jacobian.new_empty((len(jacobian) + 2, *value.shape))
+        torch.mul(jacobian, first, out=rows[:-2])
+        torch.addcmul(laplacian * first, second, kernels.sum_of_squares(jacobian), out=rows[-2])
+        rows[-1] = value
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        """Differentiate in reverse.
+
+        Args:
+            ctx: what `forward` kept.
+            *gradients: by the rows of the result, shape (D + 2, B, ...).
+
+        Returns:
+            Gradients by the parts.
+        """
+        jacobian, laplacian, first, second = (saved.conj() for saved in ctx.saved_tensors)
+        by_jacobian, by_laplacian, by_value = gradients[0][:-2], gradients[0][-2], gradients[0][-1]
+        result = (by_jacobian * first).addcmul_(jacobian, 2 * by_laplacian * second)
+        by_first = (by_jacobian * jacobian).sum(0).addcmul_(by_laplacian, laplacian)
+        by_second = by_laplacian * kernels.sum_of_squares(jacobian)
+        return result, by_laplacian * first, by_value, by_first, by_second
 
 
 def _tanh(x: Tensor) -> Triple:

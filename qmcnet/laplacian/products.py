@@ -39,10 +39,50 @@ def linear(x: LapTuple, weight: Tensor, bias: Tensor | None = None) -> LapTuple:
         x weight^T + bias with its derivatives, shape (B, ..., G).
     """
     x = x if x.feature_axis(-1) > x.support.owner_axes else x.dense()
-    rows = kernels.linear(x.rows, weight)
+    constant = not (weight.requires_grad or (bias is not None and bias.requires_grad))
+    if torch.is_grad_enabled() and constant:
+        return LapTuple.from_rows(Affine.apply(x.rows, weight, bias), x.support)  # type: ignore[no-untyped-call]
+    return LapTuple.from_rows(_affine(x.rows, weight, bias), x.support)
+
+
+def _affine(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    result = kernels.linear(rows, weight)
     if bias is not None:
-        rows[-1] += bias
-    return LapTuple.from_rows(rows, x.support)
+        result[-1] += bias
+    return result
+
+
+class Affine(torch.autograd.Function):
+    """A linear layer whose parameters are constants, which needs none of its rows to be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Apply the layer.
+
+        Args:
+            ctx: keeps what `backward` needs.
+            rows: shape (D + 2, B, ..., F).
+            weight: shape (G, F).
+            bias: shape (G,).
+
+        Returns:
+            Shape (D + 2, B, ..., G).
+        """
+        ctx.save_for_backward(weight)
+        return _affine(rows, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Differentiate in reverse.
+
+        Args:
+            ctx: what `forward` kept.
+            *gradients: by the result.
+
+        Returns:
+            Gradient by the rows, and none by the parameters.
+        """
+        return kernels.linear(gradients[0], ctx.saved_tensors[0].mH), None, None
 
 
 @rule(torch.einsum)

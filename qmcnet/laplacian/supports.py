@@ -3,8 +3,11 @@
 Letters: B walkers, N electrons, F features, D derivative directions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,6 +79,43 @@ def own_slots(jacobian: Tensor, n_electrons: int, first: int, count: int, axis: 
     return by_electron.diagonal(dim1=0, dim2=axis + 2)
 
 
+Map = Callable[[Tensor, Support], Tensor]
+
+
+class Spread(torch.autograd.Function):
+    """A linear map of sparse to dense rows with its adjoint, which reads a few slots where autograd would copy all."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, support: Support, spread: Map, adjoint: Map) -> Tensor:
+        """Apply the map.
+
+        Args:
+            ctx: keeps what `backward` needs.
+            rows: sparse rows, shape (5, B, ...).
+            support: their support.
+            spread: the map.
+            adjoint: its adjoint.
+
+        Returns:
+            Dense rows, shape (3N + 2, B, ...).
+        """
+        ctx.shape, ctx.support, ctx.adjoint = rows.shape, support, adjoint
+        return spread(rows, support)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Apply the adjoint.
+
+        Args:
+            ctx: what `forward` kept.
+            *gradients: by the dense rows.
+
+        Returns:
+            Gradient by the sparse rows, and none by the rest.
+        """
+        return ctx.adjoint(gradients[0], ctx.support).expand(ctx.shape), None, None, None
+
+
 def scatter(rows: Tensor, support: Support) -> Tensor:
     """Spread a sparse jacobian over all 3N directions.
 
@@ -86,10 +126,36 @@ def scatter(rows: Tensor, support: Support) -> Tensor:
     Returns:
         Dense jacobian, Laplacian and value, shape (3N + 2, B, ...).
     """
+    return _recorded(rows, support, _scatter, _gather)
+
+
+def _recorded(rows: Tensor, support: Support, spread: Map, adjoint: Map) -> Tensor:
+    if not rows.requires_grad:
+        return spread(rows, support)
+    dense: Tensor = Spread.apply(rows, support, spread, adjoint)  # type: ignore[no-untyped-call]
+    return dense
+
+
+def _scatter(rows: Tensor, support: Support) -> Tensor:
     dense = rows.new_zeros((3 * support.n_electrons + 2, *rows.shape[1:]))
     accumulate(dense[:-2], rows[:-2], support)
     set_laplacian_and_value(dense, rows, support)
     return dense
+
+
+def _gather(dense: Tensor, support: Support) -> Tensor:
+    jacobian: Any = 0
+    for axis, (first, sign) in enumerate(zip(support.first, (1, -1), strict=False), start=1):
+        slots = own_slots(dense[:-2], support.n_electrons, first, dense.shape[axis + 1], axis)
+        jacobian = jacobian + sign * slots.movedim(-1, axis + 1)
+    return torch.cat([jacobian, _laplacian_and_value(dense, support)])
+
+
+def _laplacian_and_value(dense: Tensor, support: Support) -> Tensor:
+    """Apply the adjoint of `set_laplacian_and_value`."""
+    if support.kind is not Kind.PAIR:
+        return dense[-2:]
+    return torch.stack([2 * dense[-2], dense[-1]])
 
 
 def set_laplacian_and_value(dense: Tensor, rows: Tensor, support: Support) -> None:
@@ -129,12 +195,22 @@ def sum_over_owner(rows: Tensor, support: Support) -> Tensor:
     Returns:
         Rows of the sum, of dense support, shape (3N + 2, B, ...).
     """
+    return _recorded(rows, support, _over_owner, partial(_owners, count=rows.shape[2]))
+
+
+def _over_owner(rows: Tensor, support: Support) -> Tensor:
     (first,) = support.first
     count = rows.shape[2]
     dense = rows.new_zeros((3 * support.n_electrons + 2, rows.shape[1], *rows.shape[3:]))
     dense[:-2].unflatten(0, (-1, 3))[first : first + count] = rows[:-2].movedim(2, 0)
     set_laplacian_and_value(dense, rows.sum(2), support)
     return dense
+
+
+def _owners(dense: Tensor, support: Support, count: int) -> Tensor:
+    (first,) = support.first
+    jacobian = dense[:-2].unflatten(0, (-1, 3))[first : first + count].movedim(0, 2)
+    return torch.cat([jacobian, dense[-2:].unsqueeze(2).expand(2, *jacobian.shape[1:])])
 
 
 def sum_over_partner(rows: Tensor, support: Support) -> Tensor:
@@ -147,6 +223,10 @@ def sum_over_partner(rows: Tensor, support: Support) -> Tensor:
     Returns:
         Rows of the sum, of dense support, shape (3N + 2, B, n, ...).
     """
+    return _recorded(rows, support, _over_partner, partial(_partners, count=rows.shape[3]))
+
+
+def _over_partner(rows: Tensor, support: Support) -> Tensor:
     first_i, first_j = support.first
     count, partners = rows.shape[2:4]
     dense = rows.new_zeros((3 * support.n_electrons + 2, *rows.shape[1:3], *rows.shape[4:]))
@@ -156,3 +236,12 @@ def sum_over_partner(rows: Tensor, support: Support) -> Tensor:
     own_slots(dense[:-2], support.n_electrons, first_i, count, 1).add_(total[:-2].movedim(2, -1))
     set_laplacian_and_value(dense, total, support)
     return dense
+
+
+def _partners(dense: Tensor, support: Support, count: int) -> Tensor:
+    first_i, first_j = support.first
+    own = own_slots(dense[:-2], support.n_electrons, first_i, dense.shape[2], 1).movedim(-1, 2)  # (3, B, n, ...)
+    partner = dense[:-2].unflatten(0, (-1, 3))[first_j : first_j + count].movedim(0, 3)  # (3, B, n, m, ...)
+    jacobian = own.unsqueeze(3) - partner
+    rest = _laplacian_and_value(dense, support).unsqueeze(3)
+    return torch.cat([jacobian, rest.expand(2, *jacobian.shape[1:])])

@@ -34,7 +34,7 @@ class ElectronNucleus(nn.Module):
         Returns:
             Shape (M, 1, S), in hartree.
         """
-        displacements = states.positions[..., :, None, :] - states.nuclei  # (M, N, A, 3)
+        displacements = states.positions[..., :, None, :] - states.nuclei[..., None, :, :]  # (M, N, A, 3)
         distances = torch.linalg.vector_norm(displacements, dim=-1)
         return states.times(-(self.charges / distances).sum((-2, -1))[:, None])
 
@@ -81,7 +81,7 @@ class NucleusNucleus(nn.Module):
             Shape (M, 1, S), in hartree.
         """
         i, j = pairs(self.charges)
-        repulsion = (self.charges[i] * self.charges[j] * inverse_distances(states.nuclei)).sum()
+        repulsion = (self.charges[i] * self.charges[j] * inverse_distances(states.nuclei)).sum(-1, keepdim=True)
         return states.times(repulsion.expand(len(states.psi), 1))
 
 

@@ -16,6 +16,35 @@ Kind = TypeVar("Kind", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
+class Response:
+    """How a local quantity and log|psi| of a single state change when electrons and nuclei are moved.
+
+    Attributes:
+        value: the local quantity at the points, shape (M,), float64.
+        by_electrons: its derivatives by the positions of the electrons, shape (M, N, 3).
+        by_nuclei: its derivatives by the positions of the nuclei, shape (M, A, 3).
+        log_by_nuclei: derivatives of log|psi| by the positions of the nuclei, shape (M, A, 3), in 1/bohr.
+    """
+
+    value: Tensor
+    by_electrons: Tensor
+    by_nuclei: Tensor
+    log_by_nuclei: Tensor
+
+
+def no_response(local: Callable[["States"], Tensor]) -> Response:
+    """Refuse to differentiate states that are not known as functions of the nuclei.
+
+    Args:
+        local: not used.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError("these states are not known as functions of the nuclei")
+
+
+@dataclass(frozen=True)
 class States:
     """S states at the M points of B walkers, with their derivatives; made once a step, for all that acts on them.
 
@@ -23,7 +52,7 @@ class States:
 
     Attributes:
         positions: electron positions, shape (M, N, 3), float64, in bohr.
-        nuclei: nuclear positions, shape (A, 3), float64, in bohr.
+        nuclei: nuclear positions, shape (A, 3), float64, in bohr; (M, A, 3) where each point has its own.
         psi: the states, shape (M, S), float64 or complex128.
         log_scale: logarithm of the factor that they are divided by, shape (M, 1), float64.
         log_gradient: gradient of log psi, shape (M, S, N, 3), in 1/bohr.
@@ -37,6 +66,8 @@ class States:
             generator on the device of the positions to rows of the points, (M, ...), which do not depend on how many
             processes share the walkers.
         count: number of walkers of all processes; here are those of one.
+        response: differentiates a local quantity of a single state, which it is asked for as a function that makes real
+            numbers (M,) of states at points, by ratios of operators applied to psi to psi.
     """
 
     positions: Tensor
@@ -50,6 +81,7 @@ class States:
     overlap: Tensor
     drawn: Callable[[Callable[[int, torch.Generator], Tensor]], Tensor]
     count: int
+    response: Callable[[Callable[["States"], Tensor]], Response] = no_response
 
     @property
     def gradient(self) -> Tensor:
@@ -115,7 +147,9 @@ class Observable(Operator, Protocol):
     """An operator whose expectation values are reported.
 
     One whose components are not figures to be reported has a method `report`, which makes those and their errors out of
-    expectation values over groups of walkers, (G, C), and their names as `reported`.
+    expectation values over groups of walkers, (G, C), and their names as `reported`. One that does not go with every
+    run has a static method `check`, which refuses those by the molecule, the number of states and the terms of the
+    Hamiltonian. One of which the mixed averages of diffusion Monte Carlo mean nothing says `pure_only`.
 
     Attributes:
         components: names of its C components.

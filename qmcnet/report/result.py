@@ -9,6 +9,7 @@ from typing import Any
 
 from qmcnet.compute.files import atomic_write, set_aside
 from qmcnet.report.distance import Distance
+from qmcnet.report.forces import caveats as force_caveats
 from qmcnet.report.levels import draw_levels
 from qmcnet.report.notebook import facts_html
 from qmcnet.report.reference import Reference
@@ -188,7 +189,7 @@ class Result:
     def caveats(self) -> list[str]:
         """Say what makes the figures hard to read."""
         lost = f"{self.nonfinite} local energies were not finite and are left out"
-        return [lost] * (self.nonfinite > 0) + self.warnings
+        return [lost] * (self.nonfinite > 0) + self.warnings + force_caveats(self.states, self.distance)
 
     def summary(self) -> str:
         """Say what was found in a few lines."""

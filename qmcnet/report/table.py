@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qmcnet.report.forces import by_nucleus, heading
 from qmcnet.report.notebook import table_html
 from qmcnet.states.spectrum import MOST_COMPONENTS, UNKNOWN
 
@@ -85,9 +86,13 @@ def observed(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     ratio = state["virial_ratio"]
     theorem = "none: with effective core potentials there is no virial theorem"
     lines = [("virial ratio", theorem if ratio is None else with_error(ratio, 4))]
+    for nucleus, parts in by_nucleus(state.get("forces", {})).items():
+        name, unit = heading(nucleus)
+        lines.append((name, "  ".join(f"{axis} {with_error(parts[axis], 5)}" for axis in parts) + f"  {unit}"))
     for name, parts in state.items():
         if (
-            isinstance(parts, dict)
+            name != "forces"
+            and isinstance(parts, dict)
             and all(isinstance(part, dict) for part in parts.values())
             and len(parts) <= MOST_COMPONENTS
         ):

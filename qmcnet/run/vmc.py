@@ -135,7 +135,7 @@ class VMC:
         self.steps, self.batch_size, self.seed, self.checkpoints = int(steps), int(batch_size), int(seed), checkpoints
         self.accuracy, self.wall_time, self.resume, self.overwrite = accuracy, wall_time, resume, overwrite
         self.init_from, self.observables = None if init_from is None else str(init_from), sorted(observables)
-        check_observables(observables)
+        check_observables(observables, self.ensemble, self.hamiltonian)
         how = (self.hamiltonian, self.laplacian, self.sampler)
         self.simulation = Simulation.start(self.ensemble, *how, self.batch_size, self.seed, self.device)
         self.compile = self.simulation.compile = compile

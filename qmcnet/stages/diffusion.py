@@ -63,6 +63,14 @@ class Diffusion(Stage):
         self.simulation, self.settings, self.observables, self.step = simulation, settings, observables, 0
         device = simulation.generator.device
         made = make_operators(observables, simulation.molecule, device)
+        if biased := [operator.name for operator in made if getattr(operator, "pure_only", False)]:
+            logger.warning(
+                "%s are left out: mixed averages of a trial wavefunction and a fixed-node state make no derivative of "
+                "an energy; qmcnet-evaluate measures them for the wavefunction itself",
+                ", ".join(biased),
+            )
+            made = [operator for operator in made if operator.name not in biased]
+            observables = {*observables} - {*biased}
         self.operators = [operator for operator in made if len(operator.components) <= MOST_COMPONENTS]
         self.label = settings.label(True, [operator.name for operator in self.operators])
         if left := sorted({*observables} - {operator.name for operator in self.operators}):

@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qmcnet.compute.chunks import Chunks
 from qmcnet.compute.team import drawn, team
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.operators import LocalEnergy, Operator, States
 from qmcnet.protocols import LaplacianBackend
+from qmcnet.states.response import respond
 from qmcnet.system.molecule import Molecule
 
 
@@ -77,29 +79,31 @@ class LogPsi:
         """
         self.ensemble = ensemble
 
-    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, positions: Tensor, nuclei: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Evaluate the states.
 
         Args:
             positions: electron positions of one copy, shape (M, N, 3), in bohr; tracked or not.
+            nuclei: nuclear positions of each point, shape (M, A, 3), in bohr; those of the molecule by default.
 
         Returns:
             log psi and the signs or phases, each (M, S).
         """
-        sign, log_abs_psi = self.states(positions)
+        sign, log_abs_psi = self.states(positions, nuclei)
         return log_abs_psi + 1j * sign.angle() if sign.is_complex() else log_abs_psi, sign
 
-    def states(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def states(self, positions: Tensor, nuclei: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Evaluate the states; the one state of a network that has no axis for it gets one.
 
         Args:
             positions: electron positions, shape (..., N, 3), in bohr.
+            nuclei: nuclear positions of each point, shape (..., A, 3), in bohr; those of the molecule by default.
 
         Returns:
             Signs or phases, and log_abs_psi, each (..., S).
         """
         shape = (*positions.shape[:-2], self.ensemble.n_states)
-        sign, log_abs_psi = self.ensemble.network(positions, self.ensemble.nuclei)
+        sign, log_abs_psi = self.ensemble.network(positions, self.ensemble.nuclei if nuclei is None else nuclei)
         return sign.reshape(shape), log_abs_psi.reshape(shape)
 
 
@@ -111,6 +115,7 @@ def states_at(
     generator: torch.Generator | None = None,
     count: int | None = None,
     numbers: Tensor | None = None,
+    chunks: Chunks | None = None,
 ) -> States:
     """Evaluate all states at the points of all walkers, with their derivatives.
 
@@ -123,6 +128,7 @@ def states_at(
         generator: source of randomness for operators that draw; a fresh one by default.
         count: number of walkers of all processes, where these are those of one.
         numbers: of these among the walkers of one process, (B,), if they are not all of them.
+        chunks: how many points are differentiated by nuclei at once; chosen anew by default.
 
     Returns:
         The states at M = B S points.
@@ -150,6 +156,7 @@ def states_at(
         overlap=ensemble.identity(psi.unflatten(0, (len(positions), -1))),
         drawn=random,
         count=count,
+        response=partial(respond, ensemble, points, chunks or Chunks("walkers differentiated by nuclei at once")),
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from qmcnet.checks import one_of
 from qmcnet.compute.team import team
 from qmcnet.compute.transfer import to_host
-from qmcnet.operators import LocalEnergy, States
+from qmcnet.operators import LocalEnergy, MolecularHamiltonian, States
 from qmcnet.operators.operator import OBSERVABLES, Observable
 from qmcnet.states.density import DensityAverage
 from qmcnet.states.ensemble import labels
@@ -48,14 +48,19 @@ def observables() -> list[str]:
     return sorted({*OBSERVABLES, *MEASUREMENTS})
 
 
-def check_observables(names: Iterable[str]) -> None:
-    """Refuse an observable that is unknown.
+def check_observables(names: Iterable[str], ensemble: Any, hamiltonian: MolecularHamiltonian) -> None:
+    """Refuse an observable that is unknown, or not made for a run.
 
     Args:
         names: names of observables.
+        ensemble: the states.
+        hamiltonian: of which they have energies.
     """
+    terms = [term.name for term in hamiltonian.terms]
     for name in names:
         one_of(observables(), observables=name)
+        if check := getattr(OBSERVABLES.get(name), "check", None):
+            check(ensemble.molecule, ensemble.n_states, terms)
 
 
 def make_operators(names: Iterable[str], molecule: Molecule, device: torch.device) -> list[Observable]:
@@ -69,7 +74,8 @@ def make_operators(names: Iterable[str], molecule: Molecule, device: torch.devic
     Returns:
         The operators in the order of their names.
     """
-    check_observables(names)
+    for name in names:
+        one_of(observables(), observables=name)
     modules: list[Any] = [OBSERVABLES[name](molecule) for name in sorted(names) if name in OBSERVABLES]
     return [module.to(device) for module in modules]
 

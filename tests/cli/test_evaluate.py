@@ -80,7 +80,7 @@ def test_an_unknown_observable_is_refused_with_one_line(command_line, trained):
     assert status == 1
     (line,) = (output + errors).splitlines()
     assert line.startswith(
-        "error: observables='foo' must be one of density, dipole, natural_orbitals, pair, radial, spin"
+        "error: observables='foo' must be one of density, dipole, forces, natural_orbitals, pair, radial, spin"
     )
 
 

@@ -247,7 +247,7 @@ def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["+observables=[dipol]"], "error: observables='dipol' must be one of density, dipole, natural_orbitals, pair"),
+        (["+observables=[dipol]"], "error: observables='dipol' must be one of density, dipole, forces, natural"),
         (["observables=dipole"], "error: observables='dipole' must be a list"),
         (
             ["objective=penalty", "objective.weights=[2,1]"],

@@ -195,7 +195,7 @@ def test_building_writes_nothing(tmp_path):
         (["states=x"], "n_states='x' must be a whole number"),
         (
             ["observables=[dipole,foo]"],
-            "observables='foo' must be one of density, dipole, natural_orbitals, pair, radial",
+            "observables='foo' must be one of density, dipole, forces, natural_orbitals, pair, radial",
         ),
         (["observables=dipole"], "observables='dipole' must be a list"),
         (["checkpoints.max_retries=abc"], "checkpoints.max_retries='abc' must be a whole number"),

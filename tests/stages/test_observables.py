@@ -244,5 +244,5 @@ def test_an_evaluation_writes_its_cube_files_beside_its_result(finished, make_ru
 
 
 def test_an_unknown_observable_is_refused(tmp_path, make_run):
-    with pytest.raises(ValueError, match="observables='dipol' must be one of density, dipole, natural_orbitals, pair"):
+    with pytest.raises(ValueError, match="observables='dipol' must be one of density, dipole, forces, natural"):
         make_run(tmp_path, observables=["spin", "dipol"])

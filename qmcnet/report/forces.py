@@ -1,0 +1,65 @@
+"""Forces on the nuclei as text, and what makes them hard to trust."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qmcnet.report.distance import Distance
+
+OFF = 5.0
+"""How far forces may be off, per bohr, over the distance of the energy from the exact one; of LiH it was 2 to 6."""
+SUMS = {"net": ("net force", "hartree/bohr"), "torque": ("torque", "hartree")}
+"""What is no force on a nucleus, with its name and unit."""
+
+
+def by_nucleus(forces: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, float | None]]]:
+    """Put the components of each nucleus together.
+
+    Args:
+        forces: figures by name, such as `Li1 x`, as in `Spectrum`.
+
+    Returns:
+        Figures by axis, of each nucleus, of the net force, `net`, and of the torque about the origin, `torque`.
+    """
+    found: dict[str, dict[str, Mapping[str, float | None]]] = {}
+    for name, figure in forces.items():
+        nucleus, axis = name.split()
+        found.setdefault(nucleus, {})[axis] = figure
+    return found
+
+
+def heading(nucleus: str) -> tuple[str, str]:
+    """Name a line.
+
+    Args:
+        nucleus: such as `Li1`, or `net` or `torque`.
+
+    Returns:
+        Its name, and the unit of its figures.
+    """
+    return SUMS.get(nucleus, (f"force on {nucleus}", "hartree/bohr"))
+
+
+def caveats(states: Sequence[Mapping[str, Any]], distance: Distance | None) -> list[str]:
+    """Say whether the forces may be off by more than their errors, as they leave out how parameters follow the nuclei.
+
+    Args:
+        states: as in `Spectrum`.
+        distance: of the energy from that of the state; None where nothing is known.
+
+    Returns:
+        One sentence, or none.
+    """
+    forces = states[0].get("forces") if states else None
+    if not forces:
+        return []
+    errors = [figure["error"] for name, figure in forces.items() if name.split()[0] not in SUMS]
+    largest = max((error for error in errors if error is not None), default=0.0)
+    left_out = "forces leave out that the parameters would follow the nuclei"
+    if distance is None:
+        return [f"{left_out}, and how far the energy is from the exact one is not known"]
+    if OFF * distance.value <= largest:
+        return []
+    size = OFF * distance.value
+    off = f"they may be off by some {1e3 * size:.2g} mHa/bohr, more than their errors of {1e3 * largest:.2g}"
+    falling = ", and its variance was still falling" * distance.falling
+    return [f"{left_out}: the energy is about {1e3 * distance.value:.2g} mHa above the exact one{falling}; {off}"]
