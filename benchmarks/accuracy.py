@@ -38,6 +38,7 @@ SYSTEMS: dict[str, list[str]] = {
     },
     "LiH far": ["+system=LiH", "bond_length=8"],
     "N2 far": ["+system=N2", "bond_length=4"],
+    **{f"{name} ccecp": [f"+system={name}", "ecp=ccecp"] for name in ["Be", "Mg", "C", "N", "O", "Ne", "N2"]},
 }
 """What is typed for each system."""
 REFERENCES = {"LiH far": -7.98178, "N2 far": -109.202048, "H2O": -76.4403, "HF": -100.4614}
