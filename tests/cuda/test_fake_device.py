@@ -78,7 +78,7 @@ STATED = {
     ),
     ("dmc step", "stages/diffusion.py _local_scalar_dense"): (1, "the median energy of the first walkers"),
     ("dmc step", "stages/visit.py _to_copy"): (1, "generations so far, where the error is looked at"),
-    ("dmc step", "operators/effective_core.py nonzero"): (2, "as below, after hops as well"),
+    ("dmc step", "operators/effective_core.py nonzero"): (3, "as below, after hops as well, and for the first walkers"),
     ("dmc step", "diffusion/t_moves.py nonzero"): (1, "which walkers hop"),
     **{
         (f"{stage} step", "operators/effective_core.py nonzero"): (1, "how many electrons core potentials reach")
