@@ -8,8 +8,8 @@ the start of the process to the end of their first iteration, without any burn-i
 generations of diffusion Monte Carlo with Hartree-Fock orbitals in cc-pVDZ and a Jastrow factor, all electrons of a
 walker together or one by one; pyqmc (0.8.1 was used here) joins in there alone. `core_energy` is a local energy with
 core potentials (ccECP) of all nuclei, by the rule that is the default of each: 12 directions, or 6 here; ferminet is
-not asked, since it takes the nearest nucleus alone. Processor seconds stand beside those of the clock: where they differ, other processes had the core as
-well, and the ratios are not to be kept.
+not asked, since it takes the nearest nucleus alone. Processor seconds stand beside those of the clock: where they
+differ, other processes had the core as well, and the ratios are not to be kept.
 
 The packages live in an environment of their own, with Python 3.12 for jaqmc and deepqmc; `pip install jax==0.8.3
 folx==0.2.30 kfac-jax==0.0.8 deepqmc` and checkouts of google-deepmind/ferminet and bytedance/jaqmc were used here.
