@@ -23,7 +23,7 @@ def configuration(spec: Spec) -> dict[str, Any]:
     molecule = {"coords": spec["coordinates"], "charges": spec["numbers"], "charge": 0, "unit": "bohr"}
     cfg.hamil.mol = {"_target_": "deepqmc.molecule.Molecule", "spin": spec["n_up"] - spec["n_down"], **molecule}
     if spec["ecp"]:
-        cfg.hamil.ecp_type = spec["ecp"]
+        OmegaConf.update(cfg, "hamil.ecp_type", spec["ecp"], force_add=True)
     return {key: OmegaConf.to_container(cfg[key]) for key in ("ansatz", "hamil")} | {
         "task": {key: OmegaConf.to_container(cfg.task[key]) for key in ("opt", "sampler_factory")}
         | {"loss_function_factory": OmegaConf.to_container(cfg.task.loss_function_factory)}
