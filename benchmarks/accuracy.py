@@ -136,7 +136,8 @@ def stated(result: Mapping[str, Any]) -> dict[str, float]:
         Distance and the ends of its interval, in hartree; empty where nothing is known.
     """
     symbols = result["geometry"]["symbols"]
-    molecule = Molecule(symbols, result["geometry"]["bohr"], charge=result["charge"], spin=result["spin"])
+    how = {"charge": result["charge"], "spin": result["spin"], "ecp": result.get("ecp", {})}
+    molecule = Molecule(symbols, result["geometry"]["bohr"], **how)
     evaluated = {name: math.nan if result[name] is None else result[name] for name in ("variance", "typical_variance")}
     evaluated |= {name: result[name] for name in ("energy", "standard_error")}
     distance = measure(result.get("optimization", {}), evaluated, result["trained_steps"], slope_of(molecule))
