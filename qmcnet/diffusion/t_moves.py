@@ -12,7 +12,7 @@ exp(t M), where the splitting makes an error of second order in t.
 
 References:
     Casula, Moroni, Sorella, Filippi, J. Chem. Phys. 132, 154113 (2010), doi:10.1063/1.3380831 (one electron at a time,
-    size-consistent; there with probability t v / (1 + t sum v), and with averages after the hop).
+    size-consistent; there with probability t v / (1 + t sum v)).
 
 Letters: B walkers, b of them, N electrons.
 """
