@@ -118,22 +118,23 @@ class EffectiveCore(nn.Module):
         """
         if not self.n_channels:
             return
-        strongest = radial(distances[..., None], self.channels).abs().amax(-1)  # (M, N, A)
-        share = (strongest / WEAK).clamp(max=1)
+        strength = radial(distances[..., None], self.channels)  # (M, N, A, L)
+        share = (strength.abs().amax(-1) / WEAK).clamp(max=1)
         turns, chance = drawn(states, distances, torch.randn, 4), drawn(states, distances, torch.rand, 1)[..., 0]
         place = (chance < share).nonzero(as_tuple=True)
         at_once = max(1, MOST_PAIRS // (len(self.weights) * distances.shape[1] ** 2))
         for chunk in zip(*(index.split(at_once) for index in place if len(index)), strict=True):
-            places, factors = self._rule(states, chunk, displacements[chunk], distances[chunk], turns[chunk])
+            places, factors = self._rule(states, chunk[2], displacements[chunk], turns[chunk], strength[chunk])
             psi = self._displaced(states, chunk, places)
             yield chunk, places, (factors / share[chunk][:, None])[..., None] * psi
 
-    def _rule(self, states: States, place: Place, away: Tensor, r: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    def _rule(
+        self, states: States, nucleus: Tensor, away: Tensor, turns: Tensor, strength: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Turn the rule about a nucleus for each of E electrons: places (E, Q, 3) and factors of the states (E, Q)."""
-        nucleus = place[2]
+        r = torch.linalg.vector_norm(away, dim=-1)
         turned = self.directions @ rotations(turns).mT  # (E, Q, 3)
         cosines = (turned @ (away / r[:, None])[..., None])[..., 0]  # (E, Q)
-        strength = radial(r[:, None], self.channels[nucleus])  # (E, L)
         factors = self.weights * (legendre(cosines, self.n_channels) * strength[:, None]).sum(-1)
         return states.nuclei[nucleus][:, None] + r[:, None, None] * turned, factors
 

@@ -48,8 +48,8 @@ class Ecp:
     @property
     def width(self) -> float:
         """Of the widest of its Gaussians exp(-r^2 / width^2), in the channels if there are any, in bohr."""
-        terms = [*chain.from_iterable(self.channels)] or self.local
-        return float(max(exponent**-0.5 for _, exponent, _ in terms))
+        terms = [term for term in chain.from_iterable(self.channels) if term[2]] or self.local
+        return float(max((exponent**-0.5 for _, exponent, _ in terms), default=0.0))
 
 
 def _terms(rows: Sequence[Sequence[float]]) -> tuple[Term, ...]:

@@ -179,3 +179,10 @@ def test_as_many_electrons_are_placed_as_are_left(spin, charge):
     for n in (1, 4):
         placed = initial_positions(molecule, n, torch.Generator().manual_seed(0), torch.float64, "cpu")
         assert placed.shape == (n, molecule.n_electrons, 3)
+
+
+def test_the_width_is_that_of_the_widest_gaussian_that_counts():
+    local, narrow, nothing = ((2, 4.0, 1.0),), ((2, 16.0, 3.0),), ((2, 0.01, 0.0),)
+    assert Ecp(2, local, (narrow, nothing)).width == pytest.approx(0.25)
+    assert Ecp(2, local, (nothing,)).width == pytest.approx(0.5)
+    assert Ecp(2, local, (narrow, ((2, 1.0, 2.0),))).width == pytest.approx(1.0)
