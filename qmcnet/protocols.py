@@ -54,8 +54,8 @@ class Wavefunction(Protocol):
 
         Args:
             positions: electron positions, spin-up electrons first, shape (B, N, 3), in bohr.
-            nuclei: nuclear positions, shape (A, 3), in bohr; (B, A, 3) where they differ between walkers, as they do to
-                forces: `positions[..., :, None, :] - nuclei[..., None, :, :]` takes both.
+            nuclei: nuclear positions, shape (A, 3), in bohr; (B, A, 3) where they differ between walkers:
+                `positions[..., :, None, :] - nuclei[..., None, :, :]` takes both.
 
         Returns:
             sign, the phase psi / |psi| of a complex wavefunction, and log_abs_psi, real; each (B, S), or (B,) of a

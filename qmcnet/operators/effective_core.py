@@ -118,25 +118,47 @@ class EffectiveCore(nn.Module):
         """
         if not self.n_channels:
             return
-        strength = radial(distances[..., None], self.channels)  # (M, N, A, L)
-        share = (strength.abs().amax(-1) / WEAK).clamp(max=1)
-        turns, chance = drawn(states, distances, torch.randn, 4), drawn(states, distances, torch.rand, 1)[..., 0]
-        place = (chance < share).nonzero(as_tuple=True)
-        at_once = max(1, MOST_PAIRS // (len(self.weights) * distances.shape[1] ** 2))
-        for chunk in zip(*(index.split(at_once) for index in place if len(index)), strict=True):
-            places, factors = self._rule(states, chunk[2], displacements[chunk], turns[chunk], strength[chunk])
-            psi = self._displaced(states, chunk, places)
-            yield chunk, places, (factors / share[chunk][:, None])[..., None] * psi
+        strength = radial(distances[..., None], self.channels).abs().amax(-1)  # (M, N, A)
+        for place, turned, share in self.taken(states, strength):
+            places, factors = self.rule(states, place, displacements[place][:, None], turned)
+            psi = self._displaced(states, place, places)
+            yield place, places, (factors / share[:, None])[..., None] * psi
 
-    def _rule(
-        self, states: States, nucleus: Tensor, away: Tensor, turns: Tensor, strength: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Turn the rule about a nucleus for each of E electrons: places (E, Q, 3) and factors of the states (E, Q)."""
+    def taken(self, states: States, strength: Tensor) -> Iterator[tuple[Place, Tensor, Tensor]]:
+        """Take electrons by lot, and turn the rule for each of them.
+
+        Args:
+            states: the states at M points.
+            strength: of the channels, for electrons and nuclei, shape (M, N, A), in hartree.
+
+        Yields:
+            Of some E of them: point, electron and nucleus, each (E,); directions, (E, Q, 3); and the probability with
+            which they were taken, (E,).
+        """
+        share = (strength / WEAK).clamp(max=1)
+        turns, chance = drawn(states, share, torch.randn, 4), drawn(states, share, torch.rand, 1)[..., 0]
+        place = (chance < share).nonzero(as_tuple=True)
+        at_once = max(1, MOST_PAIRS // (len(self.weights) * share.shape[1] ** 2))
+        for chunk in zip(*(index.split(at_once) for index in place if len(index)), strict=True):
+            yield chunk, self.directions @ rotations(turns[chunk]).mT, share[chunk]
+
+    def rule(self, states: States, place: Place, away: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+        """Say where a rule about a nucleus displaces electrons to, and how much each place counts.
+
+        Args:
+            states: the states at M points.
+            place: point, electron and nucleus of E electrons.
+            away: their displacements from the nucleus, shape (E, 1, 3) or, one for each direction, (E, Q, 3), in bohr.
+            turned: directions of the rule, shape (E, Q, 3).
+
+        Returns:
+            Places (E, Q, 3), in bohr, and factors of the states there, (E, Q), in hartree.
+        """
         r = torch.linalg.vector_norm(away, dim=-1)
-        turned = self.directions @ rotations(turns).mT  # (E, Q, 3)
-        cosines = (turned @ (away / r[:, None])[..., None])[..., 0]  # (E, Q)
-        factors = self.weights * (legendre(cosines, self.n_channels) * strength[:, None]).sum(-1)
-        return states.nuclei[nucleus][:, None] + r[:, None, None] * turned, factors
+        cosines = (turned * away).sum(-1) / r  # (E, Q)
+        strength = radial(r[..., None], self.channels[place[2]][:, None])  # (E, 1 or Q, L)
+        factors = self.weights * (legendre(cosines, self.n_channels) * strength).sum(-1)
+        return states.nuclei[place[2]][:, None] + r[..., None] * turned, factors
 
     @staticmethod
     def _displaced(states: States, place: Place, places: Tensor) -> Tensor:

@@ -1,48 +1,53 @@
 """Forces on the nuclei, in hartree/bohr: minus the derivatives of the energy by their positions.
 
-The energy is a mean of local energies, E = int |psi|^2 E_L / int |psi|^2. When nucleus A moves by dR, let each electron
-follow by w_A(r_i) dR, which changes the variables of the integrals and hence, for any weights, no result. With the
-total derivative D_A = d/dR_A + sum_i w_A(r_i) d/dr_i and the Jacobian of the change of variables,
+When nucleus A moves by dR, let the wavefunction follow as a fluid does: psi(r) becomes psi(r - v(r)), times the root of
+the Jacobian that keeps its norm, with v(r) = w_A(r) dR for each electron and the weights w_A of the space warp. This is
+psi - K psi with the anti-Hermitian K = sum_i v(r_i) grad_i + div v(r_i) / 2, and the energy changes by
 
-    dE/dR_A = < D_A E_L + (E_L - E) b_A >,  b_A = 2 D_A log|psi| + sum_i grad_i w_A(r_i).
+    dE = < dH/dR dR + [K, H] >.
 
-Of an exact state E_L is a constant, and every walker gives the force: the variance falls with that of the energy. The
-weights of the space warp let electrons follow the nucleus that they are near, where the derivatives of E_L without them
-are largest. With all nuclei moved alike nothing changes, so that these forces add up to zero at every walker.
+The part of the potential energy is how it changes when electrons and nuclei move together, which is finite where those
+that are near each other move alike. That of the kinetic energy, in parts, needs the gradient of psi alone:
 
-What is left out: the parameters p of the wavefunction would follow the nuclei as well, sum_p dE/dp dp/dR. This
-vanishes where the energy is stationary in p. Off the lowest energy it does not: with parameters kept, the distance d
-of the energy to the lowest is quadratic in R, and the force is off by its slope, which is linear in what the parameters
-are off by, as sqrt(d) is. Of LiH 0.7 mHa above the exact energy it was off by up to 5 mHa/bohr. Orbitals of
-Slater-Jastrow wavefunctions move with the nuclei, and are otherwise the same.
+    - Re sum_i (grad_i log psi* . grad_i v) . grad_i log psi  - Re sum_i grad_i log psi . grad_i div v / 2.
 
-Near a node E_L grows as 1/x with the distance x, and what is averaged as 1/x^2, of which the mean exists and the
-variance does not. It is multiplied by f(x/e) = 7 (x/e)^6 - 15 (x/e)^4 + 9 (x/e)^2 within x = |psi| / |grad psi| < e:
-the integral of 1 - f vanishes, so that the bias is of the order e^3.
+So a force costs next to nothing beside a local energy. For an exact psi it is exact, whatever the weights, by the
+theorem of Hellmann and Feynman in coordinates that move; of another one it is off to first order, by
+2 <K psi - psi'|(H - E) psi> for the true change psi' of psi, as are the usual estimators, in which psi follows by the
+nuclei that it depends on with its parameters kept. Neural networks are no guide to that: nuclei are where they were in
+training, and how networks change with them was never trained. Of molecules of ten electrons these forces have
+variances 40 to 600 times lower, and do not need derivatives of the local energy.
 
-Letters: M points, S states, N electrons, A nuclei, G groups of walkers.
+All nuclei moved alike carry the electrons along: the forces of every walker add up to zero. Their torque does not.
+
+Near a node what is averaged grows as 1/x^2 with the distance x, of which the mean exists and the variance does not. It
+is multiplied by f(x/e) = 7 (x/e)^6 - 15 (x/e)^4 + 9 (x/e)^2 within x = |psi| / |grad psi| < e: the integral of 1 - f
+vanishes, so that the bias is of the order e^3.
+
+Of several states, what stands for grad log psi* is the gradient of the logarithm of the function that is sampled, by
+the point where the state stands: of a determinant of states, the cofactors of a point do not depend on it.
+
+Letters: M points, S states, N electrons, A nuclei, C components.
 
 References:
-    Umrigar, Int. J. Quantum Chem. 36 (S23), 217 (1989), doi:10.1002/qua.560360826;
-    Filippi, Umrigar, Phys. Rev. B 61, R16291 (2000), doi:10.1103/PhysRevB.61.R16291;
-    Assaraf, Caffarel, J. Chem. Phys. 119, 10536 (2003), doi:10.1063/1.1621615;
-    Sorella, Capriotti, J. Chem. Phys. 133, 234111 (2010), doi:10.1063/1.3516208;
+    Umrigar, Int. J. Quantum Chem. 36 (S23), 217 (1989), doi:10.1002/qua.560360826 (space warp);
+    Assaraf, Caffarel, J. Chem. Phys. 119, 10536 (2003), doi:10.1063/1.1621615 (the bias);
+    Filippi, Assaraf, Moroni, J. Chem. Phys. 144, 194105 (2016), doi:10.1063/1.4948778;
     Pathak, Wagner, AIP Advances 10, 085213 (2020), doi:10.1063/5.0004008 (the tail).
 """
 
 from collections.abc import Collection
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qmcnet.operators.core_slope import CoreSlope
 from qmcnet.operators.coulomb import ElectronElectron, ElectronNucleus, NucleusNucleus
+from qmcnet.operators.effective_core import EffectiveCore
 from qmcnet.operators.kinetic import Kinetic
-from qmcnet.operators.operator import Operator, States, observable
+from qmcnet.operators.operator import States, observable
 from qmcnet.system.molecule import Molecule
-from qmcnet.system.warp import warp_slopes, warp_weights
+from qmcnet.system.warp import Warp, warp
 
 AXES = ("x", "y", "z")
 TAIL = 0.1
@@ -51,31 +56,26 @@ TAIL = 0.1
 
 @observable
 class Forces(nn.Module):
-    """What forces are made of: f (D_A E_L + E_L b_A), f b_A and E_L, of all nuclei A and axes."""
+    """-dH/dR - [K, H] applied to the states, of all nuclei and axes, and the torque about the origin."""
 
     name = "forces"
     pure_only = True
-    nuclei: Tensor
+    charges: Tensor
+    coordinates: Tensor
 
     def __init__(self, molecule: Molecule) -> None:
-        """Keep the terms of the local energy.
+        """Keep the charges of the nuclei and their core potentials.
 
         Args:
-            molecule: nuclei and their charges.
-
-        Raises:
-            ValueError: for effective core potentials.
+            molecule: the system.
         """
         super().__init__()
-        self.check(molecule, 1, ())
-        terms = [Kinetic(), ElectronNucleus(molecule), ElectronElectron(), NucleusNucleus(molecule)]
-        self.terms = nn.ModuleList(terms)
+        self.core = CoreSlope(molecule) if molecule.ecp else None
         self.reach = TAIL / float(molecule.charges.max())
-        self.coordinates = molecule.nuclei.double().numpy()
+        self.register_buffer("charges", molecule.charges.double(), persistent=False)
+        self.register_buffer("coordinates", molecule.nuclei.double(), persistent=False)
         atoms = [f"{symbol}{index}" for index, symbol in enumerate(molecule.symbols, start=1)]
-        self.places = tuple(f"{atom} {axis}" for atom in atoms for axis in AXES)
-        kinds = [f"{kind} {place}" for kind in ("slope", "weight") for place in self.places]
-        self.components = (*kinds, "energy")
+        self.components = tuple(f"{place} {axis}" for place in (*atoms, "torque") for axis in AXES)
 
     @staticmethod
     def check(molecule: Molecule, n_states: int, terms: Collection[str]) -> None:
@@ -87,86 +87,90 @@ class Forces(nn.Module):
             terms: names of the terms of the Hamiltonian.
 
         Raises:
-            ValueError: for effective core potentials, several states, or terms besides those of a molecule.
+            ValueError: for terms besides those of a molecule.
         """
-        if molecule.ecp:
-            raise ValueError("observables=forces is for all electrons: this run has effective core potentials")
-        if n_states > 1:
-            raise ValueError(f"observables=forces is for a single state: this run has {n_states}")
         of_molecules = {part.name for part in (Kinetic, ElectronNucleus, ElectronElectron, NucleusNucleus)}
+        of_molecules |= {EffectiveCore.name} if molecule.ecp else set()
         if further := sorted({*terms} - of_molecules):
             raise ValueError(f"observables=forces is for molecules alone: this run adds the terms {', '.join(further)}")
 
     def forward(self, states: States) -> Tensor:
-        """Multiply the state by what forces are made of.
+        """Apply the operators of the forces and of the torque.
 
         Args:
-            states: the state at M points.
+            states: the states at M points.
 
         Returns:
-            Shape (M, 6 A + 1, 1), in hartree/bohr, 1/bohr and hartree.
+            Shape (M, 3 A + 3, S), in hartree/bohr, and hartree.
         """
-        found, positions, nuclei = states.response(self.local_energy), states.positions, states.nuclei
-        gradient = states.log_gradient[:, 0]  # (M, N, 3)
-        weights = warp_weights(positions, nuclei)  # (M, N, A)
-        follow = weights.mT  # (M, A, N)
-        slope = found.by_nuclei + follow @ found.by_electrons  # (M, A, 3)
-        weight = 2 * (found.log_by_nuclei + follow @ gradient.real) + warp_slopes(positions, nuclei, weights).sum(1)
-        factor = tail(node_distance(gradient) / self.reach)[:, None]  # (M, 1)
-        slope, weight, energy = slope.flatten(1), weight.flatten(1), found.value[:, None]
-        return states.times(torch.cat([factor * (slope + energy * weight), factor * weight, energy], -1))
+        moving, sampled = warp(states.positions, states.nuclei, self.charges), states.sampled_gradient()
+        potential = coulomb_slope(states, moving, self.charges)  # (M, A, 3)
+        slope = potential[..., None] * states.psi[:, None, None] + kinetic_slope(states, sampled, moving)
+        if self.core is not None:
+            slope = slope + self.core.slope(states, moving, self.charges)
+        distance = node_distance(states.by_walker(sampled))  # (B, 1)
+        factor = tail(distance / self.reach).expand(states.by_walker(sampled).shape[:2]).flatten()  # (M,)
+        forces = -factor[:, None, None, None] * slope  # (M, A, 3, S)
+        torque = torch.linalg.cross(self.coordinates[..., None].to(forces).expand_as(forces), forces, dim=2).sum(1)
+        return torch.cat([forces.flatten(1, 2), torque], 1)
 
-    def local_energy(self, states: States) -> Tensor:
-        """Evaluate the local energy by its terms.
 
-        Args:
-            states: the state at M points.
+def coulomb_slope(states: States, moving: Warp, charges: Tensor) -> Tensor:
+    """Differentiate the potential energy when electrons move along with the nuclei.
 
-        Returns:
-            Its real part, shape (M,), in hartree.
-        """
-        operators: list[Operator] = list(self.terms)  # type: ignore[arg-type]
-        operated = torch.cat([term(states) for term in operators], 1)[..., 0].sum(-1)
-        local: Tensor = (operated / states.psi[:, 0]).real
-        return local
+    Args:
+        states: at M points.
+        moving: weights of the nuclei at the electrons.
+        charges: of the nuclei, shape (A,).
 
-    @property
-    def reported(self) -> tuple[str, ...]:
-        """Names of the figures that `report` makes: forces, their sum, and their torque about the origin in hartree."""
-        return (*self.places, *(f"{name} {axis}" for name in ("net", "torque") for axis in AXES))
+    Returns:
+        Derivatives by the nuclei, shape (M, A, 3), in hartree/bohr.
+    """
+    from_nuclei = states.positions[:, :, None] - states.nuclei  # (M, N, A, 3)
+    attraction = charges[:, None] * inverse_square(from_nuclei)
+    repulsion = inverse_square(states.positions[:, :, None] - states.positions[:, None]).sum(2)  # (M, N, 3)
+    between = inverse_square(states.nuclei[:, None] - states.nuclei) * (charges[:, None] * charges)[..., None]
+    by_electrons = attraction.sum(2) - repulsion
+    slope: Tensor = moving.weights.mT @ by_electrons - attraction.sum(1) - between.sum(1)
+    return slope
 
-    def report(self, groups: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Turn expectation values into forces.
 
-        The force -(a - E b) of the means of f (D E_L + E_L b), f b and E_L follows small changes of these linearly:
-        groups count by the force that they make of their own means and, for the product, of those of all.
+def inverse_square(vectors: Tensor) -> Tensor:
+    """Divide vectors by the third power of their lengths, and leave those without length, shape (..., 3)."""
+    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / torch.where(lengths > 0, lengths, 1) ** 3
 
-        Args:
-            groups: averages of the components over independent groups of walkers, shape (G, 6 A + 1).
 
-        Returns:
-            Forces, net force and torque, and their standard errors, each (3 A + 6,); NaN of a single group.
-        """
-        slope, weight, energy = np.split(groups.real, [len(self.places), 2 * len(self.places)], -1)
-        of_all = weight.mean(0), energy.mean(0)
-        changes = weight * of_all[1] + (energy - of_all[1]) * of_all[0]
-        forces = (changes - slope).reshape(len(groups), -1, 3)  # (G, A, 3)
-        sums = [forces.sum(1), np.cross(self.coordinates, forces).sum(1)]
-        figures = np.concatenate([forces.reshape(len(groups), -1), *sums], -1)
-        spread = figures.std(0, ddof=1) if len(groups) > 1 else np.full(figures.shape[1], np.nan)
-        return figures.mean(0), spread / len(groups) ** 0.5
+def kinetic_slope(states: States, sampled: Tensor, moving: Warp) -> Tensor:
+    """Apply the commutator of K and the kinetic energy to the states, in parts.
+
+    Args:
+        states: at M points.
+        sampled: gradient of the logarithm of the function that is sampled, shape (M, N, 3), in 1/bohr.
+        moving: weights of the nuclei at the electrons.
+
+    Returns:
+        Shape (M, A, 3, S), in hartree/bohr.
+    """
+    left, right = sampled.conj(), states.gradient  # (M, N, 3), (M, S, N, 3)
+    slopes, curvatures = moving.slopes.to(left), moving.curvatures.to(left)
+    along = torch.einsum("mnax,mnx->mna", slopes, left)
+    strained = torch.einsum("mna,msnc->macs", along, right)
+    strained = strained + torch.einsum("mnax,msnx,mnc->macs", slopes, right, left)
+    both = left[:, None] * states.psi[..., None, None] + right  # (M, S, N, 3)
+    return -strained / 2 - torch.einsum("mnacx,msnx->macs", curvatures, both) / 4
 
 
 def node_distance(log_gradient: Tensor) -> Tensor:
     """Estimate how far the next node is, by |psi| / |grad psi|.
 
     Args:
-        log_gradient: gradient of log psi, shape (M, N, 3), in 1/bohr.
+        log_gradient: gradient of log psi by all positions, shape (B, ..., 3), in 1/bohr.
 
     Returns:
-        Shape (M,), in bohr.
+        Shape (B, 1), in bohr.
     """
-    return log_gradient.abs().square().sum((-2, -1)).rsqrt()
+    return log_gradient.abs().square().flatten(1).sum(-1, keepdim=True).rsqrt()
 
 
 def tail(x: Tensor) -> Tensor:

@@ -15,33 +15,13 @@ from qmcnet.compute.registry import Registry
 Kind = TypeVar("Kind", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Response:
-    """How a local quantity and log|psi| of a single state change when electrons and nuclei are moved.
-
-    Attributes:
-        value: the local quantity at the points, shape (M,), float64.
-        by_electrons: its derivatives by the positions of the electrons, shape (M, N, 3).
-        by_nuclei: its derivatives by the positions of the nuclei, shape (M, A, 3).
-        log_by_nuclei: derivatives of log|psi| by the positions of the nuclei, shape (M, A, 3), in 1/bohr.
-    """
-
-    value: Tensor
-    by_electrons: Tensor
-    by_nuclei: Tensor
-    log_by_nuclei: Tensor
-
-
-def no_response(local: Callable[["States"], Tensor]) -> Response:
-    """Refuse to differentiate states that are not known as functions of the nuclei.
-
-    Args:
-        local: not used.
+def no_slopes(*_: Any) -> tuple[Tensor, Tensor]:
+    """Refuse to differentiate states that are known at their points alone.
 
     Raises:
         NotImplementedError: always.
     """
-    raise NotImplementedError("these states are not known as functions of the nuclei")
+    raise NotImplementedError("these states are not known elsewhere")
 
 
 @dataclass(frozen=True)
@@ -66,8 +46,9 @@ class States:
             generator on the device of the positions to rows of the points, (M, ...), which do not depend on how many
             processes share the walkers.
         count: number of walkers of all processes; here are those of one.
-        response: differentiates a local quantity of a single state, which it is asked for as a function that makes real
-            numbers (M,) of states at points, by ratios of operators applied to psi to psi.
+        slopes_at: evaluates the states elsewhere with gradients: maps changed copies of some positions, (K, N, 3), the
+            numbers of their points and of an electron of each, (K,), to the states, divided by the factors of the
+            points, (K, S), and their gradients by the positions of these electrons, (K, S, 3), in 1/bohr.
     """
 
     positions: Tensor
@@ -81,7 +62,7 @@ class States:
     overlap: Tensor
     drawn: Callable[[Callable[[int, torch.Generator], Tensor]], Tensor]
     count: int
-    response: Callable[[Callable[["States"], Tensor]], Response] = no_response
+    slopes_at: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = no_slopes
 
     @property
     def gradient(self) -> Tensor:
@@ -114,6 +95,16 @@ class States:
             Shape (B, S, ...).
         """
         return points.unflatten(0, (-1, self.psi.shape[-1]))
+
+    def sampled_gradient(self) -> Tensor:
+        """Gradient of the logarithm of the function that is sampled, by the position of each point.
+
+        Returns:
+            Shape (M, N, 3), in 1/bohr.
+        """
+        psi = self.by_walker(self.psi)  # (B, S, S)
+        shares = self.local_matrix(psi, torch.eye(psi.shape[-1]).to(psi).expand_as(psi))  # of states j in points k
+        return torch.einsum("bjk,bkjnx->bknx", shares, self.by_walker(self.gradient)).flatten(0, 1)
 
     def local(self, operated: Tensor) -> Tensor:
         """Make local matrices of an operator.

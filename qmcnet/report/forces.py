@@ -5,10 +5,10 @@ from typing import Any
 
 from qmcnet.report.distance import Distance
 
-OFF = 5.0
-"""How far forces may be off, per bohr, over the distance of the energy from the exact one; of LiH it was 2 to 6."""
-SUMS = {"net": ("net force", "hartree/bohr"), "torque": ("torque", "hartree")}
-"""What is no force on a nucleus, with its name and unit."""
+OFF = 3.0
+"""How far forces may be off, per bohr, over the distance of the energy from the exact one."""
+TORQUE = "torque"
+"""What is no force on a nucleus."""
 
 
 def by_nucleus(forces: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, float | None]]]:
@@ -18,7 +18,7 @@ def by_nucleus(forces: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, fl
         forces: figures by name, such as `Li1 x`, as in `Spectrum`.
 
     Returns:
-        Figures by axis, of each nucleus, of the net force, `net`, and of the torque about the origin, `torque`.
+        Figures by axis, of each nucleus, and of the torque about the origin, `torque`.
     """
     found: dict[str, dict[str, Mapping[str, float | None]]] = {}
     for name, figure in forces.items():
@@ -31,16 +31,16 @@ def heading(nucleus: str) -> tuple[str, str]:
     """Name a line.
 
     Args:
-        nucleus: such as `Li1`, or `net` or `torque`.
+        nucleus: such as `Li1`, or `torque`.
 
     Returns:
         Its name, and the unit of its figures.
     """
-    return SUMS.get(nucleus, (f"force on {nucleus}", "hartree/bohr"))
+    return (TORQUE, "hartree") if nucleus == TORQUE else (f"force on {nucleus}", "hartree/bohr")
 
 
 def caveats(states: Sequence[Mapping[str, Any]], distance: Distance | None) -> list[str]:
-    """Say whether the forces may be off by more than their errors, as they leave out how parameters follow the nuclei.
+    """Say whether the forces may be off by more than their errors, as the wavefunction is not exact.
 
     Args:
         states: as in `Spectrum`.
@@ -52,9 +52,9 @@ def caveats(states: Sequence[Mapping[str, Any]], distance: Distance | None) -> l
     forces = states[0].get("forces") if states else None
     if not forces:
         return []
-    errors = [figure["error"] for name, figure in forces.items() if name.split()[0] not in SUMS]
+    errors = [figure["error"] for name, figure in forces.items() if name.split()[0] != TORQUE]
     largest = max((error for error in errors if error is not None), default=0.0)
-    left_out = "forces leave out that the parameters would follow the nuclei"
+    left_out = "forces take the wavefunction for exact"
     if distance is None:
         return [f"{left_out}, and how far the energy is from the exact one is not known"]
     if OFF * distance.value <= largest:

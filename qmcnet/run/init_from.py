@@ -197,4 +197,5 @@ def _positions(source: Source, simulation: Simulation) -> Tensor:
     """Move walkers with the nuclei; of too many the first are taken, and too few are taken again and again."""
     own = simulation.walkers.positions
     chosen = source.positions[torch.arange(len(own)) % len(source.positions)].double()
-    return space_warp(chosen, source.molecule.nuclei, simulation.molecule.nuclei).to(own)
+    molecule = simulation.molecule
+    return space_warp(chosen, source.molecule.nuclei, molecule.nuclei, molecule.charges).to(own)

@@ -24,7 +24,7 @@ from qmcnet.states.ensemble import Objective
 from qmcnet.states.measurements import expectations, local_matrices
 from qmcnet.states.natural import Natural
 from qmcnet.states.slope import slope_of
-from qmcnet.states.spectrum import MOST_COMPONENTS
+from qmcnet.states.spectrum import MOST_FOLLOWED
 from qmcnet.statistics.learning import LearningCurve, distance_of
 from qmcnet.statistics.running import ExponentialMean
 from qmcnet.statistics.zero_variance import steps_for
@@ -116,7 +116,7 @@ class Optimization(Stage):
         self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
         self.clipping, self.schedule, self.objective = clipping, schedule, objective
         # What has more figures than are followed would take its time for nothing.
-        self.operators = [operator for operator in operators if len(operator.components) <= MOST_COMPONENTS]
+        self.operators = [operator for operator in operators if len(operator.components) <= MOST_FOLLOWED]
         self.every, self.accuracy = every, accuracy
         self.average, self.running = ParameterAverage(simulation.ensemble, averaging), ExponentialMean()
         self.curve, self.typical, self.slope = LearningCurve(), math.nan, slope_of(simulation.molecule)

@@ -51,7 +51,6 @@ class Simulation:
         self._surroundings = Surroundings(self.ensemble.nuclei, charges, molecule.n_up, molecule.n_down)
         self._compiled = Compiled(lambda positions: (2 * self.ensemble(positions)[1],), "wavefunction")
         self.chunks = Chunks("walkers moved at once")
-        self.responding = Chunks("walkers differentiated by nuclei at once")
 
     @property
     def limited(self) -> bool:
@@ -130,7 +129,7 @@ class Simulation:
         positions = self.walkers.positions
         places = team().share(positions) if own is None else own
         source, count = self.generator, len(positions)
-        return states_at(self.ensemble, places, self.laplacian, source, count, numbers, self.responding)
+        return states_at(self.ensemble, places, self.laplacian, source, count, numbers)
 
     def local_energy(self, states: States) -> LocalEnergy:
         """Evaluate the local energy, and bring together what all processes find.
@@ -177,7 +176,6 @@ class Simulation:
             "chunks": {
                 "sampling": self.chunks.state_dict(),
                 "laplacian": dict(self._laplacian_chunks()),
-                "response": self.responding.state_dict(),
             },
         }
 
@@ -194,7 +192,6 @@ class Simulation:
         kernels.use_library(state.get("cpu_kernels", "onednn"))  # by which every processor multiplied at first
         chunks = state.get("chunks", {"sampling": {}, "laplacian": {}})
         self.chunks.load_state_dict(chunks["sampling"])
-        self.responding.load_state_dict(chunks.get("response", {}))
         self._laplacian_chunks().update(chunks["laplacian"])
 
     def _laplacian_chunks(self) -> dict[str, int]:

@@ -11,12 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qmcnet.compute.chunks import Chunks
 from qmcnet.compute.team import drawn, team
 from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.operators import LocalEnergy, Operator, States
 from qmcnet.protocols import LaplacianBackend
-from qmcnet.states.response import respond
 from qmcnet.system.molecule import Molecule
 
 
@@ -115,7 +113,6 @@ def states_at(
     generator: torch.Generator | None = None,
     count: int | None = None,
     numbers: Tensor | None = None,
-    chunks: Chunks | None = None,
 ) -> States:
     """Evaluate all states at the points of all walkers, with their derivatives.
 
@@ -128,7 +125,6 @@ def states_at(
         generator: source of randomness for operators that draw; a fresh one by default.
         count: number of walkers of all processes, where these are those of one.
         numbers: of these among the walkers of one process, (B,), if they are not all of them.
-        chunks: how many points are differentiated by nuclei at once; chosen anew by default.
 
     Returns:
         The states at M = B S points.
@@ -156,7 +152,7 @@ def states_at(
         overlap=ensemble.identity(psi.unflatten(0, (len(positions), -1))),
         drawn=random,
         count=count,
-        response=partial(respond, ensemble, points, chunks or Chunks("walkers differentiated by nuclei at once")),
+        slopes_at=partial(_slopes_elsewhere, ensemble, points.dtype, dtype, shift),
     )
 
 
@@ -184,6 +180,31 @@ def _elsewhere(
     """Evaluate the states at changed copies of some or all points, (..., M, N, 3), divided by the same factors."""
     sign, log_abs_psi = ensemble.log_psi.states(moved.to(single))
     return sign.to(double) * torch.exp(log_abs_psi - shift[points])
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _slopes_elsewhere(
+    ensemble: Ensemble,
+    single: torch.dtype,
+    double: torch.dtype,
+    shift: Tensor,
+    moved: Tensor,
+    points: Tensor,
+    electrons: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Evaluate the states at changed copies of some points, with gradients by the positions of one electron of each."""
+    leaf = moved.detach().to(single, copy=True).requires_grad_()
+    sign, log_abs_psi = ensemble.log_psi.states(leaf)
+    psi = (sign.to(double) * torch.exp(log_abs_psi - shift[points])).detach()
+    parts = [log_abs_psi, *([sign.angle()] if sign.is_complex() else [])]
+    rows = torch.arange(len(leaf), device=leaf.device)
+    found = [
+        torch.stack([torch.autograd.grad(column.sum(), leaf, retain_graph=True)[0] for column in part.unbind(-1)], 1)
+        for part in parts
+    ]  # of each part (K, S, N, 3)
+    logarithmic = torch.complex(*found) if sign.is_complex() else found[0]
+    return psi, psi[..., None] * logarithmic[rows, :, electrons].to(double)
 
 
 def copies(positions: Tensor, n_states: int) -> Tensor:

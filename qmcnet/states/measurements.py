@@ -17,7 +17,7 @@ from qmcnet.operators import LocalEnergy, MolecularHamiltonian, States
 from qmcnet.operators.operator import OBSERVABLES, Observable
 from qmcnet.states.density import DensityAverage
 from qmcnet.states.ensemble import labels
-from qmcnet.states.spectrum import MOST_COMPONENTS
+from qmcnet.states.spectrum import MOST_FOLLOWED
 from qmcnet.statistics.averages import Averages
 from qmcnet.statistics.eigenstates import in_eigenstates
 from qmcnet.system.molecule import Molecule
@@ -169,7 +169,7 @@ def expectations(local: Mapping[str, Tensor], operators: Sequence[Observable]) -
     basis = in_eigenstates(averages.means())
     found = dict[str, float]()
     for operator in operators:
-        if len(operator.components) <= MOST_COMPONENTS:
+        if len(operator.components) <= MOST_FOLLOWED:
             for component, matrix in zip(operator.components, basis[operator.name], strict=True):
                 values = np.diagonal(matrix).real
                 named = zip(labels(len(values)), values, strict=True)

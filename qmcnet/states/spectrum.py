@@ -180,3 +180,6 @@ def excitation_units(excitation: Figure) -> dict[str, Figure]:
 
 
 MOST_COMPONENTS = 6
+"""Of an observable that is printed as a line of text."""
+MOST_FOLLOWED = 48
+"""Of an observable that is measured in training, each component being a curve of its own."""

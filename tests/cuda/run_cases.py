@@ -58,18 +58,13 @@ def make_ansatz(choice):
     return member("ansatz", choice["ansatz"])(molecule, **options)
 
 
-def of_one_state_of_all(choice):
-    """Whether there are forces: of a single state of all electrons."""
-    return choice["states"] == 1 and not choice["ecp"]
-
-
 def make_parts(choice):
     one = choice["n_blocks"] == 1
     beside_the_group = {"sgd": functools.partial(FirstOrder, method=torch.optim.SGD)}
     return {
         "optimizer": beside_the_group.get(choice["optimizer"]) or member("optimizer", choice["optimizer"]),
         "objective": type(member("objective", choice["objective"]))(spin_penalty=choice["spin_penalty"]),
-        "observables": [name for name in choice["observables"] if name != "forces" or of_one_state_of_all(choice)],
+        "observables": choice["observables"],
         "sampler": Metropolis(steps=1, n_blocks=choice["n_blocks"], **({"local": True, "jumps": 0.5} if one else {})),
         "clipping": member("clipping", choice["clipping"]),
         "averaging": member("averaging", choice["averaging"]),

@@ -1,134 +1,310 @@
-"""Forces: exact states, closed forms, correlated sampling, nodes, error bars, and what is refused."""
+"""Forces: slopes of energies by quadrature, nodes, several states, core potentials, and what is refused."""
+
+import dataclasses
+import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from qmcnet import FermiNet, ForwardLaplacian, MolecularHamiltonian, Molecule, NaturalStates, states_at
-from qmcnet.operators.forces import Forces, node_distance, tail
-from qmcnet.sampling.space_warp import space_warp
+from qmcnet import (
+    FermiNet,
+    ForwardLaplacian,
+    MolecularHamiltonian,
+    Molecule,
+    NaturalStates,
+    ProductStates,
+    TorchFuncLaplacian,
+    states_at,
+)
+from qmcnet.operators import effective_core, forces
+from qmcnet.operators.core_slope import CoreSlope
+from qmcnet.operators.effective_core import EffectiveCore
+from qmcnet.operators.forces import Forces, coulomb_slope, kinetic_slope, node_distance, tail
 from qmcnet.states.measurements import check_observables
-from qmcnet.statistics.jackknife import jackknife
-from qmcnet.system.warp import warp_slopes, warp_weights
+from qmcnet.system.ecp import Ecp
+from qmcnet.system.warp import warp, warp_slopes, warp_weights
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
+STEP = 1e-3
 
 
 def noise(*shape, seed=0):
     return torch.randn(shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
 
 
-class Product(nn.Module):
-    """psi = prod_i sum_A c_A exp(-a_A |r_i - R_A|)."""
+class Sums(nn.Module):
+    """psi_s = prod_i sum_A c_sA exp(-a_sA |r_i - R_A|^power), times exp(i k z_i), for s < S."""
 
-    def __init__(self, molecule, exponents, weights):
+    def __init__(self, molecule, exponents, weights, power=1, wave=0.0):
         super().__init__()
-        self.molecule = molecule
-        self.exponents = nn.Parameter(torch.tensor(exponents, dtype=DOUBLE))
+        self.molecule, self.power, self.wave = molecule, power, wave
+        self.exponents = nn.Parameter(torch.tensor(exponents, dtype=DOUBLE))  # (S, A)
         self.weights = nn.Parameter(torch.tensor(weights, dtype=DOUBLE))
 
-    def forward(self, positions, nuclei):
+    def orbitals(self, positions, nuclei):
         distances = torch.linalg.vector_norm(positions[..., :, None, :] - nuclei[..., None, :, :], dim=-1)
-        orbitals = (torch.exp(distances * -self.exponents) * self.weights).sum(-1)
-        log_abs = torch.log(orbitals).sum(-1)
-        return torch.ones(log_abs.shape, dtype=DOUBLE), log_abs
+        return (torch.exp(distances[..., None, :] ** self.power * -self.exponents) * self.weights).sum(-1)
+
+    def forward(self, positions, nuclei):
+        orbitals = self.orbitals(positions, nuclei)  # (..., N, S)
+        values = orbitals.value if hasattr(orbitals, "value") else orbitals
+        phases = torch.ones_like(values).prod(-2) * torch.sgn(values).prod(-2)
+        if self.wave:
+            phases = phases * torch.exp(1j * self.wave * positions[..., 2].sum(-1))[..., None]
+        return phases, torch.log(torch.abs(orbitals)).sum(-2)
 
 
-def columns(network, positions):
-    """What forces are made of, at positions (M, N, 3), as (M, 6 A + 1)."""
-    forces = Forces(network.molecule)
-    states = states_at(NaturalStates(network), positions, ForwardLaplacian())
-    return forces, (forces(states)[..., 0] / states.psi).detach()
+def forces_at(network, positions, backend=ForwardLaplacian):
+    """Local forces and torques of one state at each point, (M, 3 A + 3)."""
+    states = states_at(NaturalStates(network), positions, backend())
+    return (Forces(network.molecule)(states)[..., 0] / states.psi).real.detach()
 
 
 @pytest.mark.parametrize(("symbol", "charge"), [("H", 0), ("He", 1), ("Li", 2)])
-def test_an_exact_atom_off_centre_has_no_force_at_any_walker(symbol, charge):
+def test_an_atom_off_centre_has_no_force_at_any_walker(symbol, charge):
     molecule = Molecule((symbol,), ((0.4, -1.0, 0.2),), charge=charge, spin=1)
-    exact, other = (
-        columns(Product(molecule, [molecule.charges.item() * factor], [1.0]), noise(50, 1, 3))[1] for factor in (1, 1.1)
-    )
-    change = exact[:, :3] - exact[:, -1:] * exact[:, 3:6]
-    assert (exact[:, 3:6].abs() < 1e-11).all()  # the electron goes with the nucleus
-    assert (change.abs() < 1e-9).all()
-    assert other[:, -1].std() > 0.01
+    for factor in (1, 1.1):  # exact, and not
+        found = forces_at(Sums(molecule, [[molecule.charges.item() * factor]], [[1.0]]), noise(50, 1, 3))
+        assert (found.abs() < 1e-11).all()
 
 
-def exact_samples(exponent, count, seed=1):
-    """Draw electrons from exp(-2 a r), as (count, 1, 3)."""
-    generator = np.random.default_rng(seed)
-    directions = generator.normal(size=(count, 1, 3))
-    radii = generator.gamma(3, 0.5 / exponent, size=(count, 1, 1))
-    return torch.from_numpy(directions / np.linalg.norm(directions, axis=-1, keepdims=True) * radii)
+def grid(molecule, count=70, reach=14.0):
+    """Points of a plane through two nuclei on z, (P, 1, 3), and weights of integrals of what is the same about z."""
+    s, of_s = np.polynomial.legendre.leggauss(count)
+    half = molecule.nuclei.diff(dim=0).norm().item() / 2
+    root = (s + 1) / 2 * math.sqrt(reach / half)
+    outer, of_outer = 1 + root**2, 2 * root * of_s / 2 * math.sqrt(reach / half)
+    inner, of_inner = outer[:, None], s[None]
+    z = half * inner * of_inner + molecule.nuclei[:, 2].mean().item()
+    rho = half * np.sqrt((inner**2 - 1) * (1 - of_inner**2))
+    weights = 2 * np.pi * half**3 * (inner**2 - of_inner**2) * of_outer[:, None] * of_s
+    points = np.stack([rho, 0 * z, z], -1).reshape(-1, 1, 3)
+    return torch.from_numpy(points), torch.from_numpy(weights.ravel())
 
 
-def closed_form(a, r):
-    """Energy of an electron in exp(-a r) about one of two protons."""
-    return a**2 / 2 - a + np.exp(-2 * a * r) * (a + 1 / r)
-
-
-@pytest.mark.parametrize(("exponent", "length"), [(1.0, 1.5), (1.3, 2.0), (0.8, 1.0)])
-def test_the_force_is_the_slope_of_an_energy_in_closed_form(exponent, length):
-    molecule = Molecule.diatomic("H", "H", length, "bohr", charge=1, spin=1)
-    positions = exact_samples(exponent, 40_000) + molecule.nuclei[0]
-    forces, samples = columns(Product(molecule, [exponent, 1.0], [1.0, 0.0]), positions)
-    step = 1e-3
-    slope = (closed_form(exponent, length + step) - closed_form(exponent, length - step)) / (2 * step)
-    expected = [0, 0, slope, 0, 0, -slope]
-    groups = samples.unflatten(0, (40, -1)).mean(1).numpy()
-    values, errors = forces.report(groups)
-    assert groups[:, -1].mean() == pytest.approx(closed_form(exponent, length), abs=0.01)
-    assert (np.abs(values[:6] - expected) < 4 * errors[:6] + 1e-12).all()
-    assert (errors[:6] < 0.02).all()
-    assert (np.abs(values[6:9]) < 1e-10).all()  # the net force vanishes at each walker
-
-
-def warped(positions, before, after):
-    """Move electrons with the nuclei; return where they go, and log |det dr'/dr|."""
+def carried(network, positions, nucleus, step):
+    """The states where a nucleus has moved along z by a step, and carried them along, (P, S), with their gradients."""
+    molecule = network.molecule
     leaf = positions.clone().requires_grad_()
-    moved = space_warp(leaf, before, after)
-    rows = [torch.autograd.grad(moved[..., axis].sum(), leaf, retain_graph=True)[0] for axis in range(3)]
-    return moved.detach(), torch.linalg.det(torch.stack(rows, -2)).log().sum(1)
+    weights, slopes = warp_slopes(leaf, molecule.nuclei, molecule.charges.double())
+    v = weights[..., nucleus, None] * torch.tensor([0, 0, step], dtype=DOUBLE)
+    sign, log_abs = network(leaf - v, molecule.nuclei)
+    psi = sign * torch.exp(log_abs) * (1 - step * slopes[..., nucleus, 2] / 2)  # (P, S)
+    parts = torch.view_as_real(psi).flatten(1) if network.wave else psi
+    found = [torch.autograd.grad(part.sum(), leaf, retain_graph=True)[0][:, 0] for part in parts.unbind(-1)]
+    slopes = torch.stack(found, 1)
+    return psi.detach(), torch.complex(slopes[:, ::2], slopes[:, 1::2]) if network.wave else slopes
 
 
-@pytest.mark.parametrize("complex", [False, True])
-def test_correlated_sampling_of_the_same_walkers_has_the_same_slope(complex):
-    sizes = {"n_layers": 2, "hidden_one": 8, "hidden_two": 5, "n_determinants": 2, "jastrow": "cusp"}
-    network = FermiNet(LIH, **sizes, complex=complex, dtype=DOUBLE).requires_grad_(False)
-    ensemble, hamiltonian = NaturalStates(network), MolecularHamiltonian(LIH)
-    backend, nuclei = ForwardLaplacian(), ensemble.nuclei.clone()
-    positions = noise(40, 4, 3, seed=3) + nuclei[[0, 1, 0, 0]]
-    far = node_distance(states_at(ensemble, positions, backend).log_gradient[:, 0]) > 0.05  # where nothing is changed
-    positions = positions[far]
-    assert len(positions) > 10
-    direction = noise(2, 3, seed=4)
+def moved_by(molecule, nucleus, step):
+    """The molecule with a nucleus further up."""
+    nuclei = molecule.nuclei.clone()
+    nuclei[nucleus, 2] += step
+    return dataclasses.replace(molecule, coordinates=tuple(map(tuple, nuclei.tolist())))
 
-    def energy(step):
-        """Weigh the walkers as they are in another geometry."""
-        moved, log_volumes = warped(positions, nuclei, nuclei + step * direction)
-        ensemble.nuclei.copy_(nuclei + step * direction)
-        states = states_at(ensemble, moved, backend)
-        weights = (2 * states.log_scale[:, 0] + log_volumes - 2 * start).exp()
-        return (weights * hamiltonian(states).total.real).sum() / weights.sum()
 
-    start = states_at(ensemble, positions, backend).log_scale[:, 0]
-    at = {k: float(energy(1e-3 * k)) for k in (-2, -1, 1, 2)}
-    slope = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * 1e-3)
-    ensemble.nuclei.copy_(nuclei)
-    forces, samples = columns(network, positions)
-    values, _ = forces.report(samples.numpy()[None].mean(1))
-    assert abs(slope) > 0.1
-    assert -slope == pytest.approx(float((values[:6].reshape(2, 3) * direction.numpy()).sum()), rel=1e-6)
+def energies(network, nucleus, step, **sizes):
+    """<psi_s|H|psi_t> of the carried states of one electron, kinetic and Coulomb energy, and their overlaps (S, S)."""
+    moved = moved_by(network.molecule, nucleus, step)
+    points, weights = grid(moved, **sizes)
+    psi, slopes = carried(network, points, nucleus, step)
+    charges = moved.charges.double()
+    potential = charges.prod() / moved.nuclei.diff(dim=0).norm() - (charges / (points - moved.nuclei).norm(dim=-1)).sum(
+        -1
+    )
+    kinetic = torch.einsum("p,psx,ptx->st", weights.to(psi), slopes.conj(), slopes) / 2
+    weighed = weights[:, None] * psi
+    return kinetic + psi.conj().T @ (potential[:, None] * weighed), psi.conj().T @ weighed
+
+
+def slope_of(energy, nucleus):
+    """Differentiate S^-1 H by a nucleus; S does not change to first order."""
+    at = {k: energy(nucleus, k * STEP) for k in (-1, 0, 1)}
+    assert ((at[1][1] - at[-1][1]).abs() < 1e-6 * at[0][1].abs().max()).all()
+    return torch.linalg.solve(at[0][1], (at[1][0] - at[-1][0]) / (2 * STEP))
+
+
+ION = Molecule.diatomic("H", "H", 1.5, "bohr", charge=1, spin=1)
+UNLIKE = Molecule.diatomic("He", "H", 2.0, "bohr", charge=2, spin=1)
+ONE = [([[1.0, 1.2]], [[1.0, 0.4]]), ([[1.3, 0.6]], [[1.0, 0.0]])]
+TWO = ([[1.9, 1.1], [0.7, 0.8]], [[1.0, 0.3], [0.5, -1.0]])
+
+
+@pytest.mark.parametrize("wave", [0.0, 0.4])
+@pytest.mark.parametrize("molecule", [ION, UNLIKE], ids=["ion", "unlike"])
+@pytest.mark.parametrize("parts", ONE, ids=["both", "one centre"])
+def test_the_mean_is_the_slope_of_the_energy_of_what_is_carried_along(molecule, parts, wave):
+    network = Sums(molecule, *parts, wave=wave)
+    points, weights = grid(molecule)
+    share = weights * (2 * NaturalStates(network)(points)[1]).exp()
+    backend = TorchFuncLaplacian if wave else ForwardLaplacian
+    found = (forces_at(network, points, backend) * share[:, None]).sum(0) / share.sum()
+    for nucleus in (0, 1):
+        slope = slope_of(partial(energies, network), nucleus).real.item()
+        assert abs(slope) > 0.01
+        assert found[3 * nucleus + 2].item() == pytest.approx(-slope, abs=2e-5)
+
+
+def test_of_several_states_it_is_the_slope_of_the_matrix_of_the_energy(monkeypatch):
+    monkeypatch.setattr(forces, "TAIL", 1e-9)  # so that what is integrated is smooth
+    network = Sums(UNLIKE, *TWO, power=2)
+    (first, of_first), (second, of_second) = (grid(UNLIKE, count, reach=6.0) for count in (14, 15))  # nowhere the same
+    pairs = torch.cat([first.repeat_interleave(len(second), 0), second.repeat(len(first), 1, 1)], 1)
+    share = (of_first[:, None] * of_second).flatten()
+    for kind in (NaturalStates, ProductStates):
+        ensemble = kind(network)
+        states = states_at(ensemble, pairs)
+        sampled = share * (2 * ensemble(pairs)[1]).exp()
+        local = states.local(Forces(UNLIKE)(states))[:, 5]  # along z of the second nucleus
+        found = (sampled[:, None, None] * local).sum(0) / sampled.sum()
+        slope = slope_of(partial(energies, network), 1)
+        if kind is ProductStates:  # not by the inverse of the overlap, but by the norms
+            overlap = energies(network, 1, 0.0)[1]
+            slope = overlap @ slope / overlap.diagonal()[:, None]
+        torch.testing.assert_close(found.detach(), -slope, rtol=0, atol=2e-4)
+        assert slope.abs().max() > 0.05
+
+
+INVENTED = Ecp(0, local=((1, 2.5, 2.0), (2, 1.5, -2.0)), channels=(((2, 1.2, 3.0),), ((2, 0.8, -1.5),)))
+
+
+def core_energy(network, nucleus, step):
+    """<psi|U|psi> of the carried states, and their overlap; by a rule that is good for any direction."""
+    molecule = network.molecule
+    moved = moved_by(molecule, nucleus, step)
+    points, weights = grid(moved, count=20)
+
+    def carried_psi(positions):
+        return carried(network, positions.flatten(0, -3), nucleus, step)[0].unflatten(0, positions.shape[:-2])
+
+    states = at_each(network, points)
+    psi = carried_psi(states.positions)
+    states = dataclasses.replace(states, psi=psi, nuclei=moved.nuclei, at=lambda places, rows: carried_psi(places))
+    applied, psi = EffectiveCore(molecule, 11)(states)[::2, 0], psi[::2]
+    return psi.T @ (weights[:, None] * applied), psi.T @ (weights[:, None] * psi)
+
+
+def at_each(network, points):
+    """The two states of a network at points (P, 1, 3), each point twice, as it takes two for two states."""
+    return states_at(NaturalStates(network), points.expand(-1, 2, 3))
+
+
+def test_core_potentials_have_the_slope_of_their_energy(monkeypatch):
+    monkeypatch.setattr(effective_core, "WEAK", 1e-30)  # all electrons are taken
+    molecule = UNLIKE.with_ecp({"He": INVENTED})
+    network = Sums(molecule, *TWO, power=2)
+    points, weights = grid(molecule, count=20)
+    states = at_each(network, points)
+    charges = molecule.charges.double()
+    slopes = CoreSlope(molecule, 11).slope(states, warp(states.positions, molecule.nuclei, charges), charges)[::2]
+    scale = states.log_scale[::2].exp()
+    psi, slopes = states.psi[::2] * scale, slopes * scale[..., None, None]
+    weighed = psi * weights[:, None]
+    for nucleus in (0, 1):
+        expected = slope_of(partial(core_energy, network), nucleus)
+        found = torch.linalg.solve(psi.T @ weighed, weighed.T @ slopes[:, nucleus, 2])
+        assert expected.abs().min() > 0.01
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+
+
+def test_the_core_part_of_two_electrons_is_the_sum_of_those_of_each(monkeypatch):
+    monkeypatch.setattr(effective_core, "WEAK", 1e-30)
+    molecule, positions = LIH.with_ecp({"Li": "ccecp"}), noise(9, 2, 3)
+    charges = molecule.charges.double()
+
+    def found(molecule, positions):
+        states = states_at(NaturalStates(Sums(molecule, [[0.7, 1.0]], [[1.0, 0.3]], power=2)), positions)
+        slope = CoreSlope(molecule, 31).slope(states, warp(positions, states.nuclei, charges), charges)
+        return slope[..., 0] / states.psi[:, :, None]
+
+    one = dataclasses.replace(molecule, charge=1, spin=1)
+    parts = [found(one, positions[:, k : k + 1]) for k in (0, 1)]
+    torch.testing.assert_close(found(molecule, positions), sum(parts), rtol=1e-6, atol=1e-8)
+    assert (parts[0] - parts[1]).abs().max() > 0.1
+
+
+def test_electrons_taken_by_lot_do_not_change_the_mean():
+    molecule = UNLIKE.with_ecp({"He": INVENTED})
+    network, charges = Sums(molecule, [[0.6, 0.9]], [[1.0, 0.7]], power=2), molecule.charges.double()
+    far = torch.tensor([[[0.5, 0.2, -3.4]]], dtype=DOUBLE).expand(4000, 1, 3)
+    with torch.no_grad():
+        states = states_at(NaturalStates(network), far)
+        core, moving = CoreSlope(molecule, 11), warp(far, molecule.nuclei, charges)
+        sampled = core.slope(states, moving, charges)[..., 0].flatten(1)
+        effective_core.WEAK, kept = 1e-30, effective_core.WEAK
+        try:
+            whole = core.slope(states, moving, charges)[..., 0].flatten(1)
+        finally:
+            effective_core.WEAK = kept
+    errors = (sampled.var(0) + whole.var(0)).div(len(far)).sqrt()
+    assert (sampled[:, 2] == sampled[:, 2].mode().values).double().mean() > 0.2  # many were left out
+    assert ((sampled.mean(0) - whole.mean(0)).abs() < 4 * errors + 1e-14).all()
+    assert whole.mean(0)[2].abs() > 10 * errors[2]
+
+
+@pytest.mark.parametrize("ecp", [None, {"Li": "ccecp"}], ids=["all electrons", "ecp"])
+def test_forces_turn_with_the_molecule_and_add_up_to_zero(ecp, monkeypatch):
+    molecule = Molecule(("Li", "H", "H"), ((0.1, 0, 0), (0.2, 3.0, 0.3), (-1.0, -0.5, 2.5)), spin=1).with_ecp(ecp or {})
+    turn = torch.linalg.qr(noise(3, 3, seed=5))[0]
+    turn = turn * torch.linalg.det(turn).sign()
+    turned = dataclasses.replace(molecule, coordinates=tuple(map(tuple, (molecule.nuclei @ turn.T).tolist())))
+    positions = noise(30, molecule.n_electrons, 3, seed=2) + molecule.nuclei[torch.arange(molecule.n_electrons) % 3]
+    if ecp:  # a rule that needs no turning, for all electrons
+        monkeypatch.setattr(effective_core, "WEAK", 1e-30)
+        monkeypatch.setattr(EffectiveCore.__init__, "__defaults__", (31,))
+    parts = [[1.2, 0.8, 0.9]], [[1.0, 0.3, 0.5]]
+    first = forces_at(Sums(molecule, *parts, power=2), positions).unflatten(1, (4, 3))
+    second = forces_at(Sums(turned, *parts, power=2), positions @ turn.T).unflatten(1, (4, 3))
+    torch.testing.assert_close(second, first @ turn.T, rtol=1e-5, atol=1e-5)
+    assert (first[:, :3].sum(1).abs() < 1e-9 * (1 + first.abs().amax((1, 2)))[:, None]).all()
+    torque = torch.linalg.cross(molecule.nuclei.expand(30, 3, 3), first[:, :3]).sum(1)
+    torch.testing.assert_close(first[:, 3], torque, rtol=1e-9, atol=1e-9)
+    assert first[:, :3].abs().min() > 0
 
 
 def test_forces_go_with_their_nuclei():
     positions, swapped = noise(20, 4, 3), Molecule(LIH.symbols[::-1], LIH.coordinates[::-1])
-    first, found = columns(Product(LIH, [2.7, 1.0], [1.0, 0.3]), positions)
-    second, other = columns(Product(swapped, [1.0, 2.7], [0.3, 1.0]), positions)
-    turned = [f"{kind} {atom} {axis}" for kind in ("slope", "weight") for atom in ("Li2", "H1") for axis in "xyz"]
-    torch.testing.assert_close(other[:, [second.components.index(name) for name in turned]], found[:, :-1])
-    assert first.components[0] == "slope Li1 x"
+    found = forces_at(Sums(LIH, [[2.7, 1.0]], [[1.0, 0.3]]), positions)
+    other = forces_at(Sums(swapped, [[1.0, 2.7]], [[0.3, 1.0]]), positions)
+    torch.testing.assert_close(other[:, [3, 4, 5, 0, 1, 2, 6, 7, 8]], found)
+    names = Forces(swapped).components
+    assert names[0] == "H1 x"
+    assert names[5] == "Li2 z"
+    assert names[8] == "torque z"
+
+
+def test_the_potential_changes_as_electrons_and_nuclei_move_together():
+    states = states_at(
+        NaturalStates(FermiNet(LIH, n_layers=1, hidden_one=4, hidden_two=2, dtype=DOUBLE)), noise(9, 4, 3)
+    )
+    hamiltonian, charges, direction = MolecularHamiltonian(LIH), LIH.charges.double(), noise(2, 3, seed=4)
+    moving = warp(states.positions, states.nuclei, charges)
+
+    def potential(step):
+        electrons = states.positions + step * moving.weights @ direction
+        moved = dataclasses.replace(states, positions=electrons, nuclei=states.nuclei + step * direction)
+        return sum(term for name, term in hamiltonian(moved).terms.items() if name != "kinetic")[:, 0, 0].detach()
+
+    slope = (8 * (potential(STEP) - potential(-STEP)) - potential(2 * STEP) + potential(-2 * STEP)) / (12 * STEP)
+    found = (coulomb_slope(states, moving, charges) * direction).sum((1, 2))
+    torch.testing.assert_close(found, slope, rtol=1e-6, atol=1e-6)
+
+
+def test_the_kinetic_part_of_many_electrons_is_the_sum_of_those_of_each():
+    positions, charges = noise(9, 4, 3), LIH.charges.double()
+
+    def found(molecule, positions):
+        states = states_at(NaturalStates(Sums(molecule, [[2.7, 1.0]], [[1.0, 0.3]])), positions)
+        slope = kinetic_slope(states, states.sampled_gradient(), warp(positions, states.nuclei, charges))
+        return slope[..., 0] / states.psi[:, :, None]
+
+    one = dataclasses.replace(LIH, charge=3, spin=1)
+    parts = [found(one, positions[:, k : k + 1]) for k in range(4)]
+    torch.testing.assert_close(found(LIH, positions), sum(parts), rtol=1e-10, atol=1e-10)
 
 
 def test_the_tail_has_no_weight_of_its_own():
@@ -144,14 +320,14 @@ def test_the_tail_has_no_weight_of_its_own():
 OFF = 0.7
 
 
-class Planar(Product):
-    """psi = (z + c) exp(-a r) about the first nucleus: a node where the local energy is infinite."""
+class Planar(Sums):
+    """psi = (z + c) exp(-a r) about the first nucleus: a node, near which the kinetic part is infinite."""
 
     def forward(self, positions, nuclei):
         vectors = positions[..., 0, :] - nuclei[..., 0, :]
-        factor, decay = vectors[..., 2] + OFF, torch.linalg.vector_norm(vectors, dim=-1) * -self.exponents[0]
+        factor, decay = vectors[..., 2] + OFF, torch.linalg.vector_norm(vectors, dim=-1) * -self.exponents[0, 0]
         sign = torch.sgn(factor.value if hasattr(factor, "value") else factor)
-        return sign, torch.log(torch.abs(factor)) + decay
+        return sign[..., None], (torch.log(torch.abs(factor)) + decay)[..., None]
 
 
 def planar_samples(a, count):
@@ -164,71 +340,53 @@ def planar_samples(a, count):
     return torch.from_numpy(positions[kept])[:, None]
 
 
-def planar_attraction(a, length):
-    """Energy of the second nucleus with the electron and the first nucleus."""
-    s = np.linspace(0, 60, 200_001)[1:]
-    inner, outer, weight = np.minimum(s, length), np.maximum(s, length), s**2 * np.exp(-2 * a * s)
-    multipoles = [s**2 / 3 + OFF**2, 2 * OFF * s, 2 * s**2 / 3]
-    parts = (weight * part / (2 * n + 1) * inner**n / outer ** (n + 1) for n, part in enumerate(multipoles))
-    return 1 / length - sum(part.sum() for part in parts) / (weight * multipoles[0]).sum()
-
-
 def test_near_nodes_what_is_averaged_stays_finite_and_the_mean_is_kept():
-    a, length = 0.6, 4.0
-    molecule = Molecule.diatomic("H", "H", length, "bohr", charge=1, spin=1)
-    network, positions = Planar(molecule, [a, 1.0], [1.0, 0.0]), planar_samples(a, 200_000)[:30_000]
-    slope = (planar_attraction(a, length + 0.01) - planar_attraction(a, length - 0.01)) / 0.02
-    forces, samples = columns(network, positions + molecule.nuclei[0])
-    values, errors = forces.report(samples.unflatten(0, (50, -1)).mean(1).numpy())
-    assert errors[2] < 0.002
-    assert abs(values[2] - slope) < 4 * errors[2]
-    assert abs(values[5] + slope) < 4 * errors[5]
+    molecule = Molecule.diatomic("H", "H", 4.0, "bohr", charge=1, spin=1)
+    network = Planar(molecule, [[0.6, 1.0]], [[1.0, 0.0]])
+    samples = forces_at(network, planar_samples(0.6, 200_000)[:60_000] + molecule.nuclei[0])
+    for place, nucleus in ((2, 0), (5, 1)):
+        slope = slope_of(partial(energies, network, reach=30.0), nucleus).item()
+        mean, error = samples[:, place].mean().item(), samples[:, place].std().item() / len(samples) ** 0.5
+        assert error < 0.003
+        assert abs(mean + slope) < 4 * error
     distances = torch.tensor([1e-2, 1e-4, 1e-6], dtype=DOUBLE)
-    near = torch.stack([torch.full((3,), 0.3), torch.full((3,), 0.2), distances - OFF], -1)[:, None]
-    beside = columns(network, near + molecule.nuclei[0])[1]
-    assert (beside[:, -1].abs() * distances > 0.1).all()
-    assert (beside[:, :6].abs() < 1e3).all()
+    near = (
+        torch.stack([torch.full((3,), 0.3), torch.full((3,), 0.2), distances - OFF], -1)[:, None] + molecule.nuclei[0]
+    )
+    states = states_at(NaturalStates(network), near)
+    charges = molecule.charges.double()
+    kinetic = kinetic_slope(states, states.sampled_gradient(), warp(near, states.nuclei, charges))[:, 0, 2, 0]
+    assert ((kinetic / states.psi[:, 0]).abs() * distances**2 > 1e-3).all()
+    assert torch.allclose(node_distance(states.log_gradient)[:, 0], distances, rtol=0.05)
+    assert (forces_at(network, near)[:, :6].abs() < 1e3).all()
 
 
-def test_slopes_of_the_warp():
-    positions, nuclei = noise(20, 3, 3).requires_grad_(), noise(4, 3, seed=1)
-    weights = warp_weights(positions, nuclei)
-    found = warp_slopes(positions, nuclei, weights)
+def test_derivatives_of_the_warp():
+    positions, nuclei, charges = noise(20, 3, 3).requires_grad_(), noise(4, 3, seed=1), torch.tensor([1.0, 3, 8, 1])
+    found = warp(positions, nuclei, charges)
+    torch.testing.assert_close(found.weights.sum(-1), torch.ones(20, 3, dtype=DOUBLE))
     for nucleus in range(4):
-        (expected,) = torch.autograd.grad(weights[..., nucleus].sum(), positions, retain_graph=True)
-        torch.testing.assert_close(found[:, :, nucleus], expected, rtol=1e-10, atol=1e-12)
-    on_nuclei = warp_slopes(nuclei[None], nuclei, warp_weights(nuclei[None], nuclei))
-    assert (on_nuclei.abs() < 1e-12).all()
+        weights, slopes = found.weights[..., nucleus], found.slopes[..., nucleus, :]
+        (expected,) = torch.autograd.grad(weights.sum(), positions, retain_graph=True)
+        torch.testing.assert_close(slopes, expected, rtol=1e-9, atol=1e-11)
+        for axis in range(3):
+            (expected,) = torch.autograd.grad(slopes[..., axis].sum(), positions, retain_graph=True)
+            torch.testing.assert_close(found.curvatures[..., nucleus, axis, :], expected, rtol=1e-8, atol=1e-9)
+    on_nuclei = warp(nuclei[None], nuclei, charges)
+    assert (on_nuclei.slopes.abs() < 1e-9).all()
+    torch.testing.assert_close(warp_weights(nuclei[None], nuclei, charges)[0], torch.eye(4, dtype=DOUBLE))
 
 
-def test_errors_are_those_of_the_jackknife():
-    forces, groups = Forces(LIH), noise(32, 13).numpy() + 3.0
-
-    def force(means):
-        slope, weight, energy = np.split(means["forces"], [6, 12])
-        found = (energy * weight - slope).reshape(2, 3)
-        torque = np.cross(LIH.nuclei.numpy(), found).sum(0)
-        return {"it": np.concatenate([found.flatten(), found.sum(0), torque])}
-
-    sums = {"forces": groups, "count": np.ones(32), "count of forces": np.ones(32)}
-    expected, expected_errors = jackknife(force, sums)
-    values, errors = forces.report(groups)
-    np.testing.assert_allclose(values, expected["it"], rtol=1e-12)
-    np.testing.assert_allclose(errors, expected_errors["it"], rtol=0.1, atol=1e-12)
-    assert np.isnan(forces.report(groups[:1])[1]).all()
-    assert len(forces.reported) == len(values) == 12
-
-
-def test_what_forces_are_not_made_for_is_refused_by_name():
-    single = NaturalStates(Product(LIH, [1.0, 1.0], [1.0, 1.0]))
+def test_further_terms_are_refused_by_name():
+    single = NaturalStates(Sums(LIH, [[1.0, 1.0]], [[1.0, 1.0]]))
 
     class Field:
         name = "field"
 
     check_observables(["forces", "dipole"], single, MolecularHamiltonian(LIH))
+    with_core = LIH.with_ecp({"Li": "ccecp"})
+    check_observables(
+        ["forces"], NaturalStates(Sums(with_core, [[1.0, 1]], [[1.0, 1]])), MolecularHamiltonian(with_core)
+    )
     with pytest.raises(ValueError, match="is for molecules alone: this run adds the terms field"):
         check_observables(["forces"], single, MolecularHamiltonian(LIH, [Field()]))
-    with pytest.raises(ValueError, match="is for a single state: this run has 2"):
-        Forces.check(LIH, 2, ())
-    with pytest.raises(ValueError, match="is for all electrons: this run has effective core potentials"):
-        Forces(LIH.with_ecp({"Li": "ccecp"}))

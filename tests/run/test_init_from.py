@@ -101,7 +101,7 @@ def test_walkers_follow_the_nuclei(tmp_path, source):
     run, other = started(tmp_path, source, STRETCHED), load(source, "cpu")
     before, after = other.simulation.walkers.positions, run.simulation.walkers.positions
     assert torch.equal(parameters(run), parameters(other))
-    assert torch.equal(after, space_warp(before, HYDROGEN.nuclei, STRETCHED.nuclei))
+    assert torch.equal(after, space_warp(before, HYDROGEN.nuclei, STRETCHED.nuclei, HYDROGEN.charges))
     assert not torch.equal(after, before)
 
 
@@ -135,7 +135,9 @@ def test_several_states_go_on_as_several(tmp_path):
     run, other = started(tmp_path / "run", tmp_path / "two", STRETCHED, more), load(tmp_path / "two", "cpu")
     before = other.simulation.walkers.positions
     assert before.shape == (6, 4, 3)
-    assert torch.equal(run.simulation.walkers.positions, space_warp(before, HYDROGEN.nuclei, STRETCHED.nuclei))
+    assert torch.equal(
+        run.simulation.walkers.positions, space_warp(before, HYDROGEN.nuclei, STRETCHED.nuclei, HYDROGEN.charges)
+    )
     points = torch.randn(5, 4, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     other.ensemble.nuclei.copy_(STRETCHED.nuclei)
     difference = run.ensemble(points)[1] - other.ensemble(points)[1]

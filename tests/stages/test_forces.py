@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from qmcnet import EvaluationSettings, Molecule, PretrainingSettings
+from qmcnet import EvaluationSettings, LoggingSettings, Molecule, PretrainingSettings
 from qmcnet.run.interruption import Interrupted
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.evaluation import Evaluation
@@ -28,10 +29,10 @@ def measured(tmp_path_factory, make_run):
 def test_forces_are_in_the_result_and_what_is_printed(measured):
     directory, result = measured
     forces = json.loads((directory / "result.json").read_text())["states"][0]["forces"]
-    atoms = sorted({name.split()[0] for name in forces} - {"net", "torque"})
-    assert {f"{name} {axis}" for name in (*atoms, "net", "torque") for axis in "xyz"} == {*forces}
+    atoms = sorted({name.split()[0] for name in forces} - {"torque"})
+    assert {f"{name} {axis}" for name in (*atoms, "torque") for axis in "xyz"} == {*forces}
     assert all(figure["error"] > 0 for name, figure in forces.items() if name.split()[0] in atoms)
-    assert all(abs(forces[f"net {axis}"]["value"]) < 1e-4 for axis in "xyz")
+    assert all(abs(sum(forces[f"{atom} {axis}"]["value"] for atom in atoms)) < 1e-4 for axis in "xyz")
     assert any(abs(forces[f"{atoms[0]} {axis}"]["value"]) > 1e-3 for axis in "xyz")
     text = result.summary()
     assert all(f"force on {atom}" in text for atom in atoms)
@@ -45,9 +46,14 @@ def test_an_evaluation_with_forces_continues_to_the_last_bit(tmp_path, make_run,
     assert repr(make_run(tmp_path, **SETTINGS).train().states) == repr(measured[1].states)
 
 
-def test_several_states_are_refused_before_anything_is_computed(tmp_path, make_run):
-    with pytest.raises(ValueError, match="observables=forces is for a single state: this run has 2"):
-        make_run(tmp_path, **SETTINGS, network={"n_states": 2})
+def test_every_state_has_forces_in_training_and_evaluation(tmp_path, make_run):
+    result = make_run(tmp_path, **SETTINGS, network={"n_states": 2}, logging=LoggingSettings(every=2)).train()
+    first, second = (state["forces"] for state in result.states)
+    assert {*first} == {*second}
+    assert first["H1 z"]["value"] != second["H1 z"]["value"]
+    assert result.states[1]["forces"]["H1 z"]["value"] == pytest.approx(-second["H2 z"]["value"], abs=1e-6)
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+    assert any(tag.endswith("forces/H1 z_1") for tag in tags), tags
 
 
 def test_diffusion_leaves_forces_out_and_says_why(measured, make_run, caplog):
