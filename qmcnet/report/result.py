@@ -13,7 +13,7 @@ from qmcnet.report.forces import caveats as force_caveats
 from qmcnet.report.levels import draw_levels
 from qmcnet.report.notebook import facts_html
 from qmcnet.report.reference import Reference
-from qmcnet.report.table import SpectrumTable, observed, table
+from qmcnet.report.table import SpectrumTable, forces, observed, table
 from qmcnet.states.spectrum import State
 
 logger = logging.getLogger(__name__)
@@ -200,6 +200,12 @@ class Result:
         if len(self.states) > 1:
             rows = ["  ".join(f"{overlap:.3f}" for overlap in row) for row in self.overlaps or ()]
             lines += [table(self.states), *(["overlaps         " + f"\n{'':17}".join(rows)] if rows else [])]
+            of_states = (
+                (f"state {number}: {name}", text)
+                for number, state in enumerate(self.states)
+                for name, text in forces(state)
+            )
+            lines += [f"{name:<26} {text}" for name, text in of_states]
         elif self.states:
             lines += [f"{name:<16} {text}" for name, text in observed(self.states[0])]
         return "\n".join(lines + [f"warning: {caveat}" for caveat in self.caveats()])

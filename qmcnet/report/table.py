@@ -86,9 +86,7 @@ def observed(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     ratio = state["virial_ratio"]
     theorem = "none: with effective core potentials there is no virial theorem"
     lines = [("virial ratio", theorem if ratio is None else with_error(ratio, 4))]
-    for nucleus, parts in by_nucleus(state.get("forces", {})).items():
-        name, unit = heading(nucleus)
-        lines.append((name, "  ".join(f"{axis} {with_error(parts[axis], 5)}" for axis in parts) + f"  {unit}"))
+    lines += forces(state)
     for name, parts in state.items():
         if (
             name != "forces"
@@ -97,6 +95,22 @@ def observed(state: Mapping[str, Any]) -> list[tuple[str, str]]:
             and len(parts) <= MOST_COMPONENTS
         ):
             lines.append((name, "  ".join(f"{part} {with_error(parts[part], 4)}" for part in parts)))
+    return lines
+
+
+def forces(state: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write the forces of one state, where they were measured.
+
+    Args:
+        state: as in `Spectrum`.
+
+    Returns:
+        Name and figures of each nucleus, and of the torque.
+    """
+    lines = []
+    for nucleus, parts in by_nucleus(state.get("forces", {})).items():
+        name, unit = heading(nucleus)
+        lines.append((name, "  ".join(f"{axis} {with_error(parts[axis], 5)}" for axis in parts) + f"  {unit}"))
     return lines
 
 

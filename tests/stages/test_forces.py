@@ -50,6 +50,7 @@ def test_every_state_has_forces_in_training_and_evaluation(tmp_path, make_run):
     result = make_run(tmp_path, **SETTINGS, network={"n_states": 2}, logging=LoggingSettings(every=2)).train()
     first, second = (state["forces"] for state in result.states)
     assert {*first} == {*second}
+    assert all(f"state {number}: force on H2" in result.summary() for number in (0, 1))
     assert first["H1 z"]["value"] != second["H1 z"]["value"]
     assert result.states[1]["forces"]["H1 z"]["value"] == pytest.approx(-second["H2 z"]["value"], abs=1e-6)
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
