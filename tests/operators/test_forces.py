@@ -19,10 +19,11 @@ from qmcnet import (
     TorchFuncLaplacian,
     states_at,
 )
-from qmcnet.operators import effective_core, forces
+from qmcnet.operators import effective_core
+from qmcnet.operators import forces as forces_module
 from qmcnet.operators.core_slope import CoreSlope
 from qmcnet.operators.effective_core import EffectiveCore
-from qmcnet.operators.forces import Forces, coulomb_slope, kinetic_slope, node_distance, tail
+from qmcnet.operators.forces import Forces, kinetic_slope, node_distance, tail
 from qmcnet.states.measurements import check_observables
 from qmcnet.system.ecp import Ecp
 from qmcnet.system.warp import warp, warp_slopes, warp_weights
@@ -150,7 +151,7 @@ def test_the_mean_is_the_slope_of_the_energy_of_what_is_carried_along(molecule, 
 
 
 def test_of_several_states_it_is_the_slope_of_the_matrix_of_the_energy(monkeypatch):
-    monkeypatch.setattr(forces, "TAIL", 1e-9)  # so that what is integrated is smooth
+    monkeypatch.setattr(forces_module, "TAIL", 1e-9)  # so that what is integrated is smooth
     network = Sums(UNLIKE, *TWO, power=2)
     (first, of_first), (second, of_second) = (grid(UNLIKE, count, reach=6.0) for count in (14, 15))  # nowhere the same
     pairs = torch.cat([first.repeat_interleave(len(second), 0), second.repeat(len(first), 1, 1)], 1)
@@ -277,34 +278,40 @@ def test_forces_go_with_their_nuclei():
     assert names[8] == "torque z"
 
 
-def test_the_potential_changes_as_electrons_and_nuclei_move_together():
-    states = states_at(
-        NaturalStates(FermiNet(LIH, n_layers=1, hidden_one=4, hidden_two=2, dtype=DOUBLE)), noise(9, 4, 3)
-    )
+def test_correlated_sampling_of_a_network_has_the_same_slope_at_every_walker():
+    sizes = {"n_layers": 2, "hidden_one": 8, "hidden_two": 5, "n_determinants": 2, "jastrow": "cusp"}
+    network = FermiNet(LIH, **sizes, dtype=DOUBLE).requires_grad_(False)
+    states = states_at(NaturalStates(network), noise(20, 4, 3, seed=3) + LIH.nuclei[[0, 1, 0, 0]])
+    states = dataclasses.replace(states, psi=torch.ones(20, 1, dtype=DOUBLE))
     hamiltonian, charges, direction = MolecularHamiltonian(LIH), LIH.charges.double(), noise(2, 3, seed=4)
-    moving = warp(states.positions, states.nuclei, charges)
 
-    def potential(step):
-        electrons = states.positions + step * moving.weights @ direction
-        moved = dataclasses.replace(states, positions=electrons, nuclei=states.nuclei + step * direction)
-        return sum(term for name, term in hamiltonian(moved).terms.items() if name != "kinetic")[:, 0, 0].detach()
+    def follow(electron, step):
+        return electron + step * warp_weights(electron[None], LIH.nuclei, charges)[0] @ direction
 
-    slope = (8 * (potential(STEP) - potential(-STEP)) - potential(2 * STEP) + potential(-2 * STEP)) / (12 * STEP)
-    found = (coulomb_slope(states, moving, charges) * direction).sum((1, 2))
-    torch.testing.assert_close(found, slope, rtol=1e-6, atol=1e-6)
+    def log_volume(electron, step):
+        return torch.linalg.slogdet(torch.func.jacrev(follow)(electron, step))[1]
 
+    def slope_there(electron, gradient, step):
+        """Gradient of log psi that is carried along, by the new position of an electron."""
+        change = torch.func.jacrev(log_volume)(electron, step)
+        return torch.linalg.solve(torch.func.jacrev(follow)(electron, step).T, gradient - change / 2)
 
-def test_the_kinetic_part_of_many_electrons_is_the_sum_of_those_of_each():
-    positions, charges = noise(9, 4, 3), LIH.charges.double()
+    def each(function, *values):
+        return torch.func.vmap(torch.func.vmap(function, (0,) * len(values)))(*values)
 
-    def found(molecule, positions):
-        states = states_at(NaturalStates(Sums(molecule, [[2.7, 1.0]], [[1.0, 0.3]])), positions)
-        slope = kinetic_slope(states, states.sampled_gradient(), warp(positions, states.nuclei, charges))
-        return slope[..., 0] / states.psi[:, :, None]
+    def energy(step):
+        electrons = each(lambda r: follow(r, step), states.positions)
+        gradients = each(lambda r, g: slope_there(r, g, step), states.positions, states.log_gradient[:, 0])
+        there = dataclasses.replace(states, positions=electrons, nuclei=states.nuclei + step * direction)
+        potential = sum(term for name, term in hamiltonian(there).terms.items() if name != "kinetic")[:, 0, 0]
+        return potential + gradients.square().sum((-2, -1)) / 2
 
-    one = dataclasses.replace(LIH, charge=3, spin=1)
-    parts = [found(one, positions[:, k : k + 1]) for k in range(4)]
-    torch.testing.assert_close(found(LIH, positions), sum(parts), rtol=1e-10, atol=1e-10)
+    difference = (8 * (energy(STEP) - energy(-STEP)) - energy(2 * STEP) + energy(-2 * STEP)) / (12 * STEP)
+    forces = Forces(LIH)
+    forces.reach = 1e-12
+    found = -(forces(states)[:, :6, 0].unflatten(1, (2, 3)) * direction).sum((1, 2))
+    torch.testing.assert_close(found, difference, rtol=1e-6, atol=1e-6)
+    assert difference.abs().min() > 1e-3
 
 
 def test_the_tail_has_no_weight_of_its_own():
