@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from qmcnet.operators.effective_core import EffectiveCore, Place, radial
 from qmcnet.operators.operator import States
@@ -63,7 +62,7 @@ class CoreSlope(EffectiveCore):
         psi, slopes = self._slopes(states, place, places)  # (E, Q, S), (E, Q, S, 3)
         there, spread_there = warp_slopes(places, states.nuclei, charges)  # (E, Q, A), (E, Q, A, 3)
         here, spread_here = moving.weights[point, electron], moving.slopes[point, electron]
-        own = one_hot(nucleus, here.shape[-1]).to(here)
+        own = (nucleus[:, None] == torch.arange(here.shape[-1], device=nucleus.device)).to(here)
         relative, outward = here - own, away / torch.linalg.vector_norm(away, dim=-1, keepdim=True)
         weighed = factors[..., None] * psi  # (E, Q, S)
         found = torch.einsum("ea,eqx,eqs->eaxs", relative.to(psi), bent.to(psi), psi)

@@ -103,7 +103,8 @@ class States:
             Shape (M, N, 3), in 1/bohr.
         """
         psi = self.by_walker(self.psi)  # (B, S, S)
-        shares = self.local_matrix(psi, torch.eye(psi.shape[-1]).to(psi).expand_as(psi))  # of states j in points k
+        unit = torch.eye(psi.shape[-1], dtype=psi.dtype, device=psi.device)
+        shares = self.local_matrix(psi, unit.expand_as(psi))  # of states j in points k
         return torch.einsum("bjk,bkjnx->bknx", shares, self.by_walker(self.gradient)).flatten(0, 1)
 
     def local(self, operated: Tensor) -> Tensor:

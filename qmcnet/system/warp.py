@@ -86,7 +86,8 @@ def warp(positions: Tensor, nuclei: Tensor, charges: Tensor) -> Warp:
     weights, slopes = warp_slopes(positions, nuclei, charges)
     g, inverse = _gradients(positions, nuclei)
     d = g - (weights[..., None] * g).sum(-2, keepdim=True)
-    h = (2 / POWER) * g[..., :, None] * g[..., None, :] - POWER * inverse[..., None] * torch.eye(3).to(g)
+    unit = torch.eye(3, dtype=g.dtype, device=g.device)
+    h = (2 / POWER) * g[..., :, None] * g[..., None, :] - POWER * inverse[..., None] * unit
     second = d[..., :, None] * d[..., None, :] + h
     second = second - (weights[..., None, None] * second).sum(-3, keepdim=True)
     return Warp(weights, slopes, weights[..., None, None] * second)

@@ -81,7 +81,10 @@ STATED = {
     ("dmc step", "operators/effective_core.py nonzero"): (3, "as below, after hops as well, and for the first walkers"),
     ("dmc step", "diffusion/t_moves.py nonzero"): (1, "which walkers hop"),
     **{
-        (f"{stage} step", "operators/effective_core.py nonzero"): (1, "how many electrons core potentials reach")
+        (f"{stage} step", "operators/effective_core.py nonzero"): (
+            2,
+            "how many electrons core potentials reach; forces as well",
+        )
         for stage in ("optimization", "evaluation")
     },
     **{
