@@ -48,8 +48,10 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     """
     sweep = any(argument in ("-m", "--multirun") for argument in arguments)
     prepared: dict[str, str] = {}
+    short = _short(arguments)
     for before, argument in zip(["", *arguments], arguments, strict=False):
         key, equals, value = argument.partition("=")
+        key = short.get(key, key)
         if argument.startswith(("-", "~")) or before in TAKING:
             prepared[f"{len(prepared)}"] = argument
             continue
@@ -63,6 +65,16 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         prepared[name.lower() if key.lower() in AS_HYDRA else name] = text = f"{AS_HYDRA.get(key.lower(), key)}={value}"
         _check_grammar(argument, text)
     return list(prepared.values())
+
+
+def _short(arguments: Sequence[str]) -> dict[str, str]:
+    """Find settings of a system that have a shorter name, such as `bond_length` for `system.bond_length`."""
+    names = [
+        value for argument in arguments for key, _, value in [argument.partition("=")] if key.lstrip("+") == "system"
+    ]
+    files = [config_directory() / "system" / f"{name}.yaml" for name in names if re.fullmatch(r"[\w+-]+", name)]
+    pairs = [re.findall(r"^  (\w+): \$\{(\w+)\}$", file.read_text(), re.MULTILINE) for file in files if file.exists()]
+    return {f"system.{long}": short for found in pairs for long, short in found}
 
 
 def _name(argument: str, value: str, sweep: bool) -> str:

@@ -68,6 +68,16 @@ def test_any_name_is_taken_as_it_is(name):
     assert name == "null" or understood(text) == os.path.expanduser(name)
 
 
+@pytest.mark.parametrize(("system", "name"), [("atoms", "units"), ("N2", "bond_length"), ("H_chain", "n_atoms")])
+def test_a_setting_of_a_system_goes_by_its_short_name_too(system, name):
+    assert prepare([f"system.{name}=1", f"+system={system}", "system.charge=0"]) == [
+        f"{name}=1",
+        f"+system={system}",
+        "system.charge=0",
+    ]
+    assert prepare([f"system.{name}=1", "+system=H2O"]) == [f"system.{name}=1", "+system=H2O"]
+
+
 def test_the_folder_of_the_user_is_meant_by_a_tilde(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert prepare(["path=~/x.xyz", "run=a~b"]) == ["path='/home/me/x.xyz'", "run='a~b'"]
