@@ -74,7 +74,8 @@ def swept(command_line):
 
 def test_one_job_is_refused_one_killed_one_out_of_time_and_the_same_command_fills_the_gaps(command_line, jobs):
     jobs.update({1.2: signal.SIGUSR2, 1.4: signal.SIGKILL})
-    typed = ["steps=4", "evaluation.steps=10", "bond_length=1.2,1.4,-1,1.6", "hydra.sweep.dir=jobs", "hydra/launcher=several"]
+    typed = ["steps=4", "evaluation.steps=10", "bond_length=1.2,1.4,-1,1.6"]
+    typed += ["hydra.sweep.dir=jobs", "hydra/launcher=several"]
     status, output, errors = command_line.train(*typed, "checkpoints.seconds=0", "logging.every=1", "-m")
     assert status == 1, output + errors
     found = swept(command_line)
