@@ -1,3 +1,4 @@
+import gc
 import multiprocessing
 import os
 import sys
@@ -23,8 +24,14 @@ from qmcnet.protocols import Derivatives
 from qmcnet.system.molecule import Molecule
 
 torch.set_num_threads(1)
+os.fsync = int  # nothing that is written here has to outlive the machine, and a disk takes longer than a small run
 
 pytest_plugins = ["runs"]
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what was imported: it would look at all of it again and again."""
+    gc.freeze()
 
 
 @dataclass(frozen=True)

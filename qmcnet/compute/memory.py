@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
@@ -55,26 +54,29 @@ class LiveBytes(TorchDispatchMode):
             RuntimeError: whatever the operation raises.
         """
         kwargs = kwargs or {}
-        for tensor in tree_leaves((args, kwargs)):
-            self._meet(tensor, allocated=False)
+        self._meet((*args, *kwargs.values()), allocated=False)
         try:
             result = func(*args, **kwargs)
         except RuntimeError:
             self.failed = str(func)
             raise
-        for tensor in tree_leaves(result):
-            self._meet(tensor, allocated=True)
+        self._meet(result, allocated=True)
         return result
 
-    def _meet(self, tensor: Any, allocated: bool) -> None:
-        if not isinstance(tensor, Tensor):
-            return
+    def _meet(self, value: Any, allocated: bool) -> None:
+        if isinstance(value, Tensor):
+            self._count(value, allocated)
+        elif isinstance(value, (list, tuple)):  # operations take and return no other collections
+            for each in value:
+                self._meet(each, allocated)
+
+    def _count(self, tensor: Tensor, allocated: bool) -> None:
         # The layouts of oneDNN hide their storage; no view shares it.
         owner = tensor.untyped_storage() if tensor.layout == torch.strided else tensor
-        key, size = id(owner), owner.nbytes if isinstance(owner, Tensor) else owner.nbytes()
+        key = id(owner)
         if key in self._known:
             return
-        counted = size if allocated else 0
+        counted = (owner.nbytes if isinstance(owner, Tensor) else owner.nbytes()) if allocated else 0
 
         def forget(_: weakref.ref[Any]) -> None:
             """Count the tensor no more."""

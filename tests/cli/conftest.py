@@ -6,6 +6,8 @@ from composing import composed_once, read
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from qmcnet.cli import dmc, evaluate, info, plot, report, sweep, train
+from qmcnet.config.names import shipped
+from qmcnet.config.naming import config_directory
 from qmcnet.statistics import estimate
 from qmcnet.statistics.stationarity import Stationarity
 
@@ -74,6 +76,8 @@ def imported():
     for name in LATE:
         importlib.import_module(name)
     read("config")  # with which Hydra finds its plugins
+    for group in config_directory().iterdir():
+        shipped(group.name)
 
 
 @pytest.fixture(scope="module")

@@ -60,8 +60,10 @@ def views_and_in_place(x):
         (views_and_in_place, 1),
         (lambda x: x.mT[2:], 0),
         (lambda x: torch.cat([x, x]), 2),
+        (torch.sort, 2),
+        (lambda x: torch._foreach_add_([x, x.mT], 1.0), 0),
     ],
-    ids=["temporaries", "kept", "views and in-place", "view of the input", "cat"],
+    ids=["temporaries", "kept", "views and in-place", "view of the input", "cat", "two results", "list in place"],
 )
 def test_peak_counts_what_is_alive_at_a_time(function, copies, device):
     x = torch.ones(20, 30, dtype=DOUBLE, device=device)

@@ -65,14 +65,14 @@ class Pretence(TorchDispatchMode):
         if torch.is_inference_mode_enabled() and is_composite(func):  # which come as they are there
             with self:
                 return func.decompose(*args, **kwargs)
-        name = func._schema.name.removeprefix("aten::")
+        name, launches, reshapes, mutable, returns = facts(func)
         given = tensors_in((args, tuple(kwargs.values())))
         on_device = [isinstance(tensor, OnDevice) for tensor in given]
         target = kwargs.get("device")
         to_device = any(on_device) if target is None else torch.device(target).type == "cuda"
         if not (to_device or any(on_device)):
             return func(*args, **kwargs)
-        self.launches += not (func.is_view or name in NO_LAUNCH)
+        self.launches += launches
         self._check(name, given, on_device, to_device)
         if name == "_local_scalar_dense" and self.home == "meta":
             return 0
@@ -86,11 +86,11 @@ class Pretence(TorchDispatchMode):
         result = func(*plain, **named)
         if generator is not None:
             generator.set_state(named["generator"].get_state())
-        if torch.Tag.inplace_view in func.tags:
+        if reshapes:
             with no_dispatch():
                 func(*args, **kwargs)  # another shape for the same numbers
-        if func._schema.is_mutable:
-            return args[0] if func._schema.returns else None
+        if mutable:
+            return args[0] if returns else None
         return changed(result, self._wrapped) if to_device else result
 
     def _check(self, name, given, on_device, to_device):
@@ -147,18 +147,32 @@ def tensors_in(value):
     for part in value:
         if isinstance(part, torch.Tensor):
             found.append(part)
-        elif isinstance(part, (list, tuple)):
+        elif isinstance(part, (list, tuple)) and not of_numbers(part):
             found += tensors_in(part)
     return found
 
 
+def of_numbers(values):
+    """Whether a list has whole numbers alone, such as a shape."""
+    return not values or type(values[0]) is int
+
+
 def changed(value, change):
     """Change what is in lists and tuples."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(
-            [changed(part, change) if isinstance(part, (list, tuple)) else change(part) for part in value]
-        )
-    return change(value)
+    if not isinstance(value, (list, tuple)):
+        return change(value)
+    if of_numbers(value):
+        return value
+    return type(value)([changed(part, change) if isinstance(part, (list, tuple)) else change(part) for part in value])
+
+
+@functools.cache
+def facts(func):
+    """Name, whether it is a launch, changes a shape in place, writes into its first argument, returns something."""
+    schema = func._schema
+    name = schema.name.removeprefix("aten::")
+    launches = not (func.is_view or name in NO_LAUNCH)
+    return name, launches, torch.Tag.inplace_view in func.tags, schema.is_mutable, bool(schema.returns)
 
 
 @functools.cache

@@ -1,4 +1,6 @@
 import logging
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,18 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
     atomic_write(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(tmp_path, monkeypatch):
+    path, synchronized = tmp_path / "file", []
+
+    def remember(descriptor):
+        found = os.fstat(descriptor)
+        synchronized.append((stat.S_ISDIR(found.st_mode) or found.st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", remember)
+    atomic_write(path, lambda file: file.write(b"new"))
+    assert synchronized == [(3, False), (True, True)]
 
 
 def test_a_crash_while_saving_leaves_the_checkpoint_before(tmp_path, monkeypatch):

@@ -18,9 +18,9 @@ def folders(request, tmp_path_factory):
     """Directories of runs made by one process, and by several."""
     alone, shared = (tmp_path_factory.mktemp(name) for name in ("alone", "shared"))
     names = list(ranks.CASES) if request.param == 2 else ["kfac"]
+    ranks.work(alone, names)  # first, so that forks need not import again what a run imports late
     result, reason = launch(ranks.work, (shared, names), request.param)
     assert (result, reason) == (0, None)
-    ranks.work(alone, names)
     return {name: (alone / name, shared / name) for name in [*names, ranks.STARTED]}
 
 
