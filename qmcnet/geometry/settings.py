@@ -1,0 +1,46 @@
+"""How geometries are relaxed."""
+
+from dataclasses import dataclass
+
+from qmcnet.checks import at_least, positive
+
+
+@dataclass(frozen=True)
+class RelaxationSettings:
+    """How a structure at rest is looked for.
+
+    Attributes:
+        geometries: most geometries at which there is a run, without those that frequencies need.
+        max_force: size of the forces, in hartree/bohr, below which a structure is at rest, and which the errors of
+            its forces are to reach.
+        trust_radius: longest first step, in bohr: root of the sum of the squares of all displacements.
+        steps: optimisation steps at each geometry after the first.
+        learning_rate: that of these steps, over that of the first run.
+        warmup_steps: steps in which it rises.
+        evaluation_steps: evaluation steps at a geometry, at first.
+        most_evaluation_steps: most of them.
+        force_error: standard error of the forces, in hartree/bohr, until which more are made.
+    """
+
+    geometries: int = 20
+    max_force: float = 1e-3
+    trust_radius: float = 0.3
+    steps: int = 150
+    learning_rate: float = 0.5
+    warmup_steps: int = 10
+    evaluation_steps: int = 300
+    most_evaluation_steps: int = 3000
+    force_error: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: for a number out of range.
+        """
+        at_least(1, geometries=self.geometries, steps=self.steps)
+        at_least(0, warmup_steps=self.warmup_steps)
+        at_least(100, evaluation_steps=self.evaluation_steps)
+        at_least(self.evaluation_steps, most_evaluation_steps=self.most_evaluation_steps)
+        positive(max_force=self.max_force, trust_radius=self.trust_radius)
+        positive(learning_rate=self.learning_rate, force_error=self.force_error)
