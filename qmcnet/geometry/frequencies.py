@@ -15,7 +15,7 @@ from qmcnet.system.units import WAVENUMBERS_PER_HARTREE
 Array = NDArray[np.float64]
 
 LARGEST_SHARE = 0.5
-"""Of what was expected, that the error of a force constant may be: beyond, forces at displaced geometries say little."""
+"""Of what a mean field may be off, that the error of a force constant may be: beyond, the runs have little say."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def vibrations(model: Model, place: Array, masses: Array) -> Vibrations | None:
     curvature = polynomial.hessian(place, model.samples)
     if (np.diagonal(curvature.std(0)) > LARGEST_SHARE * polynomial.width * polynomial.constants).any():
         return None
-    known = [(place, sample) for place, sample in zip(minima, model.samples, strict=True) if np.isfinite(place).all()]
-    hessians = np.stack([polynomial.hessian(place, sample) for place, sample in known])
+    known = [(own, sample) for own, sample in zip(minima, model.samples, strict=True) if np.isfinite(own).all()]
+    hessians = np.stack([polynomial.hessian(own, sample) for own, sample in known])
     samples = harmonic(hessians, model.directions, masses)
     mean = harmonic(polynomial.hessian(place, model.mean), model.directions, masses)
     zero_point = np.maximum(samples, 0).sum(-1) / (2 * WAVENUMBERS_PER_HARTREE)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmcnet.geometry.coordinates import aligned, internal_directions
-from qmcnet.geometry.point import SurfacePoint
+from qmcnet.geometry.point import SurfacePoint, own_error
 from qmcnet.geometry.polynomial import Polynomial
 from qmcnet.report.forces import OFF
 
@@ -29,8 +29,6 @@ WIDTH = 0.3
 """How far the Hessian of a mean field may be off, as a share of its force constants."""
 SOFTEST = 0.02
 """Smallest force constant that is expected, in hartree/bohr^2."""
-OWN = 0.3
-"""What forces leave out at one point alone, as a share of what they leave out everywhere."""
 SPREAD = 0.1
 """How far energies scatter beyond their errors, over their distance from the exact one."""
 SCALE = 0.5
@@ -217,7 +215,7 @@ def equations(
         energy = np.hstack([polynomial.values(place), np.zeros((1, n)), [[point.distance]]])
         slopes = np.hstack([-polynomial.slopes(place)[0], np.eye(n), np.zeros((n, 1))])
         turned = np.kron(np.eye(len(centre)), rotation) @ directions  # from the frame of the point
-        own = (OWN * OFF * point.distance) ** 2 + beyond_slope**2
+        own = own_error(point.distance) ** 2 + beyond_slope**2
         rows += [energy, slopes]
         numbers += [np.array([point.energy - lowest]), point.forces.ravel() @ turned]
         blocks += [np.array([[point.error**2 + (SPREAD * point.distance) ** 2 + beyond_energy**2]])]

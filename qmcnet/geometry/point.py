@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qmcnet.report.forces import by_nucleus
+from qmcnet.report.forces import OFF, by_nucleus
 from qmcnet.report.result import Result
 from qmcnet.system.molecule import Molecule
 
@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 
 UNKNOWN_DISTANCE = 5e-3
 """What is taken, in hartree, for the distance of an energy from the exact one where nothing tells."""
+OWN = 0.3
+"""What forces leave out at one point alone, as a share of what they leave out everywhere."""
 AXES = ("x", "y", "z")
 
 
@@ -60,6 +62,18 @@ class SurfacePoint:
     def worst_error(self) -> float:
         """Largest error of a force, in hartree/bohr."""
         return float(self.force_errors.max())
+
+
+def own_error(distance: float) -> float:
+    """Estimate what forces leave out at one point alone.
+
+    Args:
+        distance: how far the energy may be above the exact one, in hartree.
+
+    Returns:
+        In hartree/bohr.
+    """
+    return OWN * OFF * distance
 
 
 def point_of(result: Result, molecule: Molecule, directory: Path) -> SurfacePoint | None:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from qmcnet.geometry.point import SurfacePoint, point_of
+from qmcnet.compute.team import by_first
+from qmcnet.geometry.point import SurfacePoint, own_error, point_of
 from qmcnet.geometry.settings import RelaxationSettings
 from qmcnet.report.result import Result
 from qmcnet.run.description import describe, molecule_of
@@ -87,6 +88,7 @@ class Surface:
                 return self._measured(self._run(molecule, directory, found))
         return self._measured(self._run(molecule, self.folder / "points" / f"{len(found):03d}", found))
 
+    @by_first
     def directories(self) -> dict[Path, Molecule]:
         """List the runs there are, in the order in which they were asked for, and their systems."""
         folder = self.folder / "points"
@@ -142,7 +144,7 @@ class Surface:
         return str(min(before, key=lambda path: math.dist(_flat(before[path]), _flat(molecule))))
 
     def _measured(self, run: VMC) -> SurfacePoint:
-        """Run, and evaluate until the errors of the forces are as small as asked for."""
+        """Run, and evaluate until the errors of the forces are as small as asked for, or as what is left out."""
         settings, steps = self.settings, self.settings.evaluation_steps
         while True:
             if self.wall_time is not None:
@@ -150,9 +152,10 @@ class Surface:
             result = run.train()
             point = point_of(result, run.molecule, run.directory)
             steps = max(steps, result.evaluation_steps)
-            if steps >= settings.most_evaluation_steps or (point and point.worst_error <= settings.force_error):
+            target = max(settings.force_error, own_error(point.distance) if point else 0.0)
+            if steps >= settings.most_evaluation_steps or (point and point.worst_error <= target):
                 break
-            excess = 2.0 if point is None else MARGIN * (point.worst_error / settings.force_error) ** 2
+            excess = 2.0 if point is None else MARGIN * (point.worst_error / target) ** 2
             steps = min(math.ceil(steps * max(excess, MARGIN)), settings.most_evaluation_steps)
             run = self.make(run.config | {"evaluation": run.config["evaluation"] | {"steps": steps}}, run.directory)
         if point is None:
