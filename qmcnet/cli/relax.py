@@ -13,11 +13,10 @@ from qmcnet.cli.run_log import RunLog
 from qmcnet.cli.status import Found, leave_if_failed, outcome, run_jobs
 from qmcnet.cli.train import remove_empty, write_hydra_files
 from qmcnet.compute.team import team
-from qmcnet.config.build import build, load, maker
+from qmcnet.config.build import build, load, located, maker
 from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.config.schema import ConfigError, check_arguments
 from qmcnet.geometry.relax import relax
-from qmcnet.geometry.settings import RelaxationSettings
 from qmcnet.geometry.surface import Surface
 from qmcnet.run.vmc import VMC
 from qmcnet.stages.stage import Stage
@@ -25,7 +24,8 @@ from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)
 
-OWN = ("run", "frequencies", "max_force", "geometries", "relaxation")
+GOAL = ("max_force", "geometries", "frequencies")
+OWN = ("run", "relaxation", *GOAL)
 """Keys that qmcnet-train has not."""
 WITH_RUN = (*OWN, "device", "devices", "wall_time", "trust", "hydra")
 """Keys that may stand beside run=DIR, whose settings are those of that run."""
@@ -45,9 +45,7 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[Surface, Molecule]:
     """
     check_own(cfg)
     plain: Any = OmegaConf.to_container(cfg)
-    shared = {name: plain[name] for name in ("max_force", "geometries")}
-    group = plain["relaxation"] | shared if isinstance(plain["relaxation"], dict) else plain["relaxation"]
-    settings = maker("relaxation", group, trust=False)()
+    settings = located("relaxation", maker("relaxation", plain["relaxation"], trust=False))()
     source, first = None, None
     if cfg.run is None:
         training = OmegaConf.create({key: cfg._get_node(key) for key in cfg if key not in OWN})
@@ -75,8 +73,7 @@ def check_own(cfg: DictConfig) -> None:
     """
     if missing := [name for name in OWN if name not in cfg]:
         raise ConfigError(f"{missing[0]} is missing: leave out ~{missing[0]}")
-    check_arguments(relax, {"frequencies": cfg.frequencies})
-    check_arguments(RelaxationSettings, {"max_force": cfg.max_force, "geometries": cfg.geometries})
+    check_arguments(relax, {name: cfg[name] for name in GOAL})
     check_arguments(VMC, {"wall_time": cfg.wall_time, "device": cfg.device})
     check_arguments(load, {"trust": cfg.trust})
 
@@ -113,7 +110,7 @@ def relaxed(cfg: DictConfig, log: RunLog) -> Found:
         logger.info(run.summary())
 
     surface, start = prepared(cfg, folder)
-    return relax(surface, start, cfg.frequencies, on_claim)
+    return relax(surface, start, cfg.max_force, cfg.geometries, cfg.frequencies, on_claim)
 
 
 def output() -> Path:

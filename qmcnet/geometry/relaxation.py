@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from qmcnet.geometry.model import Model
 from qmcnet.geometry.point import SurfacePoint
 from qmcnet.geometry.polynomial import QUARTIC
-from qmcnet.geometry.settings import RelaxationSettings
 from qmcnet.geometry.surface import Points, moved
 from qmcnet.system.molecule import Molecule
 
@@ -39,16 +38,20 @@ class Search:
 
     Attributes:
         surface: gives energies and forces.
-        settings: how to search.
         mean_field: gives the Hessian that is expected at a geometry.
+        trust_radius: longest first step, in bohr.
+        max_force: size of forces, in hartree/bohr, that does not matter, and that errors of forces are to reach.
+        geometries: most points, without those that frequencies need.
         pause: called before each point; raises to stop there.
         points: those found so far.
         here: the structure that the model is expanded about.
     """
 
     surface: Points
-    settings: RelaxationSettings
     mean_field: Callable[[Molecule], Array]
+    trust_radius: float
+    max_force: float
+    geometries: int
     pause: Callable[[], None] = no_break
     points: list[SurfacePoint] = field(default_factory=list)
     here: Molecule = field(init=False)
@@ -71,7 +74,7 @@ class Search:
             if not trouble and frequencies:
                 self._straddle()
             model, place = self._model()
-            if trouble or place is None or settled(model, self.settings.max_force):
+            if trouble or place is None or settled(model, self.max_force):
                 return model, place, trouble or ("the surface has no minimum near" if place is None else "")
             if self._full():
                 return model, place, f"after {len(self.points)} geometries it still moves"
@@ -79,10 +82,10 @@ class Search:
 
     def _walk(self) -> str:
         """Step until the forces are small, or not larger than their errors; say what is in the way, if anything is."""
-        trust = self.settings.trust_radius
+        trust = self.trust_radius
         while True:
             model, place = self._model()
-            if place is not None and settled(model, self.settings.max_force):
+            if place is not None and settled(model, self.max_force):
                 return ""
             if self._full():
                 return f"after {len(self.points)} geometries its forces are still larger than their errors"
@@ -92,7 +95,7 @@ class Search:
             before = np.linalg.norm(self.points[-1].forces)
             self._go_to(self._displaced(model, step), f"a step of {np.linalg.norm(step):.3f} bohr")
             falls = np.linalg.norm(self.points[-1].forces) < before
-            trust = min(1.5 * trust, 2 * self.settings.trust_radius) if falls else trust / 2
+            trust = min(1.5 * trust, 2 * self.trust_radius) if falls else trust / 2
 
     def _pin(self) -> str:
         """Look on both sides of the minimum as long as its forces are known worse than is asked for."""
@@ -103,7 +106,7 @@ class Search:
             errors, reach = model.force_errors(place), np.sqrt(2 * RISE / model.polynomial.constants)
             reach = np.clip(reach, NEAREST, FARTHEST)
             open_ones = [i for i in range(len(place)) if not self._straddled(model, place, i, reach[i])]
-            wanted = [i for i in open_ones if errors[i] > self.settings.max_force]
+            wanted = [i for i in open_ones if errors[i] > self.max_force]
             if not wanted or self._full(2):
                 return ""
             self._both_sides(model, place, max(wanted, key=lambda i: errors[i]), reach, "energies")
@@ -136,7 +139,7 @@ class Search:
         """Fit all points, about where the search is, and find the minimum."""
         model = Model.fit(self.points, np.array(self.here.coordinates), self.expected)
         place = model.minimum(np.zeros(len(model.polynomial.constants)))
-        far = place is not None and np.linalg.norm(place) > 2 * max(FARTHEST, self.settings.trust_radius)
+        far = place is not None and np.linalg.norm(place) > 2 * max(FARTHEST, self.trust_radius)
         return model, None if far else place
 
     def _displaced(self, model: Model, place: Array) -> Molecule:
@@ -162,7 +165,7 @@ class Search:
 
     def _full(self, more: int = 1) -> bool:
         """Whether there are as many geometries as there may be."""
-        return len(self.points) + more > self.settings.geometries
+        return len(self.points) + more > self.geometries
 
 
 def settled(model: Model, max_force: float) -> bool:

@@ -7,12 +7,9 @@ from qmcnet.checks import at_least, positive
 
 @dataclass(frozen=True)
 class RelaxationSettings:
-    """How a structure at rest is looked for.
+    """How the runs at geometries after the first are made, and how far the first step may go.
 
     Attributes:
-        geometries: most geometries at which there is a run, without those that frequencies need.
-        max_force: size of the forces, in hartree/bohr, below which a structure is at rest, and which the errors of
-            its forces are to reach.
         trust_radius: longest first step, in bohr: root of the sum of the squares of all displacements.
         steps: optimisation steps at each geometry after the first.
         learning_rate: that of these steps, over that of the first run.
@@ -22,8 +19,6 @@ class RelaxationSettings:
         force_error: standard error of the forces, in hartree/bohr, until which more are made.
     """
 
-    geometries: int = 20
-    max_force: float = 1e-3
     trust_radius: float = 0.3
     steps: int = 150
     learning_rate: float = 0.5
@@ -38,9 +33,13 @@ class RelaxationSettings:
         Raises:
             ValueError: for a number out of range.
         """
-        at_least(1, geometries=self.geometries, steps=self.steps)
+        at_least(1, steps=self.steps)
         at_least(0, warmup_steps=self.warmup_steps)
-        at_least(100, evaluation_steps=self.evaluation_steps)
-        at_least(self.evaluation_steps, most_evaluation_steps=self.most_evaluation_steps)
-        positive(max_force=self.max_force, trust_radius=self.trust_radius)
+        at_least(1, evaluation_steps=self.evaluation_steps)
+        if self.most_evaluation_steps < self.evaluation_steps:
+            raise ValueError(
+                f"most_evaluation_steps={self.most_evaluation_steps} must be at least "
+                f"evaluation_steps={self.evaluation_steps}"
+            )
+        positive(trust_radius=self.trust_radius)
         positive(learning_rate=self.learning_rate, force_error=self.force_error)
