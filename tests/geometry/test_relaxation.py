@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from geometry.surfaces import LENGTH, WATER, Morse, Springs, hydrogen, water
+
+from qmcnet.geometry.conclusion import concluded
+from qmcnet.geometry.relaxation import Search
+from qmcnet.report.relaxation import Relaxation
+from qmcnet.system.molecule import Molecule
+
+
+def relaxed(surface, start, hessian, frequencies=False, geometries=20):
+    search = Search(surface, hessian, 0.3, 1e-3, geometries)
+    model, place, reason = search.relax(start, frequencies)
+    return search, concluded(search.points, model, place, reason, frequencies, {"formula": start.formula})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_morse_potential_relaxes_to_its_minimum(seed):
+    surface = Morse(force_error=1e-3, error=2e-4, distance=1e-4, seed=seed)
+    search, found = relaxed(surface, hydrogen(1.8), surface.hessian)
+    bond = found.bonds["H1-H2"]
+    assert found.succeeded
+    assert found.force_error <= 1e-3
+    assert bond["error"] < 0.006
+    assert abs(bond["value"] - LENGTH) < 4 * bond["error"]
+    assert found.angles == {}
+    assert len(search.points) < 10
+    assert found.nearest == "000"
+
+
+def test_the_same_points_are_asked_for_again():
+    first, second = (relaxed(Morse(1e-3, 2e-4, seed=5), hydrogen(1.7), Morse.hessian, True) for _ in range(2))
+    assert first[0].surface.asked == second[0].surface.asked
+    assert first[1].content() == second[1].content()
+    wavenumber = first[1].wavenumbers[0]
+    assert wavenumber["error"] < 100
+    assert first[1].curve is not None
+
+
+def test_water_relaxes_to_its_bonds_and_its_angle(tmp_path):
+    springs = Springs()
+    start = water(WATER + 0.1 * np.random.default_rng(6).standard_normal((3, 3)))
+    _, found = relaxed(springs, start, lambda _: springs.hessian())
+    bond = np.linalg.norm(WATER[1])
+    angle = 2 * np.degrees(np.arctan2(WATER[1, 1], WATER[1, 2]))
+    assert found.bonds.keys() == {"O1-H2", "O1-H3"}
+    for each in found.bonds.values():  # where no force is larger than 1e-3
+        assert each["value"] == pytest.approx(bond, abs=4e-3)
+    assert found.angles["H2-O1-H3"]["value"] == pytest.approx(angle, abs=0.5)
+    found.store(tmp_path)
+    again = Molecule.from_xyz(tmp_path / "relaxed.xyz")
+    np.testing.assert_allclose(again.coordinates, found.molecule.coordinates, atol=1e-7)
+    assert (again.charge, again.spin) == (0, 0)
+
+
+def test_files_hold_energies_and_forces_in_the_units_of_ase(tmp_path):
+    from ase.io import read
+    from ase.units import Bohr, Hartree
+
+    search, found = relaxed(Morse(1e-3, 2e-4), hydrogen(1.7), Morse.hessian)
+    found.store(tmp_path)
+    frames = read(tmp_path / "trajectory.extxyz", ":")
+    assert len(frames) == len(search.points)
+    for frame, point in zip(frames, search.points, strict=True):
+        assert frame.get_potential_energy() == pytest.approx(point.energy * Hartree, rel=1e-6)
+        assert frame.info["energy_error"] == pytest.approx(point.error * Hartree, rel=1e-6)
+        np.testing.assert_allclose(frame.get_forces(), point.forces * Hartree / Bohr, atol=1e-6)
+        np.testing.assert_allclose(frame.arrays["forces_error"], point.force_errors * Hartree / Bohr, rtol=1e-4)
+        np.testing.assert_allclose(frame.positions, point.nuclei * Bohr, atol=1e-7)
+
+
+def test_too_few_geometries_leave_a_structure_that_moves():
+    surface = Morse(force_error=1e-4, error=1e-5)
+    _, found = relaxed(surface, hydrogen(2.2), surface.hessian, frequencies=True, geometries=1)
+    assert isinstance(found, Relaxation)
+    assert not found.succeeded
+    assert found.wavenumbers is None
+    assert "not at rest" in found.summary()
+
+
+def test_a_surface_without_a_minimum_is_said_to_have_none():
+    with pytest.raises(ValueError, match="tell no minimum"):
+        relaxed(Morse(force_error=1e-4, error=1e-5), hydrogen(3.5), Morse.hessian, geometries=2)
