@@ -21,6 +21,8 @@ from qmcnet.system.trajectory import Frame
 
 Array = NDArray[np.float64]
 
+NOT_AT_REST = "the structure is not at rest"
+TOO_LARGE = "the errors of the forces are too large: make relaxation.force_error smaller"
 LEAST_KNOWN = 0.9
 """Share of the posterior that must have a minimum, where the errors of a structure are told."""
 
@@ -47,7 +49,7 @@ def concluded(
         The result.
 
     Raises:
-        ValueError: if the points tell no minimum, or no vibrations that are asked for.
+        ValueError: if the points tell no minimum.
     """
     minima = None if place is None else model.minima(place)
     if place is None or minima is None or np.isfinite(minima[:, 0]).mean() < LEAST_KNOWN:
@@ -59,14 +61,14 @@ def concluded(
     nuclei, samples = model.nuclei(place), model.nuclei(minima)
     pairs, names = bonds(symbols, nuclei), [f"{symbol}{number}" for number, symbol in enumerate(symbols, start=1)]
     found = vibrations(model, place, np.array(masses)) if frequencies and not reason else None
-    if frequencies and not reason and found is None:
-        raise ValueError("errors of the forces are too large for frequencies: make relaxation.force_error smaller")
+    no_vibrations = (NOT_AT_REST if reason else TOO_LARGE) if frequencies and found is None else ""
     nearest = min(points, key=lambda point: _apart(point.nuclei, nuclei))
     largest = int(np.abs(model.offset[0]).argmax())
     return Relaxation(
         molecule=moved(points[0].molecule, nuclei),
         coordinate_errors=spread_of(lambda each: each, samples).tolist(),
         reason=reason,
+        no_vibrations=no_vibrations,
         bonds={"-".join(names[i] for i in pair): _measured(length, nuclei, samples, pair) for pair in pairs},
         angles={"-".join(names[i] for i in three): _measured(angle, nuclei, samples, three) for three in angles(pairs)},
         energy={"value": nearest.energy, "error": nearest.error},

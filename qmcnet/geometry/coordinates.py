@@ -43,18 +43,6 @@ def internal_directions(nuclei: Array) -> Array:
     return np.asarray(columns[:, sizes > 0.5])
 
 
-def is_linear(nuclei: Array) -> bool:
-    """Tell whether nuclei, two at least, lie on a line.
-
-    Args:
-        nuclei: positions, shape (A, 3), in bohr.
-
-    Returns:
-        Whether only two rotations move them.
-    """
-    return rigid_motions(nuclei).shape[1] == 5
-
-
 def aligned(nuclei: Array, onto: Array) -> tuple[Array, Array]:
     """Turn and shift nuclei onto others: the displacements that are left are orthogonal to rigid motions.
 

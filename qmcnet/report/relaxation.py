@@ -16,6 +16,9 @@ from qmcnet.system.units import BOHR_PER_ANGSTROM, EV_PER_HARTREE
 
 FILES = "relaxed.xyz", "trajectory.extxyz", "relaxation.json"
 
+MOST_DEVIATIONS = 4.0
+"""Of chi^2 above what is expected, in standard deviations, beyond which errors are not believed."""
+
 
 @dataclass(frozen=True)
 class Relaxation:
@@ -25,6 +28,7 @@ class Relaxation:
         molecule: the structure.
         coordinate_errors: of its coordinates, shape (A, 3), in bohr.
         reason: why it is not at rest, or an empty text.
+        no_vibrations: why there are no vibrations although they were asked for, or an empty text.
         bonds: lengths in bohr, by the names of the atoms.
         angles: in degrees, by the names of the atoms.
         energy: of the run that is nearest to the structure.
@@ -45,6 +49,7 @@ class Relaxation:
     molecule: Molecule
     coordinate_errors: Sequence[Sequence[float]]
     reason: str
+    no_vibrations: str
     bonds: Mapping[str, Figure]
     angles: Mapping[str, Figure]
     energy: Figure
@@ -62,8 +67,8 @@ class Relaxation:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the structure is at rest."""
-        return not self.reason
+        """Whether the structure is at rest, and its vibrations are known where they were asked for."""
+        return not (self.reason or self.no_vibrations)
 
     def store(self, folder: Path) -> None:
         """Write `relaxed.xyz`, `trajectory.extxyz` and `relaxation.json`.
@@ -84,8 +89,9 @@ class Relaxation:
             **self.metadata,
             "geometry": geometry(self.molecule),
             "coordinate_errors": self.coordinate_errors,
-            "at_rest": self.succeeded,
+            "at_rest": not self.reason,
             "reason": self.reason,
+            "no_vibrations": self.no_vibrations,
             "bonds": {
                 name: {"bohr": figure, "angstrom": _scaled(figure, 1 / BOHR_PER_ANGSTROM)}
                 for name, figure in self.bonds.items()
@@ -105,8 +111,8 @@ class Relaxation:
 
     def facts(self) -> list[tuple[str, str]]:
         """Say what was found, in lines that each have a name."""
-        rest = f"forces vanish within {1e3 * self.force_error:.2g} mHa/bohr" if self.succeeded else self.reason
-        lines = [("at rest" if self.succeeded else "not at rest", f"{rest}; {len(self.points)} geometries")]
+        rest = self.reason or f"forces vanish within {1e3 * self.force_error:.2g} mHa/bohr"
+        lines = [("not at rest" if self.reason else "at rest", f"{rest}; {len(self.points)} geometries")]
         for name, figure in self.bonds.items():
             in_angstrom = with_error(_scaled(figure, 1 / BOHR_PER_ANGSTROM), 4)
             lines.append((f"bond {name}", f"{with_error(figure, 4)} bohr = {in_angstrom} angstrom"))
@@ -117,8 +123,15 @@ class Relaxation:
         if self.zero_point_energy:
             in_ev = with_error(_scaled(self.zero_point_energy, EV_PER_HARTREE), 4)
             lines.append(("zero point", f"{with_error(self.zero_point_energy, 6)} hartree = {in_ev} eV"))
+        if self.no_vibrations:
+            lines.append(("no vibrations", self.no_vibrations))
         left_out = with_error(_scaled(self.left_out, 1e3), 2)
         lines.append(("left out", f"{left_out} mHa/bohr by forces, as energies tell: parameters do not follow nuclei"))
+        if self.chi2 > self.known + MOST_DEVIATIONS * (2 * self.known) ** 0.5:
+            disagree = (
+                f"chi^2 is {self.chi2:.0f} of {self.known} energies and forces, which disagree beyond their errors"
+            )
+            lines.append(("warning", f"{disagree}: the errors above are too small"))
         return lines
 
     def summary(self) -> str:

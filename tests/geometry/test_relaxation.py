@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from geometry.surfaces import LENGTH, WATER, Morse, Springs, hydrogen, water
@@ -76,6 +78,22 @@ def test_too_few_geometries_leave_a_structure_that_moves():
     assert not found.succeeded
     assert found.wavenumbers is None
     assert "not at rest" in found.summary()
+    assert found.no_vibrations == "the structure is not at rest"
+
+
+def test_energies_and_forces_that_disagree_are_told():
+    exact = Morse(force_error=1e-4, error=1e-4)
+
+    def surface(molecule):
+        """Forces of which one in two is off by many errors."""
+        found = exact(molecule)
+        off = 3e-3 * (-1) ** len(exact.asked)
+        return replace(found, forces=found.forces + off * np.array([[0, 0, -1], [0, 0, 1]]))
+
+    _, agreeing = relaxed(exact, hydrogen(1.6), Morse.hessian, frequencies=True)
+    _, disagreeing = relaxed(surface, hydrogen(1.6), Morse.hessian, frequencies=True)
+    assert "disagree" not in agreeing.summary()
+    assert "which disagree beyond their errors" in disagreeing.summary()
 
 
 def test_a_surface_without_a_minimum_is_said_to_have_none():
