@@ -1,6 +1,8 @@
 """How a relaxation ends: the structure with its errors."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from qmcnet.chemistry.masses import isotope_mass
 from qmcnet.geometry.coordinates import aligned
 from qmcnet.geometry.frequencies import vibrations
-from qmcnet.geometry.model import Model, spread_of
+from qmcnet.geometry.model import SCALE, SPREAD, Model, spread_of
 from qmcnet.geometry.point import SurfacePoint
 from qmcnet.geometry.surface import moved
 from qmcnet.report.bond_curve import BondCurve, Figure, fit_bond_curve
@@ -25,6 +27,8 @@ NOT_AT_REST = "the structure is not at rest"
 TOO_LARGE = "the errors of the forces are too large: make relaxation.force_error smaller"
 LEAST_KNOWN = 0.9
 """Share of the posterior that must have a minimum, where the errors of a structure are told."""
+LARGEST_ERROR = 0.05
+"""Of a wavenumber from energies alone, over its value, beyond which they say too little for a curve."""
 
 
 def concluded(
@@ -79,7 +83,7 @@ def concluded(
         zero_point_energy=None
         if found is None
         else {"value": found.zero_point_energy, "error": found.zero_point_error},
-        curve=_curve(points, masses) if len(symbols) == 2 else None,
+        curve=curve_of(points, masses) if len(symbols) == 2 else None,
         points=[_plain(point) for point in points],
         frames=[_frame(point) for point in points],
         chi2=model.chi2,
@@ -114,10 +118,27 @@ def _apart(nuclei: Array, other: Array) -> float:
     return float(np.linalg.norm(aligned(nuclei, other)[0] - other))
 
 
-def _curve(points: Sequence[SurfacePoint], masses: Sequence[float]) -> BondCurve | None:
-    lengths = [length(point.nuclei, 0, 1) for point in points]
-    energies, errors = [point.energy for point in points], [point.error for point in points]
-    return fit_bond_curve(lengths, energies, errors, (masses[0], masses[1]))
+def curve_of(points: Sequence[SurfacePoint], masses: Sequence[float]) -> BondCurve | None:
+    """Fit a curve to energies of a diatomic molecule, each taken as far above the exact one as its run says.
+
+    Args:
+        points: all runs.
+        masses: of the two nuclei, in atomic mass units.
+
+    Returns:
+        The curve; None where there are too few energies for its constants.
+    """
+    lengths, distances = [length(point.nuclei, 0, 1) for point in points], [point.distance for point in points]
+    energies = [point.energy - point.distance for point in points]
+    errors = [math.hypot(point.error, SPREAD * point.distance) for point in points]
+    found = fit_bond_curve(lengths, energies, errors, (masses[0], masses[1]))
+    if found is None or found.freedom < 1:
+        return None
+    value, error, depth = found.wavenumber["value"], found.wavenumber["error"], found.energy["error"]
+    if value is None or error is None or depth is None or error > LARGEST_ERROR * value:
+        return None
+    shared = SCALE * float(np.mean(distances))  # by which all are too low or too high
+    return replace(found, energy=found.energy | {"error": math.hypot(depth, shared)})
 
 
 def _plain(point: SurfacePoint) -> dict[str, Any]:

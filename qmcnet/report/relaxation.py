@@ -38,7 +38,8 @@ class Relaxation:
             largest along any direction, in hartree/bohr.
         wavenumbers: of harmonic vibrations, in 1/cm; negative ones are imaginary; None where they were not asked for.
         zero_point_energy: half their sum.
-        curve: fitted to the energies of a diatomic molecule.
+        curve: fitted to the energies of a diatomic molecule, less their distances from the exact one; None where these
+            say too little.
         points: geometry, energy, forces and directory of each run.
         frames: the same, for other programs.
         chi2: sum of the squares of what the model leaves of energies and forces, in their expected sizes.
@@ -138,7 +139,10 @@ class Relaxation:
         """Say what was found in a few lines."""
         lines = [self.molecule.summary(), *(f"{name:<16} {text}" for name, text in self.facts())]
         if self.curve:
-            lines += ["a curve fitted to the energies alone:", *constants(self.curve, self.molecule)]
+            lines += [
+                "a curve fitted to the energies alone, less what each run says that it is above the exact one:",
+                *constants(self.curve, self.molecule),
+            ]
         return "\n".join(lines)
 
 

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geometry.surfaces import LENGTH, WATER, Morse, Springs, hydrogen, water
+from geometry.surfaces import LENGTH, STIFFNESS, WATER, Morse, Springs, hydrogen, water
 
-from qmcnet.geometry.conclusion import concluded
+from qmcnet.chemistry.masses import isotope_mass
+from qmcnet.geometry.conclusion import concluded, curve_of
 from qmcnet.geometry.relaxation import Search
 from qmcnet.report.relaxation import Relaxation
 from qmcnet.system.molecule import Molecule
@@ -36,7 +37,6 @@ def test_the_same_points_are_asked_for_again():
     assert first[1].content() == second[1].content()
     wavenumber = first[1].wavenumbers[0]
     assert wavenumber["error"] < 100
-    assert first[1].curve is not None
 
 
 def test_water_relaxes_to_its_bonds_and_its_angle(tmp_path):
@@ -99,3 +99,19 @@ def test_energies_and_forces_that_disagree_are_told():
 def test_a_surface_without_a_minimum_is_said_to_have_none():
     with pytest.raises(ValueError, match="tell no minimum"):
         relaxed(Morse(force_error=1e-4, error=1e-5), hydrogen(3.5), Morse.hessian, geometries=2)
+
+
+@pytest.mark.parametrize("distance", [0.0, 2e-3])
+def test_a_curve_of_energies_knows_how_far_each_is_above_the_exact_one(distance):
+    surface, masses = Morse(error=2e-5), [isotope_mass("H")] * 2
+    points = []
+    for number, bond in enumerate((1.2, 1.3, 1.4, 1.5, 1.6, 1.7)):
+        found, above = surface(hydrogen(bond)), distance * (1 - number / 10)
+        points.append(replace(found, energy=found.energy + above, distance=above))
+    curve = curve_of(points, masses)
+    exact = np.sqrt(STIFFNESS / (masses[0] / 2 * 1822.888486209)) * 219474.6313632
+    for figure, value in ((curve.bond_length, LENGTH), (curve.wavenumber, exact), (curve.energy, 0.0)):
+        assert abs(figure["value"] - value) < 4 * figure["error"]
+    assert curve.wavenumber["error"] < 0.05 * exact
+    assert curve_of(points[:3], masses) is None
+    assert curve_of([replace(point, error=5e-3) for point in points], masses) is None
