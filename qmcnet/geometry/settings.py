@@ -23,9 +23,9 @@ class RelaxationSettings:
     steps: int = 150
     learning_rate: float = 0.5
     warmup_steps: int = 10
-    evaluation_steps: int = 300
-    most_evaluation_steps: int = 3000
-    force_error: float = 1e-3
+    evaluation_steps: int = 200
+    most_evaluation_steps: int = 2000
+    force_error: float = 2e-3
 
     def __post_init__(self) -> None:
         """Check the settings.
