@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from geometry.surfaces import LENGTH, STIFFNESS, WATER, Morse, Springs, hydrogen
@@ -8,6 +10,7 @@ from qmcnet.geometry.frequencies import harmonic, vibrations
 from qmcnet.geometry.model import Model
 
 PROTON = isotope_mass("H")
+MASSES = np.array([PROTON, PROTON])
 WATER_MASSES = np.array([isotope_mass(symbol) for symbol in "OHH"])
 PER_ATOMIC_UNIT = 219474.6313632 / np.sqrt(1822.888486209)
 """1/cm in the root of a hartree/bohr^2 over an atomic mass unit."""
@@ -40,7 +43,7 @@ def test_frequencies_follow_from_forces_at_displaced_geometries_as_their_errors_
         surface = Morse(force_error=5e-4, error=1e-4, seed=seed)
         points = [surface(hydrogen(each)) for each in (LENGTH, LENGTH - 0.09, LENGTH + 0.09)]
         model = Model.fit(points, np.array(centre.coordinates), Morse.hessian(centre))
-        found = vibrations(model, model.minimum(np.zeros(1)), np.array([PROTON, PROTON]))
+        found = vibrations(model, model.minimum(np.zeros(1)), MASSES)
         assert found.errors[0] < 0.02 * EXACT
         pulls.append((found.wavenumbers[0] - EXACT) / found.errors[0])
         zero_points.append((found.zero_point_energy - EXACT / 2 / 219474.6313632) / found.zero_point_error)
@@ -52,4 +55,15 @@ def test_noise_that_leaves_the_mean_field_alone_gives_no_frequencies():
     surface, centre = Morse(force_error=5e-2, error=1e-2), hydrogen(LENGTH)
     points = [surface(hydrogen(each)) for each in (LENGTH, LENGTH - 0.09, LENGTH + 0.09)]
     model = Model.fit(points, np.array(centre.coordinates), Morse.hessian(centre))
-    assert vibrations(model, np.zeros(1), np.array([PROTON, PROTON])) is None
+    assert vibrations(model, np.zeros(1), MASSES) is None
+
+
+def test_a_minimum_that_is_not_known_well_makes_frequencies_that_are_not():
+    """With the gradient off by s, the minimum is off by s / k, and the curvature by f s / k, f the third derivative."""
+    surface, centre = Morse(), hydrogen(LENGTH)
+    points = [surface(hydrogen(each)) for each in (LENGTH, LENGTH - 0.09, LENGTH + 0.09)]
+    model = Model.fit(points, np.array(centre.coordinates), Morse.hessian(centre))
+    mean, off = np.array([0, 0, 0.7 / 2, -1.5 / 6, 0]), np.array([0, 1e-4, 0, 0, 0])
+    found = vibrations(replace(model, mean=mean, samples=np.stack([mean + off, mean - off])), np.zeros(1), MASSES)
+    expected = 1.5 * 1e-4 / 0.7 / (2 * 0.7) * found.wavenumbers[0]
+    assert found.errors[0] == pytest.approx(expected, rel=1e-3)
