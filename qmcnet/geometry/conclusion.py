@@ -24,7 +24,7 @@ from qmcnet.system.trajectory import Frame
 Array = NDArray[np.float64]
 
 NOT_AT_REST = "the structure is not at rest"
-TOO_LARGE = "the errors of the forces are too large: make relaxation.force_error smaller"
+TOO_LARGE = "the errors of the forces are too large: train for longer, or make relaxation.force_error smaller"
 LEAST_KNOWN = 0.9
 """Share of the posterior that must have a minimum, where the errors of a structure are told."""
 LARGEST_ERROR = 0.05
