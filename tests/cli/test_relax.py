@@ -1,8 +1,11 @@
 import json
+from dataclasses import asdict
 
 import pytest
+import yaml
 
-from qmcnet.config.naming import relaxation_name
+from qmcnet.config.naming import config_directory, relaxation_name
+from qmcnet.geometry.settings import RelaxationSettings
 
 SETTINGS = ["ansatz=slater_jastrow", "steps=4", "relaxation.evaluation_steps=30", "relaxation.force_error=9"]
 
@@ -34,6 +37,13 @@ def test_a_structure_is_found_by_a_command_that_was_stopped(command_line):
 def test_the_directory_is_named_after_what_decides_the_runs():
     typed = ["+system=H2", "relaxation.steps=9", "frequencies=true", "max_force=1e-4", "geometries=9", "wall_time=9"]
     assert relaxation_name(typed) == "relax_H2_relaxation.steps=9"
+
+
+def test_yaml_shows_every_setting_of_the_runs_at_later_geometries():
+    group = yaml.safe_load((config_directory() / "relaxation" / "default.yaml").read_text())
+    assert group.pop("_target_").endswith(".RelaxationSettings")
+    shown = {name: float(value) if isinstance(value, str) else value for name, value in group.items()}
+    assert shown == asdict(RelaxationSettings())
 
 
 @pytest.mark.parametrize(
