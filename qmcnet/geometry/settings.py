@@ -24,7 +24,7 @@ class RelaxationSettings:
     learning_rate: float = 0.5
     warmup_steps: int = 10
     evaluation_steps: int = 200
-    most_evaluation_steps: int = 2000
+    most_evaluation_steps: int = 3000
     force_error: float = 2e-3
 
     def __post_init__(self) -> None:
