@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 NOT_AT_REST = "the structure is not at rest"
 TOO_LARGE = "the errors of the forces are too large: train for longer, or make relaxation.force_error smaller"
+DIGITS = 8
+"""Of positions in bohr that are told, after the point."""
 LEAST_KNOWN = 0.9
 """Share of the posterior that must have a minimum, where the errors of a structure are told."""
 LARGEST_ERROR = 0.05
@@ -69,7 +71,7 @@ def concluded(
     nearest = min(points, key=lambda point: _apart(point.nuclei, nuclei))
     largest = int(np.abs(model.offset[0]).argmax())
     return Relaxation(
-        molecule=moved(points[0].molecule, nuclei),
+        molecule=moved(points[0].molecule, np.round(nuclei, DIGITS) + 0.0),
         coordinate_errors=spread_of(lambda each: each, samples).tolist(),
         reason=reason,
         no_vibrations=no_vibrations,
