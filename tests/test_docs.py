@@ -52,7 +52,9 @@ def test_every_public_name_is_documented(pages):
 
 def test_every_key_is_documented_with_a_meaning_or_the_allowed_values(pages):
     known = rows(pages["settings"])
-    expected = {key for name in ("config", "evaluate", "dmc") for key in keys(config_directory() / f"{name}.yaml")}
+    expected = {
+        key for name in ("config", "evaluate", "dmc", "relax") for key in keys(config_directory() / f"{name}.yaml")
+    }
     for folder in sorted(config_directory().iterdir()):
         if folder.is_dir() and folder.name not in ("hydra", "preset", "system"):
             prefix = {"equilibration": "burn_in"}.get(folder.name, folder.name)

@@ -15,7 +15,7 @@ FLOORS |= {"__init__": 9, "__main__": 9}
 STRANGERS = {"ansatz", "operators", "sampling", "statistics"}
 ONLY_IN = {
     "pyscf": {"chemistry", "system"},  # of system the reader of core potentials
-    "ase": {"system"},
+    "ase": {"system", "ase"},
     "hydra": {"config", "cli"},
     "omegaconf": {"config", "cli"},
 }

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMAND = r"^qmcnet-(?:train|evaluate|dmc) .+$|(?<=`)qmcnet-(?:train|evaluate|dmc) [^`]+(?=`)"
+COMMAND = r"^qmcnet-(?:train|evaluate|dmc|relax) .+$|(?<=`)qmcnet-(?:train|evaluate|dmc|relax) [^`]+(?=`)"
 WITH_GAPS = re.compile(r"\$|\\$|\.\.\.|\b(?:NAME|DIR|FILE|SECONDS)\b| > | \| |hydra\.run\.dir|target_error=E")
 """What no one types as it stands, and what pages execute by themselves."""
 COMMANDS = sorted(
@@ -65,7 +65,7 @@ def test_every_command_composes_and_builds(command, tmp_path, monkeypatch):
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
         if program != "qmcnet-train":
             cfg = compose(program.removeprefix("qmcnet-"), overrides=prepare(arguments))
-            assert f"run={cfg.run}" in arguments
+            assert f"run={cfg.run}" in arguments or (program == "qmcnet-relax" and "system" in cfg)
         else:
             cfg = compose("config", overrides=[*arguments, "device=cpu"])
             assert build(cfg, tmp_path / "run").molecule.n_electrons > 0

@@ -12,6 +12,7 @@ from messages import messages
 
 import qmcnet
 from qmcnet.config.naming import config_directory
+from qmcnet.geometry.relax import relax
 from qmcnet.run.identity import flatten
 from qmcnet.stages.diffusion_settings import DiffusionSettings
 from qmcnet.stages.evaluation_settings import EvaluationSettings
@@ -36,9 +37,16 @@ ROOMS = {
     "chemistry": "Molecules",
     "statistics": "Statistics",
     "diffusion": "Stages",
+    "geometry": "Runs and results",
+    "ase": "Runs and results",
 }
 """Headings under which public names stand, by the room of the package that they live in."""
 MORE = [
+    "qmcnet.ase.QMCNetCalculator",
+    "qmcnet.geometry.relax.relax",
+    "qmcnet.geometry.settings.RelaxationSettings",
+    "qmcnet.geometry.surface.Surface",
+    "qmcnet.report.relaxation.Relaxation",
     "qmcnet.ansatz.head.HeadOptions",
     "qmcnet.laplacian.laplacian",
     "qmcnet.laplacian.rule",
@@ -83,10 +91,12 @@ def configuration() -> str:
     """Describe every key of the commands, and every choice of a group."""
     folder = config_directory()
     lines = ["# Settings", ""]
-    for name, kind in (("config", qmcnet.VMC), ("evaluate", EvaluationSettings), ("dmc", DiffusionSettings)):
+    commands = {"config": qmcnet.VMC, "evaluate": EvaluationSettings, "dmc": DiffusionSettings}
+    for name, kind in (commands | {"relax": relax}).items():
         command = "qmcnet-train" if name == "config" else f"qmcnet-{name}"
         lines += [f"## {command}", "", heading(folder / f"{name}.yaml"), ""]
-        lines += settings_table(known.plain(folder / f"{name}.yaml", kind, OF_PRESETS if name == "config" else ()))
+        found = known.plain(folder / f"{name}.yaml", kind, OF_PRESETS if name == "config" else ())
+        lines += settings_table(one for one in found if one.key in {*known.own(folder / f"{name}.yaml"), *OF_PRESETS})
     lines += ["## preset=", "", "What each sets; any of it can be overridden.", ""]
     rows = [(f"`{path.stem}`", changes(path), heading(path)) for path in known.files("preset")]
     lines += table(rows, "preset", "sets", "for")

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from qmcnet.run.identity import in_identity
 
 LONGEST_NAME = 100
+HOW_FAR = ("frequencies", "max_force", "geometries")
 FOLDERS = {"burn_in": "equilibration"}  # `burn_in` is a plain key of qmcnet-evaluate, so its folder has another name
 
 
@@ -58,6 +59,20 @@ def run_name(overrides: Sequence[str]) -> str:
     return name if name == exact else f"{name}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
 
 
+def relaxation_name(overrides: Sequence[str]) -> str:
+    """Name a relaxation after its overrides but for those that say how far it goes.
+
+    Args:
+        overrides: overrides of the command line.
+
+    Returns:
+        A directory name, such as 'relax_N2_bond_length=2.4'.
+    """
+    kept = [text for text in overrides if text.lstrip("+~").partition("=")[0] not in HOW_FAR]
+    return f"relax_{run_name(kept)}"
+
+
 def register_resolvers() -> None:
-    """Make `run_name` available to the configuration files."""
+    """Make the names of directories available to the configuration files."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("relaxation_name", relaxation_name, replace=True)

@@ -5,7 +5,7 @@ import pytest
 from composing import composed_once, read
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from qmcnet.cli import dmc, evaluate, info, plot, report, sweep, train
+from qmcnet.cli import dmc, evaluate, info, plot, relax, report, sweep, train
 from qmcnet.config.names import shipped
 from qmcnet.config.naming import config_directory
 from qmcnet.statistics import estimate
@@ -33,7 +33,10 @@ LATE = [
     "torch.utils.tensorboard",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
+    "ase.io.extxyz",
+    "pyscf.data.elements",
     "pyscf.gto.basis",
+    "pyscf.hessian.uhf",
     "pyscf.mcscf",
     "pyscf.scf.stability",
     "qmcnet.operators.natural_orbitals",
@@ -48,7 +51,7 @@ def command_of(command, overrides, reports):
         for module in (train, evaluate, dmc, sweep):
             module.report_at_end = lambda *_, **__: None
     sys.argv = [f"qmcnet-{command}", *map(str, overrides)]
-    commands = {"train": train, "evaluate": evaluate, "dmc": dmc, "sweep": sweep, "info": info}
+    commands = {"train": train, "evaluate": evaluate, "dmc": dmc, "sweep": sweep, "info": info, "relax": relax}
     (commands | {"report": report, "plot": plot})[command].main()
 
 

@@ -26,7 +26,7 @@ TINY = [
 OPTIONS = [
     (folder.name, path.stem)
     for folder in sorted(config_directory().iterdir())
-    if folder.is_dir() and folder.name not in ("system", "hydra", "__pycache__")
+    if folder.is_dir() and folder.name not in ("system", "hydra", "relaxation", "__pycache__")
     for path in sorted(folder.glob("*.yaml"))
 ]
 

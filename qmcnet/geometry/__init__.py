@@ -1,0 +1,1 @@
+"""Geometries: points of the energy surface, a model of it, structures at rest and their vibrations."""

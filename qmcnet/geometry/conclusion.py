@@ -1,0 +1,159 @@
+"""How a relaxation ends: the structure with its errors."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmcnet.chemistry.masses import isotope_mass
+from qmcnet.geometry.coordinates import aligned
+from qmcnet.geometry.frequencies import vibrations
+from qmcnet.geometry.model import SCALE, SPREAD, Model, spread_of
+from qmcnet.geometry.point import SurfacePoint
+from qmcnet.geometry.surface import moved
+from qmcnet.report.bond_curve import BondCurve, Figure, fit_bond_curve
+from qmcnet.report.origin import geometry
+from qmcnet.report.relaxation import Relaxation
+from qmcnet.system.bonds import angle, angles, bonds, length
+from qmcnet.system.molecule import Molecule
+from qmcnet.system.trajectory import Frame
+
+Array = NDArray[np.float64]
+
+NOT_AT_REST = "the structure is not at rest"
+TOO_LARGE = "the errors of the forces are too large: train for longer, or make relaxation.force_error smaller"
+DIGITS = 8
+"""Of positions in bohr that are told, after the point."""
+LEAST_KNOWN = 0.9
+"""Share of the posterior that must have a minimum, where the errors of a structure are told."""
+LARGEST_ERROR = 0.05
+"""Of a wavenumber from energies alone, over its value, beyond which they say too little for a curve."""
+
+
+def concluded(
+    points: Sequence[SurfacePoint],
+    model: Model,
+    place: Array | None,
+    reason: str,
+    frequencies: bool,
+    metadata: Mapping[str, Any],
+) -> Relaxation:
+    """Find the structure, its errors, and its vibrations.
+
+    Args:
+        points: all runs.
+        model: fitted to them.
+        place: displacements of its minimum, shape (n,).
+        reason: why the structure is not at rest, or an empty text.
+        frequencies: whether vibrations are asked for.
+        metadata: where the numbers come from.
+
+    Returns:
+        The result.
+
+    Raises:
+        ValueError: if the points tell no minimum.
+    """
+    minima = None if place is None else model.minima(place)
+    if place is None or minima is None or np.isfinite(minima[:, 0]).mean() < LEAST_KNOWN:
+        raise ValueError(
+            f"{len(points)} geometries tell no minimum{': ' * bool(reason)}{reason}; relaxation.force_error smaller or "
+            "geometries larger tells more"
+        )
+    symbols, masses = points[0].molecule.symbols, [isotope_mass(symbol) for symbol in points[0].molecule.symbols]
+    nuclei, samples = model.nuclei(place), model.nuclei(minima)
+    pairs, names = bonds(symbols, nuclei), [f"{symbol}{number}" for number, symbol in enumerate(symbols, start=1)]
+    found = vibrations(model, place, np.array(masses)) if frequencies and not reason else None
+    no_vibrations = (NOT_AT_REST if reason else TOO_LARGE) if frequencies and found is None else ""
+    nearest = min(points, key=lambda point: _apart(point.nuclei, nuclei))
+    largest = int(np.abs(model.offset[0]).argmax())
+    return Relaxation(
+        molecule=moved(points[0].molecule, np.round(nuclei, DIGITS) + 0.0),
+        coordinate_errors=spread_of(lambda each: each, samples).tolist(),
+        reason=reason,
+        no_vibrations=no_vibrations,
+        bonds={"-".join(names[i] for i in pair): _measured(length, nuclei, samples, pair) for pair in pairs},
+        angles={"-".join(names[i] for i in three): _measured(angle, nuclei, samples, three) for three in angles(pairs)},
+        energy={"value": nearest.energy, "error": nearest.error},
+        nearest=nearest.directory.name,
+        force_error=float(model.force_errors(place).max()),
+        left_out={"value": float(np.abs(model.offset[0])[largest]), "error": float(model.offset[1][largest])},
+        wavenumbers=None if found is None else _figures(found.wavenumbers, found.errors),
+        zero_point_energy=None
+        if found is None
+        else {"value": found.zero_point_energy, "error": found.zero_point_error},
+        curve=curve_of(points, masses) if len(symbols) == 2 else None,
+        points=[_plain(point) for point in points],
+        frames=[_frame(point) for point in points],
+        chi2=model.chi2,
+        known=model.known,
+        metadata=metadata,
+    )
+
+
+def check_relaxable(molecule: Molecule) -> None:
+    """Refuse what has no geometry.
+
+    Args:
+        molecule: the system.
+
+    Raises:
+        ValueError: of an atom.
+    """
+    if len(molecule.symbols) == 1:
+        raise ValueError(f"{molecule.formula} is an atom, and has no geometry to relax: name a molecule")
+
+
+def _measured(measure: Any, nuclei: Array, samples: Array, atoms: Sequence[int]) -> Figure:
+    error = float(spread_of(lambda each: np.array(measure(each, *atoms)), samples))
+    return {"value": float(measure(nuclei, *atoms)), "error": error}
+
+
+def _figures(values: Array, errors: Array) -> list[Figure]:
+    return [{"value": float(value), "error": float(error)} for value, error in zip(values, errors, strict=True)]
+
+
+def _apart(nuclei: Array, other: Array) -> float:
+    return float(np.linalg.norm(aligned(nuclei, other)[0] - other))
+
+
+def curve_of(points: Sequence[SurfacePoint], masses: Sequence[float]) -> BondCurve | None:
+    """Fit a curve to energies of a diatomic molecule, each taken as far above the exact one as its run says.
+
+    Args:
+        points: all runs.
+        masses: of the two nuclei, in atomic mass units.
+
+    Returns:
+        The curve; None where there are too few energies for its constants.
+    """
+    lengths, distances = [length(point.nuclei, 0, 1) for point in points], [point.distance for point in points]
+    energies = [point.energy - point.distance for point in points]
+    errors = [math.hypot(point.error, SPREAD * point.distance) for point in points]
+    found = fit_bond_curve(lengths, energies, errors, (masses[0], masses[1]))
+    if found is None or found.freedom < 1:
+        return None
+    value, error, depth = found.wavenumber["value"], found.wavenumber["error"], found.energy["error"]
+    if value is None or error is None or depth is None or error > LARGEST_ERROR * value:
+        return None
+    shared = SCALE * float(np.mean(distances))  # by which all are too low or too high
+    return replace(found, energy=found.energy | {"error": math.hypot(depth, shared)})
+
+
+def _plain(point: SurfacePoint) -> dict[str, Any]:
+    return {
+        "directory": point.directory.name,
+        "bohr": geometry(point.molecule)["bohr"],
+        "energy": point.energy,
+        "error": point.error,
+        "distance": point.distance,
+        "forces": point.forces.tolist(),
+        "force_errors": point.force_errors.tolist(),
+    }
+
+
+def _frame(point: SurfacePoint) -> Frame:
+    return Frame(point.molecule, (point.energy, point.error), (point.forces, point.force_errors))

@@ -1,0 +1,104 @@
+"""A point of an energy surface: what a run has found at one geometry."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmcnet.report.forces import OFF, by_nucleus
+from qmcnet.report.result import Result
+from qmcnet.system.molecule import Molecule
+
+Array = NDArray[np.float64]
+
+UNKNOWN_DISTANCE = 5e-3
+"""What is taken, in hartree, for the distance of an energy from the exact one where nothing tells."""
+OWN = 0.3
+"""What forces are off by at one point alone, as a share of what they are off by everywhere."""
+AXES = ("x", "y", "z")
+
+
+@dataclass(frozen=True)
+class SurfacePoint:
+    """Energy and forces at a geometry.
+
+    Attributes:
+        molecule: the nuclei.
+        energy: in hartree.
+        error: its standard error.
+        forces: on the nuclei, shape (A, 3), in hartree/bohr.
+        force_errors: their standard errors, shape (A, 3).
+        distance: how far the energy may be above the exact one, in hartree.
+        directory: of the run.
+    """
+
+    molecule: Molecule
+    energy: float
+    error: float
+    forces: Array
+    force_errors: Array
+    distance: float
+    directory: Path
+
+    @property
+    def nuclei(self) -> Array:
+        """Positions of the nuclei, shape (A, 3), in bohr."""
+        return np.array(self.molecule.coordinates)
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of the forces, shape (3 A, 3 A): as they add up to zero, what the others balance is added.
+
+        With independent noise of the variances v less its mean, sums vanish and variances are v (A - 1) / A.
+        """
+        n_atoms = len(self.forces)
+        return np.diag((self.force_errors**2 * n_atoms / (n_atoms - 1)).ravel())
+
+    @property
+    def worst_error(self) -> float:
+        """Largest error of a force, in hartree/bohr."""
+        return float(self.force_errors.max())
+
+
+def own_error(distance: float) -> float:
+    """Estimate what forces are off by at one point alone.
+
+    Args:
+        distance: how far the energy may be above the exact one, in hartree.
+
+    Returns:
+        In hartree/bohr.
+    """
+    return OWN * OFF * distance
+
+
+def point_of(result: Result, molecule: Molecule, directory: Path) -> SurfacePoint | None:
+    """Read a point from the result of a run.
+
+    Args:
+        result: of the run.
+        molecule: its system.
+        directory: of the run.
+
+    Returns:
+        The point; None where the result has no energy, or no forces with errors.
+    """
+    forces = result.states[0].get("forces") if result.states else None
+    if result.energy is None or result.standard_error is None or not forces:
+        return None
+    parts = by_nucleus(forces)
+    names = [f"{symbol}{number}" for number, symbol in enumerate(molecule.symbols, start=1)]
+    figures = [[parts[name][axis] for axis in AXES] for name in names]
+    if any(figure[kind] is None for row in figures for figure in row for kind in ("value", "error")):
+        return None
+    values, errors = (np.array([[figure[kind] for figure in row] for row in figures]) for kind in ("value", "error"))
+    return SurfacePoint(
+        molecule=molecule,
+        energy=result.energy,
+        error=result.standard_error,
+        forces=values.astype(np.float64),
+        force_errors=errors.astype(np.float64),
+        distance=UNKNOWN_DISTANCE if result.distance is None else result.distance.value,
+        directory=directory,
+    )

@@ -1,0 +1,221 @@
+"""Points of an energy surface by runs, each of which starts from what the nearest one before has learned.
+
+The runs lie in `points/000`, `points/001` and so on, in the order in which they were asked for. What was asked for
+before is found again by its geometry, and a run that was stopped goes on where it was; so whoever asks for the same
+points in the same order gets the same numbers.
+"""
+
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from qmcnet.compute.team import by_first
+from qmcnet.geometry.point import SurfacePoint, own_error, point_of
+from qmcnet.geometry.settings import RelaxationSettings
+from qmcnet.report.result import Result
+from qmcnet.run.description import describe, molecule_of
+from qmcnet.run.directory import RunDirectoryError, is_used, read_config
+from qmcnet.run.vmc import VMC
+from qmcnet.system.molecule import Molecule
+
+logger = logging.getLogger(__name__)
+
+Make = Callable[[Mapping[str, Any], Path], VMC]
+"""Builds a run from its configuration, in a directory."""
+
+DIGITS = 6
+"""Of positions in bohr, after the point: rounding of other machines does not ask for other points."""
+MARGIN = 1.2
+"""Evaluation steps over those that should bring the error asked for."""
+SHORTEST = 1e-3
+"""Seconds that are left where the wall time is used up: for a single step."""
+
+
+class Points(Protocol):
+    """What gives energies and forces at geometries."""
+
+    def __call__(self, molecule: Molecule) -> SurfacePoint:
+        """Find energy and forces."""
+
+
+class Surface:
+    """An energy surface, with a run for every point.
+
+    Attributes:
+        make: builds runs.
+        config: of the first run, as `VMC.config` describes it.
+        folder: where the runs lie.
+        settings: how they are made.
+        source: directory of a trained run that the first one starts from; None for one that is trained from its start.
+        wall_time: seconds after which a run saves and stops; None for no limit.
+    """
+
+    def __init__(
+        self,
+        make: Make,
+        config: Mapping[str, Any],
+        folder: Path,
+        settings: RelaxationSettings,
+        source: Path | None = None,
+        wall_time: float | None = None,
+    ) -> None:
+        """Compute nothing yet."""
+        self.make, self.config, self.folder, self.settings = make, dict(config), folder, settings
+        self.source, self.wall_time, self.start = source, wall_time, time.monotonic()
+
+    def __call__(self, molecule: Molecule) -> SurfacePoint:
+        """Find energy and forces at a geometry.
+
+        Args:
+            molecule: of the same electrons as all points.
+
+        Returns:
+            The point.
+
+        Raises:
+            ValueError: if the run finds no energy or no forces.
+        """
+        found = self.directories()
+        molecule = rounded(molecule)
+        for directory, other in found.items():
+            if self._check_alike(directory, other, molecule) == 0:
+                return self._measured(self._run(molecule, directory, found))
+        return self._measured(self._run(molecule, self.folder / "points" / f"{len(found):03d}", found))
+
+    @by_first
+    def directories(self) -> dict[Path, Molecule]:
+        """List the runs there are, in the order in which they were asked for, and their systems."""
+        folder = self.folder / "points"
+        named = sorted(path for path in folder.glob("*") if re.fullmatch(r"\d{3,}", path.name))
+        return {path: molecule_of(read_config(path)) for path in named if (path / "config.yaml").exists()}
+
+    def check(self, molecule: Molecule) -> VMC:
+        """Build the run of a geometry without starting it, which refuses what cannot be run.
+
+        Args:
+            molecule: the system.
+
+        Returns:
+            The run.
+
+        Raises:
+            ValueError: for several states, or what a run refuses.
+        """
+        found = self.directories()
+        molecule = rounded(molecule)
+        same = [path for path, other in found.items() if self._check_alike(path, other, molecule) == 0]
+        run = self._run(molecule, same[0] if same else self.folder / "points" / f"{len(found):03d}", found)
+        if run.n_states > 1:
+            raise ValueError(f"states={run.n_states}: the structure of the ground state is found by runs of one state")
+        run.check_start()
+        return run
+
+    def _check_alike(self, directory: Path, other: Molecule, molecule: Molecule) -> float:
+        """Measure how far a point is, and refuse one of other electrons."""
+        if any(getattr(other, name) != getattr(molecule, name) for name in ("symbols", "charge", "spin", "ecp")):
+            raise RunDirectoryError(
+                f"{directory} holds {other.formula} with charge {other.charge} and spin {other.spin}, not "
+                f"{molecule.formula} with {molecule.charge} and {molecule.spin}, its atoms in this order: "
+                "use another directory"
+            )
+        return float(np.abs(np.subtract(other.coordinates, molecule.coordinates)).max())
+
+    def _run(self, molecule: Molecule, directory: Path, found: Mapping[Path, Molecule]) -> VMC:
+        """Build the run of a point."""
+        config = self.config | {"system": describe(molecule), "resume": True, "overwrite": False}
+        config["observables"] = sorted({*config["observables"], "forces"})
+        steps = {"steps": self.settings.evaluation_steps, "target_error": None}
+        config["evaluation"] = dict(config["evaluation"]) | steps
+        config["seed"] += int(directory.name)
+        source = self._source(molecule, directory, found)
+        if source is not None:
+            config |= reoptimising(config, self.settings) | {"init_from": source}
+        return self.make(config, directory)
+
+    def _source(self, molecule: Molecule, directory: Path, found: Mapping[Path, Molecule]) -> str | None:
+        """Say which run a point starts from: what it started from, or the nearest before."""
+        if is_used(directory):
+            kept: str | None = read_config(directory).get("init_from")
+            return kept
+        before = {path: other for path, other in found.items() if path.name < directory.name}
+        if not before:
+            return None if self.source is None else str(self.source)
+        return str(min(before, key=lambda path: math.dist(_flat(before[path]), _flat(molecule))))
+
+    def _measured(self, run: VMC) -> SurfacePoint:
+        """Run, and evaluate until the errors of the forces are as small as asked for, or as what they are off by."""
+        settings, steps = self.settings, self.settings.evaluation_steps
+        while True:
+            if self.wall_time is not None:
+                run.wall_time = max(self.wall_time - (time.monotonic() - self.start), SHORTEST)
+            result = run.train()
+            point = point_of(result, run.molecule, run.directory)
+            steps = max(steps, result.evaluation_steps)
+            target = max(settings.force_error, own_error(point.distance) if point else 0.0)
+            if steps >= settings.most_evaluation_steps or (point and point.worst_error <= target):
+                break
+            excess = 2.0 if point is None else MARGIN * (point.worst_error / target) ** 2
+            steps = min(math.ceil(steps * max(excess, MARGIN)), settings.most_evaluation_steps)
+            run = self.make(run.config | {"evaluation": run.config["evaluation"] | {"steps": steps}}, run.directory)
+        if point is None:
+            raise ValueError(f"{run.directory} has no energy and forces: {_why(result)}")
+        return point
+
+
+def rounded(molecule: Molecule) -> Molecule:
+    """Round the positions of nuclei, so that the same geometry is found again."""
+    rows = [[round(x, DIGITS) + 0.0 for x in row] for row in molecule.coordinates]
+    return moved(molecule, np.array(rows))
+
+
+def moved(molecule: Molecule, nuclei: Any) -> Molecule:
+    """Put nuclei elsewhere.
+
+    Args:
+        molecule: the system.
+        nuclei: positions, shape (A, 3), in bohr.
+
+    Returns:
+        The same electrons.
+    """
+    coordinates = tuple((float(x), float(y), float(z)) for x, y, z in nuclei)
+    return Molecule(molecule.symbols, coordinates, molecule.charge, molecule.spin, molecule.ecp)
+
+
+def reoptimising(config: Mapping[str, Any], settings: RelaxationSettings) -> dict[str, Any]:
+    """Say how a run differs that starts from a trained one near.
+
+    Args:
+        config: of the first run.
+        settings: how such runs are made.
+
+    Returns:
+        The settings that differ.
+    """
+    changed: dict[str, Any] = {"steps": settings.steps, "accuracy": None}
+    changed["schedule"] = {
+        "_target_": "Schedule",
+        "decay": "annealed",
+        "decay_steps": None,
+        "warmup_steps": settings.warmup_steps,
+    }
+    optimizer = dict(config["optimizer"])
+    if "learning_rate" in optimizer:
+        changed["optimizer"] = optimizer | {"learning_rate": settings.learning_rate * optimizer["learning_rate"]}
+    if config["averaging"].get("start", 0) >= settings.steps:
+        changed["averaging"] = dict(config["averaging"]) | {"start": 0}
+    return changed
+
+
+def _flat(molecule: Molecule) -> list[float]:
+    return [x for row in molecule.coordinates for x in row]
+
+
+def _why(result: Result) -> str:
+    return result.reason or "the evaluation is too short for the errors of forces"

@@ -1,0 +1,117 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from geometry.surfaces import LENGTH, STIFFNESS, WATER, Morse, Springs, hydrogen, water
+
+from qmcnet.chemistry.masses import isotope_mass
+from qmcnet.geometry.conclusion import concluded, curve_of
+from qmcnet.geometry.relaxation import Search
+from qmcnet.report.relaxation import Relaxation
+from qmcnet.system.molecule import Molecule
+
+
+def relaxed(surface, start, hessian, frequencies=False, geometries=20):
+    search = Search(surface, hessian, 0.3, 1e-3, geometries)
+    model, place, reason = search.relax(start, frequencies)
+    return search, concluded(search.points, model, place, reason, frequencies, {"formula": start.formula})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_morse_potential_relaxes_to_its_minimum(seed):
+    surface = Morse(force_error=1e-3, error=2e-4, distance=1e-4, seed=seed)
+    search, found = relaxed(surface, hydrogen(1.8), surface.hessian)
+    bond = found.bonds["H1-H2"]
+    assert found.succeeded
+    assert found.force_error <= 1e-3
+    assert bond["error"] < 0.006
+    assert abs(bond["value"] - LENGTH) < 4 * bond["error"]
+    assert found.angles == {}
+    assert len(search.points) < 10
+    assert found.nearest == "000"
+
+
+def test_the_same_points_are_asked_for_again():
+    first, second = (relaxed(Morse(1e-3, 2e-4, seed=5), hydrogen(1.7), Morse.hessian, True) for _ in range(2))
+    assert first[0].surface.asked == second[0].surface.asked
+    assert first[1].content() == second[1].content()
+    wavenumber = first[1].wavenumbers[0]
+    assert wavenumber["error"] < 100
+
+
+def test_water_relaxes_to_its_bonds_and_its_angle(tmp_path):
+    springs = Springs()
+    start = water(WATER + 0.1 * np.random.default_rng(6).standard_normal((3, 3)))
+    _, found = relaxed(springs, start, lambda _: springs.hessian())
+    bond = np.linalg.norm(WATER[1])
+    angle = 2 * np.degrees(np.arctan2(WATER[1, 1], WATER[1, 2]))
+    assert found.bonds.keys() == {"O1-H2", "O1-H3"}
+    for each in found.bonds.values():  # where no force is larger than 1e-3
+        assert each["value"] == pytest.approx(bond, abs=4e-3)
+    assert found.angles["H2-O1-H3"]["value"] == pytest.approx(angle, abs=0.5)
+    found.store(tmp_path)
+    again = Molecule.from_xyz(tmp_path / "relaxed.xyz")
+    np.testing.assert_allclose(again.coordinates, found.molecule.coordinates, atol=1e-7)
+    assert (again.charge, again.spin) == (0, 0)
+
+
+def test_files_hold_energies_and_forces_in_the_units_of_ase(tmp_path):
+    from ase.io import read
+    from ase.units import Bohr, Hartree
+
+    search, found = relaxed(Morse(1e-3, 2e-4), hydrogen(1.7), Morse.hessian)
+    found.store(tmp_path)
+    frames = read(tmp_path / "trajectory.extxyz", ":")
+    assert len(frames) == len(search.points)
+    for frame, point in zip(frames, search.points, strict=True):
+        assert frame.get_potential_energy() == pytest.approx(point.energy * Hartree, rel=1e-6)
+        assert frame.info["energy_error"] == pytest.approx(point.error * Hartree, rel=1e-6)
+        np.testing.assert_allclose(frame.get_forces(), point.forces * Hartree / Bohr, atol=1e-6)
+        np.testing.assert_allclose(frame.arrays["forces_error"], point.force_errors * Hartree / Bohr, rtol=1e-4)
+        np.testing.assert_allclose(frame.positions, point.nuclei * Bohr, atol=1e-7)
+
+
+def test_too_few_geometries_leave_a_structure_that_moves():
+    surface = Morse(force_error=1e-4, error=1e-5)
+    _, found = relaxed(surface, hydrogen(2.2), surface.hessian, frequencies=True, geometries=1)
+    assert isinstance(found, Relaxation)
+    assert not found.succeeded
+    assert found.wavenumbers is None
+    assert "not at rest" in found.summary()
+    assert found.no_vibrations == "the structure is not at rest"
+
+
+def test_energies_and_forces_that_disagree_are_told():
+    exact = Morse(force_error=1e-4, error=1e-4)
+
+    def surface(molecule):
+        """Forces of which one in two is off by many errors."""
+        found = exact(molecule)
+        off = 3e-3 * (-1) ** len(exact.asked)
+        return replace(found, forces=found.forces + off * np.array([[0, 0, -1], [0, 0, 1]]))
+
+    _, agreeing = relaxed(exact, hydrogen(1.6), Morse.hessian, frequencies=True)
+    _, disagreeing = relaxed(surface, hydrogen(1.6), Morse.hessian, frequencies=True)
+    assert "disagree" not in agreeing.summary()
+    assert "which disagree beyond their errors" in disagreeing.summary()
+
+
+def test_a_surface_without_a_minimum_is_said_to_have_none():
+    with pytest.raises(ValueError, match="tell no minimum"):
+        relaxed(Morse(force_error=1e-4, error=1e-5), hydrogen(3.5), Morse.hessian, geometries=2)
+
+
+@pytest.mark.parametrize("distance", [0.0, 2e-3])
+def test_a_curve_of_energies_knows_how_far_each_is_above_the_exact_one(distance):
+    surface, masses = Morse(error=2e-5), [isotope_mass("H")] * 2
+    points = []
+    for number, bond in enumerate((1.2, 1.3, 1.4, 1.5, 1.6, 1.7)):
+        found, above = surface(hydrogen(bond)), distance * (1 - number / 10)
+        points.append(replace(found, energy=found.energy + above, distance=above))
+    curve = curve_of(points, masses)
+    exact = np.sqrt(STIFFNESS / (masses[0] / 2 * 1822.888486209)) * 219474.6313632
+    for figure, value in ((curve.bond_length, LENGTH), (curve.wavenumber, exact), (curve.energy, 0.0)):
+        assert abs(figure["value"] - value) < 4 * figure["error"]
+    assert curve.wavenumber["error"] < 0.05 * exact
+    assert curve_of(points[:3], masses) is None
+    assert curve_of([replace(point, error=5e-3) for point in points], masses) is None

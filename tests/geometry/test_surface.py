@@ -1,0 +1,92 @@
+import pytest
+from geometry.surfaces import hydrogen, water
+
+from qmcnet.config.build import build
+from qmcnet.geometry.point import own_error
+from qmcnet.geometry.relax import relax
+from qmcnet.geometry.settings import RelaxationSettings
+from qmcnet.geometry.surface import Surface
+from qmcnet.report.result import Result
+from qmcnet.run.directory import RunDirectoryError, read_config
+from qmcnet.run.interruption import Interrupted
+from qmcnet.stages.evaluation import Evaluation
+from qmcnet.stages.optimization import Optimization
+from qmcnet.system.molecule import Molecule
+
+pytestmark = pytest.mark.usefixtures("any_series_is_an_estimate")
+SETTINGS = RelaxationSettings(steps=3, evaluation_steps=8, most_evaluation_steps=10, force_error=1e-9)
+LENGTHS = (1.6, 1.4, 1.6)
+
+
+@pytest.fixture(scope="module")
+def surface_in(make_run):
+    """A surface with the smallest runs, made in a folder."""
+
+    def make(folder, **settings):
+        return Surface(build, make_run(folder, molecule=hydrogen(1.4)).config, folder, SETTINGS, **settings)
+
+    return make
+
+
+def numbers(points):
+    return [(point.energy, point.error, point.forces.tolist(), point.directory.name) for point in points]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(surface_in, tmp_path_factory, any_series_is_an_estimate):
+    """Points, and the folder with their runs, not to be changed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    surface = surface_in(folder)
+    return numbers(surface(hydrogen(length)) for length in LENGTHS), folder
+
+
+def test_points_are_found_again_and_start_from_the_nearest_before(surface_in, uninterrupted):
+    expected, folder = uninterrupted
+    assert [name for *_, name in expected] == ["000", "001", "000"]
+    first, second = (read_config(folder / "points" / name) for name in ("000", "001"))
+    assert second["init_from"] == str(folder / "points" / "000")
+    assert (first["init_from"], first["steps"], second["steps"]) == (None, 5, 3)
+    assert first["seed"] != second["seed"]
+    assert second["optimizer"]["learning_rate"] == pytest.approx(first["optimizer"]["learning_rate"] / 2)
+    assert numbers([surface_in(folder)(hydrogen(1.4 + 1e-8))]) == expected[1:2]
+    for length, nearest in ((1.45, "001"), (1.58, "000")):
+        assert surface_in(folder).check(hydrogen(length)).init_from == str(folder / "points" / nearest)
+
+
+@pytest.mark.parametrize(("stage", "count"), [(Optimization, 6), (Evaluation, 7)])
+def test_one_that_was_stopped_goes_on_to_the_same_numbers(surface_in, tmp_path, uninterrupted, stop_at, stage, count):
+    stop_at(stage, count)  # the first run makes 5 steps and is evaluated in 8
+    with pytest.raises(Interrupted):
+        numbers(surface_in(tmp_path)(hydrogen(length)) for length in LENGTHS)
+    assert numbers(surface_in(tmp_path)(hydrogen(length)) for length in LENGTHS) == uninterrupted[0]
+
+
+def test_runs_are_evaluated_until_the_errors_of_forces_are_as_small_as_what_is_left_out(surface_in, uninterrupted):
+    surface = surface_in(uninterrupted[1])
+    points = [surface(hydrogen(length)) for length in LENGTHS[:2]]
+    steps = [Result.read(point.directory / "result.json").evaluation_steps for point in points]
+    small = [point.worst_error <= own_error(point.distance) for point in points]
+    assert all(made == 10 or enough for made, enough in zip(steps, small, strict=True))
+    assert all(8 <= made <= 10 for made in steps)
+
+
+def test_a_trained_run_takes_the_place_of_the_first(surface_in, uninterrupted, tmp_path):
+    source = uninterrupted[1] / "points" / "000"
+    run = surface_in(tmp_path, source=source).check(hydrogen(1.45))
+    assert (run.init_from, run.steps) == (str(source), 3)
+
+
+def test_what_cannot_be_relaxed_is_refused_before_anything_is_written(surface_in, tmp_path):
+    surface = surface_in(tmp_path / "atom")
+    with pytest.raises(ValueError, match="He is an atom, and has no geometry to relax"):
+        relax(surface, Molecule.atom("He"))
+    with pytest.raises(ValueError, match="max_force=0"):
+        relax(surface, hydrogen(1.4), max_force=0)
+    with pytest.raises(ValueError, match="geometries=0"):
+        relax(surface, hydrogen(1.4), geometries=0)
+    assert not (tmp_path / "atom").exists()
+
+
+def test_points_of_another_molecule_are_left_alone(surface_in, uninterrupted):
+    with pytest.raises(RunDirectoryError, match="holds H2 with charge 0 and spin 0, not H2O"):
+        surface_in(uninterrupted[1])(water())
