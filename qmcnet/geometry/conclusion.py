@@ -38,6 +38,7 @@ def concluded(
     model: Model,
     place: Array | None,
     reason: str,
+    max_force: float,
     frequencies: bool,
     metadata: Mapping[str, Any],
 ) -> Relaxation:
@@ -48,6 +49,7 @@ def concluded(
         model: fitted to them.
         place: displacements of its minimum, shape (n,).
         reason: why the structure is not at rest, or an empty text.
+        max_force: size of forces that does not matter, in hartree/bohr.
         frequencies: whether vibrations are asked for.
         metadata: where the numbers come from.
 
@@ -80,6 +82,7 @@ def concluded(
         energy={"value": nearest.energy, "error": nearest.error},
         nearest=nearest.directory.name,
         force_error=float(model.force_errors(place).max()),
+        max_force=max_force,
         left_out={"value": float(np.abs(model.offset[0])[largest]), "error": float(model.offset[1][largest])},
         wavenumbers=None if found is None else _figures(found.wavenumbers, found.errors),
         zero_point_energy=None

@@ -66,6 +66,6 @@ def relax(
         search = Search(surface, by_first(mean_field_hessian), *limits, pause)
         model, place, reason = search.relax(start, frequencies)
         metadata = origin(start, first.config, config_hash(first.config))
-        found = concluded(search.points, model, place, reason, frequencies, metadata)
+        found = concluded(search.points, model, place, reason, max_force, frequencies, metadata)
         by_first(found.store)(surface.folder)
         return found

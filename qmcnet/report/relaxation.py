@@ -34,6 +34,7 @@ class Relaxation:
         energy: of the run that is nearest to the structure.
         nearest: the directory of that run.
         force_error: of the force on the structure, the largest along any direction, in hartree/bohr.
+        max_force: what that error was to reach, in hartree/bohr.
         left_out: what forces are off by since the wavefunction is not exact, as far as energies tell: the
             largest along any direction, in hartree/bohr.
         wavenumbers: of harmonic vibrations, in 1/cm; negative ones are imaginary; None where they were not asked for.
@@ -56,6 +57,7 @@ class Relaxation:
     energy: Figure
     nearest: str
     force_error: float
+    max_force: float
     left_out: Figure
     wavenumbers: Sequence[Figure] | None
     zero_point_energy: Figure | None
@@ -101,6 +103,7 @@ class Relaxation:
             "energy": self.energy,
             "nearest": self.nearest,
             "force_error": self.force_error,
+            "max_force": self.max_force,
             "left_out": self.left_out,
             "wavenumbers": self.wavenumbers,
             "zero_point_energy": self.zero_point_energy,
@@ -128,6 +131,10 @@ class Relaxation:
             lines.append(("no vibrations", self.no_vibrations))
         left_out = with_error(_scaled(self.left_out, 1e3), 2)
         lines.append(("forces are off", f"by {left_out} mHa/bohr, as energies tell"))
+        if not self.reason and self.force_error > self.max_force:
+            asked = f"forces vanish within their errors alone, and max_force={self.max_force:g} asks for less"
+            how = "a smaller relaxation.force_error, more geometries, or a wavefunction nearer to the exact one"
+            lines.append(("warning", f"{asked}: {how}"))
         if self.chi2 > self.known + MOST_DEVIATIONS * (2 * self.known) ** 0.5:
             disagree = (
                 f"chi^2 is {self.chi2:.0f} of {self.known} energies and forces, which disagree beyond their errors"

@@ -14,7 +14,9 @@ from qmcnet.system.molecule import Molecule
 def relaxed(surface, start, hessian, frequencies=False, geometries=20):
     search = Search(surface, hessian, 0.3, 1e-3, geometries)
     model, place, reason = search.relax(start, frequencies)
-    return search, concluded(search.points, model, place, reason, frequencies, {"formula": start.formula})
+    return search, concluded(
+        search.points, model, place, reason, search.max_force, frequencies, {"formula": start.formula}
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -79,6 +81,15 @@ def test_too_few_geometries_leave_a_structure_that_moves():
     assert found.wavenumbers is None
     assert "not at rest" in found.summary()
     assert found.no_vibrations == "the structure is not at rest"
+
+
+@pytest.mark.parametrize(("force_error", "geometries", "warned"), [(1e-4, 20, False), (2e-2, 2, True)])
+def test_forces_that_vanish_only_because_their_errors_are_large_are_told(force_error, geometries, warned):
+    surface = Morse(force_error, error=1e-5)
+    _, found = relaxed(surface, hydrogen(1.45), surface.hessian, geometries=geometries)
+    assert found.succeeded
+    assert (found.force_error > found.max_force) == warned
+    assert ("forces vanish within their errors alone" in found.summary()) == warned
 
 
 def test_energies_and_forces_that_disagree_are_told():
