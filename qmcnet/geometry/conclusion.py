@@ -67,23 +67,22 @@ def concluded(
         )
     symbols, masses = points[0].molecule.symbols, [isotope_mass(symbol) for symbol in points[0].molecule.symbols]
     nuclei, samples = model.nuclei(place), model.nuclei(minima)
-    pairs, names = bonds(symbols, nuclei), [f"{symbol}{number}" for number, symbol in enumerate(symbols, start=1)]
+    lengths, corners = _internal(symbols, nuclei, samples)
     found = vibrations(model, place, np.array(masses)) if frequencies and not reason else None
     no_vibrations = (NOT_AT_REST if reason else TOO_LARGE) if frequencies and found is None else ""
     nearest = min(points, key=lambda point: _apart(point.nuclei, nuclei))
-    largest = int(np.abs(model.offset[0]).argmax())
     return Relaxation(
         molecule=moved(points[0].molecule, np.round(nuclei, DIGITS) + 0.0),
         coordinate_errors=spread_of(lambda each: each, samples).tolist(),
         reason=reason,
         no_vibrations=no_vibrations,
-        bonds={"-".join(names[i] for i in pair): _measured(length, nuclei, samples, pair) for pair in pairs},
-        angles={"-".join(names[i] for i in three): _measured(angle, nuclei, samples, three) for three in angles(pairs)},
+        bonds=lengths,
+        angles=corners,
         energy={"value": nearest.energy, "error": nearest.error},
         nearest=nearest.directory.name,
         force_error=float(model.force_errors(place).max()),
         max_force=max_force,
-        left_out={"value": float(np.abs(model.offset[0])[largest]), "error": float(model.offset[1][largest])},
+        left_out=_largest(*model.offset),
         wavenumbers=None if found is None else _figures(found.wavenumbers, found.errors),
         zero_point_energy=None
         if found is None
@@ -108,6 +107,20 @@ def check_relaxable(molecule: Molecule) -> None:
     """
     if len(molecule.symbols) == 1:
         raise ValueError(f"{molecule.formula} is an atom, and has no geometry to relax: name a molecule")
+
+
+def _internal(symbols: Sequence[str], nuclei: Array, samples: Array) -> tuple[dict[str, Figure], dict[str, Figure]]:
+    """Measure bond lengths and angles, by the names of the atoms."""
+    pairs, names = bonds(symbols, nuclei), [f"{symbol}{number}" for number, symbol in enumerate(symbols, start=1)]
+    lengths = {"-".join(names[i] for i in pair): _measured(length, nuclei, samples, pair) for pair in pairs}
+    return lengths, {
+        "-".join(names[i] for i in three): _measured(angle, nuclei, samples, three) for three in angles(pairs)
+    }
+
+
+def _largest(values: Array, errors: Array) -> Figure:
+    place = int(np.abs(values).argmax())
+    return {"value": float(np.abs(values[place])), "error": float(errors[place])}
 
 
 def _measured(measure: Any, nuclei: Array, samples: Array, atoms: Sequence[int]) -> Figure:
