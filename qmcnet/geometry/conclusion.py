@@ -84,9 +84,7 @@ def concluded(
         max_force=max_force,
         left_out=_largest(*model.offset),
         wavenumbers=None if found is None else _figures(found.wavenumbers, found.errors),
-        zero_point_energy=None
-        if found is None
-        else {"value": found.zero_point_energy, "error": found.zero_point_error},
+        zero_point_energy=found and {"value": found.zero_point_energy, "error": found.zero_point_error},
         curve=curve_of(points, masses) if len(symbols) == 2 else None,
         points=[_plain(point) for point in points],
         frames=[_frame(point) for point in points],
