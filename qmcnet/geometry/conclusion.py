@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qmcnet.chemistry.masses import isotope_mass
 from qmcnet.geometry.coordinates import aligned
-from qmcnet.geometry.frequencies import vibrations
+from qmcnet.geometry.frequencies import Vibrations, vibrations
 from qmcnet.geometry.model import SCALE, SPREAD, Model, spread_of
 from qmcnet.geometry.point import SurfacePoint
 from qmcnet.geometry.surface import moved
@@ -84,7 +84,7 @@ def concluded(
         max_force=max_force,
         left_out=_largest(*model.offset),
         wavenumbers=None if found is None else _figures(found.wavenumbers, found.errors),
-        zero_point_energy=found and {"value": found.zero_point_energy, "error": found.zero_point_error},
+        zero_point_energy=_zero_point(found),
         curve=curve_of(points, masses) if len(symbols) == 2 else None,
         points=[_plain(point) for point in points],
         frames=[_frame(point) for point in points],
@@ -114,6 +114,10 @@ def _internal(symbols: Sequence[str], nuclei: Array, samples: Array) -> tuple[di
     return lengths, {
         "-".join(names[i] for i in three): _measured(angle, nuclei, samples, three) for three in angles(pairs)
     }
+
+
+def _zero_point(found: Vibrations | None) -> Figure | None:
+    return None if found is None else {"value": found.zero_point_energy, "error": found.zero_point_error}
 
 
 def _largest(values: Array, errors: Array) -> Figure:
