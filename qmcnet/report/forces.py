@@ -50,7 +50,7 @@ def caveats(states: Sequence[Mapping[str, Any]], distance: Distance | None) -> l
         One sentence, or none.
     """
     forces = states[0].get("forces") if states else None
-    if not forces:
+    if not forces or len({name.split()[0] for name in forces} - {TORQUE}) == 1:  # that on an atom is zero in any case
         return []
     errors = [figure["error"] for name, figure in forces.items() if name.split()[0] != TORQUE]
     largest = max((error for error in errors if error is not None), default=0.0)

@@ -228,6 +228,19 @@ def test_the_core_part_of_two_electrons_is_the_sum_of_those_of_each(monkeypatch)
     assert (parts[0] - parts[1]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("complex", [False, True])
+def test_states_elsewhere_have_the_gradients_that_they_have_at_their_points(complex):
+    sizes = {"n_layers": 1, "hidden_one": 6, "hidden_two": 3, "n_determinants": 2, "n_states": 2}
+    network = FermiNet(LIH, **sizes, complex=complex, dtype=DOUBLE)
+    states = states_at(NaturalStates(network), noise(7, 8, 3))
+    numbers, electrons = torch.tensor([3, 0, 13, 3]), torch.tensor([0, 3, 2, 1])
+    psi, slopes = states.slopes_at(states.positions[numbers], numbers, electrons)
+    torch.testing.assert_close(psi, states.psi[numbers].detach(), rtol=1e-10, atol=1e-12)
+    expected = states.gradient[numbers, :, electrons].detach()
+    torch.testing.assert_close(slopes, expected, rtol=1e-8, atol=1e-10)
+    assert slopes.is_complex() == complex
+
+
 def test_electrons_taken_by_lot_do_not_change_the_mean():
     molecule = UNLIKE.with_ecp({"He": INVENTED})
     network, charges = Sums(molecule, [[0.6, 0.9]], [[1.0, 0.7]], power=2), molecule.charges.double()

@@ -39,6 +39,7 @@ def test_an_energy_far_from_the_exact_one_is_a_warning(known, said):
     assert [said in sentence for sentence in found] == ([] if said is None else [True])
 
 
-def test_nothing_is_said_without_forces():
+def test_nothing_is_said_without_forces_or_of_an_atom():
+    assert caveats([{"forces": {f"{name} {axis}": FIGURE for name in ("He1", "torque") for axis in "xyz"}}], None) == []
     assert caveats([{"virial_ratio": FIGURE}], None) == []
     assert caveats([], None) == []
