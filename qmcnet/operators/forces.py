@@ -13,10 +13,10 @@ that are near each other move alike. That of the kinetic energy, in parts, needs
 
 So a force costs next to nothing beside a local energy. For an exact psi it is exact, whatever the weights, by the
 theorem of Hellmann and Feynman in coordinates that move; of another one it is off to first order, by
-2 <K psi - psi'|(H - E) psi> for the true change psi' of psi, as are the usual estimators, in which psi follows by the
+-2 <K psi + psi'|(H - E) psi> for the true change psi' of psi, as are the usual estimators, in which psi follows by the
 nuclei that it depends on with its parameters kept. Neural networks are no guide to that: nuclei are where they were in
-training, and how networks change with them was never trained. Of molecules of ten electrons these forces have
-variances 40 to 600 times lower, and do not need derivatives of the local energy.
+training, and how networks change with them was never trained. Of molecules of ten electrons the deviation of a sample
+is 7 to 55 times smaller here, and no derivative of a local energy is needed.
 
 All nuclei moved alike carry the electrons along: the forces of every walker add up to zero. Their torque does not.
 
