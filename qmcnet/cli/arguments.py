@@ -137,11 +137,18 @@ def explain(error: Exception, arguments: Sequence[str], command: str, config: st
 def _about_key(key: str, arguments: Sequence[str], command: str, config: str) -> str:
     typed = next((text for text in arguments if text.partition("=")[0].lstrip("+~") == key), f"{key}=")
     others = [argument for argument in arguments if argument != typed]
-    found, value = nearest(key, keys_of(config, others)), typed.partition("=")[2]
+    known, value = keys_of(config, others), typed.partition("=")[2]
+    # Without the others it may be a key; the group that it is in is not what was meant.
+    found = nearest(key, [name for name in known if not f"{key}.".startswith(f"{name}.")])
     if key.startswith("diffusion."):
         return f"{key} is for diffusion Monte Carlo, which is not asked for: add diffusion=default"
     if not found:
-        return f"unknown key {key}: {command} --cfg job shows the keys and their values"
+        group = key.rpartition(".")[0]
+        beside = [name for name in known if re.match(rf"{re.escape(group)}\.(?!_)", name) and name != key]
+        known_here = (
+            f"choose among {', '.join(beside)}" if beside else f"{command} --cfg job shows the keys and their values"
+        )
+        return f"unknown key {key}: {known_here}"
     if key == "multiplicity" and value.isdigit():
         value = f"{int(value) - 1}"  # n_up - n_down
     return f"unknown key {key}{ask(found)}: type {shlex.join([command, *others, f'{found[0]}={value}'])}"

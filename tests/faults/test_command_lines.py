@@ -164,6 +164,8 @@ def test_no_command_line_is_a_traceback(arguments):
         ("ansatz.nlayers=2", "quick ansatz.n_layers=2"),
         ("observable=[spin]", "quick 'observables=[spin]'"),
         ("qwxyz=1", "qmcnet-train --cfg job shows the keys and their values"),
+        ("ansatz.qwxyz=1", "unknown key ansatz.qwxyz: choose among ansatz.complex, ansatz.envelope, "),
+        ("ansatz.hidden_one=1", "(did you mean ansatz.hidden_two?)"),  # is a key where another ansatz is not chosen
     ],
 )
 def test_a_key_that_is_not_there_is_answered_with_the_nearest_one(typed, line):
