@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qmcnet.operators.effective_core import EffectiveCore, Place, radial
+from qmcnet.operators.effective_core import EffectiveCore, Place, displaced, radial
 from qmcnet.operators.operator import States
 from qmcnet.system.warp import Warp, warp_slopes
 
@@ -48,7 +48,7 @@ class CoreSlope(EffectiveCore):
         for place, turned, share in self.taken(states, strength):
             parts = self._of_electrons(states, place, displacements[place], turned, moving, charges)
             # This adds in the same order every time on a GPU, too, as `index_add_` does not.
-            total = total.index_put((place[0],), parts / share[:, None, None, None], accumulate=True)
+            total.index_put_((place[0],), parts / share[:, None, None, None], accumulate=True)
         return total
 
     def _of_electrons(
@@ -75,12 +75,8 @@ class CoreSlope(EffectiveCore):
     @staticmethod
     def _slopes(states: States, place: Place, places: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the states where one electron of each point is displaced, and their gradients by that electron."""
-        point, electron, _ = place
-        count = places.shape[1]
-        moved = states.positions[point][:, None].repeat(1, count, 1, 1)  # (E, Q, N, 3)
-        moved[torch.arange(len(point), device=point.device), :, electron] = places
-        rows, movers = point.repeat_interleave(count), electron.repeat_interleave(count)
-        psi, slopes = states.slopes_at(moved.flatten(0, 1), rows, movers)
+        movers = place[1].repeat_interleave(places.shape[1])
+        psi, slopes = states.slopes_at(*displaced(states, place, places), movers)
         return psi.unflatten(0, places.shape[:2]), slopes.unflatten(0, places.shape[:2])
 
 

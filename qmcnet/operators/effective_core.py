@@ -163,11 +163,24 @@ class EffectiveCore(nn.Module):
     @staticmethod
     def _displaced(states: States, place: Place, places: Tensor) -> Tensor:
         """Evaluate the states with one electron of each point elsewhere, at places (E, Q, 3), shape (E, Q, S)."""
-        point, electron, _ = place
-        moved = states.positions[point][:, None].repeat(1, places.shape[1], 1, 1)  # (E, Q, N, 3)
-        moved[torch.arange(len(point), device=point.device), :, electron] = places
-        rows = point.repeat_interleave(places.shape[1])
-        return states.at(moved.flatten(0, 1), rows).unflatten(0, places.shape[:2])
+        return states.at(*displaced(states, place, places)).unflatten(0, places.shape[:2])
+
+
+def displaced(states: States, place: Place, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Put one electron of each point elsewhere.
+
+    Args:
+        states: the states at M points.
+        place: point, electron and nucleus of E electrons.
+        places: where they go, shape (E, Q, 3), in bohr.
+
+    Returns:
+        Positions, shape (E Q, N, 3), and the numbers of their points, (E Q,).
+    """
+    point, electron, _ = place
+    moved = states.positions[point][:, None].repeat(1, places.shape[1], 1, 1)  # (E, Q, N, 3)
+    moved[torch.arange(len(point), device=point.device), :, electron] = places
+    return moved.flatten(0, 1), point.repeat_interleave(places.shape[1])
 
 
 def drawn(states: States, like: Tensor, draw: Callable[..., Tensor], count: int) -> Tensor:

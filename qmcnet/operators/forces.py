@@ -108,8 +108,8 @@ class Forces(nn.Module):
         slope = potential[..., None] * states.psi[:, None, None] + kinetic_slope(states, sampled, moving)
         if self.core is not None:
             slope = slope + self.core.slope(states, moving, self.charges)
-        distance = node_distance(states.by_walker(sampled))  # (B, 1)
-        factor = tail(distance / self.reach).expand(states.by_walker(sampled).shape[:2]).flatten()  # (M,)
+        of_walkers = states.by_walker(sampled)  # (B, S, N, 3)
+        factor = tail(node_distance(of_walkers) / self.reach).expand(of_walkers.shape[:2]).flatten()  # (M,)
         forces = -factor[:, None, None, None] * slope  # (M, A, 3, S)
         torque = torch.linalg.cross(self.coordinates[..., None].to(forces).expand_as(forces), forces, dim=2).sum(1)
         return torch.cat([forces.flatten(1, 2), torque], 1)

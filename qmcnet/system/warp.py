@@ -50,8 +50,7 @@ def warp_slopes(positions: Tensor, nuclei: Tensor, charges: Tensor) -> tuple[Ten
         Weights, shape (..., N, A), and gradients by the position of the electron, (..., N, A, 3), in 1/bohr.
     """
     weights = warp_weights(positions, nuclei, charges)
-    g = _gradients(positions, nuclei)[0]
-    return weights, weights[..., None] * (g - (weights[..., None] * g).sum(-2, keepdim=True))
+    return weights, weights[..., None] * _relative(weights, _gradients(positions, nuclei)[0])
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,19 @@ def warp(positions: Tensor, nuclei: Tensor, charges: Tensor) -> Warp:
     Returns:
         Weights, slopes and curvatures.
     """
-    weights, slopes = warp_slopes(positions, nuclei, charges)
+    weights = warp_weights(positions, nuclei, charges)
     g, inverse = _gradients(positions, nuclei)
-    d = g - (weights[..., None] * g).sum(-2, keepdim=True)
+    d = _relative(weights, g)
     unit = torch.eye(3, dtype=g.dtype, device=g.device)
     h = (2 / POWER) * g[..., :, None] * g[..., None, :] - POWER * inverse[..., None] * unit
     second = d[..., :, None] * d[..., None, :] + h
     second = second - (weights[..., None, None] * second).sum(-3, keepdim=True)
-    return Warp(weights, slopes, weights[..., None, None] * second)
+    return Warp(weights, weights[..., None] * d, weights[..., None, None] * second)
+
+
+def _relative(weights: Tensor, g: Tensor) -> Tensor:
+    """Take gradients (..., N, A, 3) from their average by the weights."""
+    return g - (weights[..., None] * g).sum(-2, keepdim=True)
 
 
 def _gradients(positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Tensor]:
