@@ -83,10 +83,7 @@ class Surface:
         """
         found = self.directories()
         molecule = rounded(molecule)
-        for directory, other in found.items():
-            if self._check_alike(directory, other, molecule) == 0:
-                return self._measured(self._run(molecule, directory, found))
-        return self._measured(self._run(molecule, self.folder / "points" / f"{len(found):03d}", found))
+        return self._measured(self._run(molecule, self._directory(molecule, found), found))
 
     @by_first
     def directories(self) -> dict[Path, Molecule]:
@@ -109,12 +106,16 @@ class Surface:
         """
         found = self.directories()
         molecule = rounded(molecule)
-        same = [path for path, other in found.items() if self._check_alike(path, other, molecule) == 0]
-        run = self._run(molecule, same[0] if same else self.folder / "points" / f"{len(found):03d}", found)
+        run = self._run(molecule, self._directory(molecule, found), found)
         if run.n_states > 1:
             raise ValueError(f"states={run.n_states}: the structure of the ground state is found by runs of one state")
         run.check_start()
         return run
+
+    def _directory(self, molecule: Molecule, found: Mapping[Path, Molecule]) -> Path:
+        """Say where the run of a geometry is, or will be."""
+        same = [path for path, other in found.items() if self._check_alike(path, other, molecule) == 0]
+        return same[0] if same else self.folder / "points" / f"{len(found):03d}"
 
     def _check_alike(self, directory: Path, other: Molecule, molecule: Molecule) -> float:
         """Measure how far a point is, and refuse one of other electrons."""
