@@ -18,6 +18,7 @@ from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.config.schema import ConfigError, check_arguments
 from qmcnet.geometry.relax import relax
 from qmcnet.geometry.surface import Surface
+from qmcnet.run.report import report_at_end
 from qmcnet.run.vmc import VMC
 from qmcnet.stages.stage import Stage
 from qmcnet.system.molecule import Molecule
@@ -110,7 +111,9 @@ def relaxed(cfg: DictConfig, log: RunLog) -> Found:
         logger.info(run.summary())
 
     surface, start = prepared(cfg, folder)
-    return relax(surface, start, cfg.max_force, cfg.geometries, cfg.frequencies, on_claim)
+    found = relax(surface, start, cfg.max_force, cfg.geometries, cfg.frequencies, on_claim)
+    report_at_end(list(surface.directories()), folder)
+    return found
 
 
 def output() -> Path:

@@ -19,7 +19,7 @@ def main() -> None:
     check_folders([*arguments.runs, path.parent])
     directories = directories_of(arguments.runs)
     try:
-        print(write_report(directories, path))
+        print(write_report(directories, path, arguments.runs[0] if len(arguments.runs) == 1 else None))
     except OSError as error:
         sys.exit(f"error: {answer(error)}")
 

@@ -13,13 +13,12 @@ from qmcnet.geometry.coordinates import aligned
 from qmcnet.geometry.frequencies import Vibrations, vibrations
 from qmcnet.geometry.model import SCALE, SPREAD, Model, spread_of
 from qmcnet.geometry.point import SurfacePoint
-from qmcnet.geometry.surface import moved
 from qmcnet.report.bond_curve import BondCurve, Figure, fit_bond_curve
 from qmcnet.report.origin import geometry
 from qmcnet.report.relaxation import Relaxation
 from qmcnet.system.bonds import angle, angles, bonds, length
+from qmcnet.system.geometry import moved
 from qmcnet.system.molecule import Molecule
-from qmcnet.system.trajectory import Frame
 
 Array = NDArray[np.float64]
 
@@ -87,7 +86,6 @@ def concluded(
         zero_point_energy=_zero_point(found),
         curve=curve_of(points, masses) if len(symbols) == 2 else None,
         points=[_plain(point) for point in points],
-        frames=[_frame(point) for point in points],
         chi2=model.chi2,
         known=model.known,
         metadata=metadata,
@@ -171,7 +169,3 @@ def _plain(point: SurfacePoint) -> dict[str, Any]:
         "forces": point.forces.tolist(),
         "force_errors": point.force_errors.tolist(),
     }
-
-
-def _frame(point: SurfacePoint) -> Frame:
-    return Frame(point.molecule, (point.energy, point.error), (point.forces, point.force_errors))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from qmcnet.geometry.model import Model
 from qmcnet.geometry.point import SurfacePoint
 from qmcnet.geometry.polynomial import QUARTIC
-from qmcnet.geometry.surface import Points, moved
+from qmcnet.geometry.surface import Points
+from qmcnet.system.geometry import moved
 from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)

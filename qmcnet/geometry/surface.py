@@ -22,6 +22,7 @@ from qmcnet.report.result import Result
 from qmcnet.run.description import describe, molecule_of
 from qmcnet.run.directory import RunDirectoryError, is_used, read_config
 from qmcnet.run.vmc import VMC
+from qmcnet.system.geometry import moved
 from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)
@@ -173,20 +174,6 @@ def rounded(molecule: Molecule) -> Molecule:
     """Round the positions of nuclei, so that the same geometry is found again."""
     rows = [[round(x, DIGITS) + 0.0 for x in row] for row in molecule.coordinates]
     return moved(molecule, np.array(rows))
-
-
-def moved(molecule: Molecule, nuclei: Any) -> Molecule:
-    """Put nuclei elsewhere.
-
-    Args:
-        molecule: the system.
-        nuclei: positions, shape (A, 3), in bohr.
-
-    Returns:
-        The same electrons.
-    """
-    coordinates = tuple((float(x), float(y), float(z)) for x, y, z in nuclei)
-    return Molecule(molecule.symbols, coordinates, molecule.charge, molecule.spin, molecule.ecp)
 
 
 def reoptimising(config: Mapping[str, Any], settings: RelaxationSettings) -> dict[str, Any]:

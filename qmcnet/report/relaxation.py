@@ -2,19 +2,23 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from qmcnet.compute.files import atomic_write
 from qmcnet.report.bond_curve import BondCurve, Figure, constants
 from qmcnet.report.origin import geometry
 from qmcnet.report.table import with_error
+from qmcnet.system.geometry import moved
 from qmcnet.system.molecule import Molecule
 from qmcnet.system.trajectory import Frame, write_extxyz
 from qmcnet.system.units import BOHR_PER_ANGSTROM, EV_PER_HARTREE
 
 FILES = "relaxed.xyz", "trajectory.extxyz", "relaxation.json"
+STRUCTURE, TRAJECTORY, CONTENT = FILES
 
 MOST_DEVIATIONS = 4.0
 """Of chi^2 above what is expected, in standard deviations, beyond which errors are not believed."""
@@ -42,7 +46,6 @@ class Relaxation:
         curve: fitted to the energies of a diatomic molecule, less their distances from the exact one; None where these
             say too little.
         points: geometry, energy, forces and directory of each run.
-        frames: the same, for other programs.
         chi2: sum of the squares of what the model leaves of energies and forces, in their expected sizes.
         known: how many of these there are.
         metadata: where the numbers come from.
@@ -63,7 +66,6 @@ class Relaxation:
     zero_point_energy: Figure | None
     curve: BondCurve | None
     points: Sequence[Mapping[str, Any]]
-    frames: Sequence[Frame]
     chi2: float
     known: int
     metadata: Mapping[str, Any]
@@ -79,11 +81,38 @@ class Relaxation:
         Args:
             folder: where the files go.
         """
-        structure, trajectory, content = (folder / name for name in FILES)
-        write_extxyz([Frame(self.molecule)], structure)
-        write_extxyz(self.frames, trajectory)
+        write_extxyz([Frame(self.molecule)], folder / STRUCTURE)
+        write_extxyz([self.frame(point) for point in self.points], folder / TRAJECTORY)
         text = json.dumps(self.content(), indent=2, allow_nan=False) + "\n"
-        atomic_write(content, lambda file: file.write(text.encode()))
+        atomic_write(folder / CONTENT, lambda file: file.write(text.encode()))
+
+    @classmethod
+    def read(cls, folder: Path, molecule: Molecule) -> "Relaxation":
+        """Read what `store` wrote.
+
+        Args:
+            folder: where the files are.
+            molecule: the same electrons, at any geometry.
+
+        Returns:
+            The relaxation.
+
+        Raises:
+            ValueError: for a damaged file; also LookupError and TypeError.
+        """
+        content = json.loads((folder / CONTENT).read_text(encoding="utf-8"))
+        own = {name: content.pop(name) for name in [field.name for field in fields(cls)] if name in content}
+        curve = own.pop("curve")
+        if curve is not None:
+            curve = BondCurve(**curve | {"coefficients": np.array(curve["coefficients"])})
+        own["bonds"] = {name: figures["bohr"] for name, figures in own["bonds"].items()}
+        structure = moved(molecule, content.pop("geometry")["bohr"])
+        return cls(molecule=structure, reason=own.pop("reason"), curve=curve, metadata=content, **own)
+
+    def frame(self, point: Mapping[str, Any]) -> Frame:
+        """Write one of the points for other programs."""
+        forces = np.array(point["forces"]), np.array(point["force_errors"])
+        return Frame(moved(self.molecule, point["bohr"]), (point["energy"], point["error"]), forces)
 
     def content(self) -> dict[str, Any]:
         """Write all figures as plain values."""
@@ -151,6 +180,11 @@ class Relaxation:
                 *constants(self.curve, self.molecule),
             ]
         return "\n".join(lines)
+
+
+def is_relaxation(folder: Path) -> bool:
+    """Whether a folder holds what a relaxation has found."""
+    return (folder / CONTENT).is_file()
 
 
 def _scaled(figure: Figure, factor: float) -> Figure:

@@ -156,18 +156,24 @@ def directories_in(folders: Iterable[Path]) -> dict[Path, dict[str, str | float]
     """Find the run directories in some folders.
 
     Args:
-        folders: run directories, or folders of run directories.
+        folders: run directories, or folders of run directories, such as those of sweeps and relaxations.
 
     Returns:
         What was typed for each, by the numbers in it.
     """
-    inside = [[folder] if (folder / "config.yaml").exists() else sorted(folder.iterdir()) for folder in folders]
-    runs = [each for each in chain.from_iterable(inside) if (each / "config.yaml").exists()]
+    runs = list(chain.from_iterable(map(_runs_in, folders)))
     found = {directory: deciding(typed_overrides(directory)) for directory in runs}
     order = {
         directory: [(str(type(value)), value) for _, value in sorted(found[directory].items())] for directory in found
     }
     return {directory: found[directory] for directory in sorted(found, key=lambda directory: order[directory])}
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    if (folder / "config.yaml").exists():
+        return [folder]
+    inside = folder / "points" if (folder / "points").is_dir() else folder  # of a relaxation
+    return [each for each in sorted(inside.iterdir()) if not each.name.startswith(".") and (each / "config.yaml").exists()]
 
 
 def deciding(overrides: Iterable[str]) -> dict[str, str | float]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qmcnet.compute.team import by_first, team
 from qmcnet.report.notebook import facts_html
+from qmcnet.report.relaxation import is_relaxation
 from qmcnet.report.sweep import Point
 from qmcnet.run.points import point
 from qmcnet.run.record import read_record
@@ -18,19 +19,21 @@ logger = logging.getLogger(__name__)
 NAME = "report.html"
 
 
-def write_report(runs: Sequence[Path | Point], path: Path) -> Path:
-    """Write the report of one run, or of several side by side.
+def write_report(runs: Sequence[Path | Point], path: Path, folder: Path | None = None) -> Path:
+    """Write the report of one run, of several side by side, or of a relaxation.
 
     Args:
         runs: their directories, or what a sweep knows of them.
         path: the file.
+        folder: of all of them, which may hold what a relaxation has found.
 
     Returns:
         The file.
     """
     from qmcnet.report.page.render import write_page  # what draws and fills in is needed at the end alone
 
-    write_page([read_record(run) for run in runs], path)
+    relaxed = folder if folder and is_relaxation(folder) else None
+    write_page([read_record(run) for run in runs], path, relaxed)
     return path
 
 
@@ -44,7 +47,7 @@ def report_at_end(runs: Sequence[Path | Point], folder: Path) -> None:
     if team().rank or not folder.is_dir():
         return
     try:
-        logger.info("report           %s", write_report(runs, folder / NAME))
+        logger.info("report           %s", write_report(runs, folder / NAME, folder))
     except (Exception, KeyboardInterrupt) as error:
         logger.warning("no report: %s", " ".join(f"{type(error).__name__} {error}".split()))
         logger.debug("raised here", exc_info=error)

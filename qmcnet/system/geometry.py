@@ -3,12 +3,16 @@
 import math
 import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qmcnet.system.units import to_bohr
+
+if TYPE_CHECKING:
+    from qmcnet.system.molecule import Molecule
 
 Position = tuple[float, float, float]
 Atom = tuple[str, float, float, float]
@@ -192,3 +196,16 @@ def congruent(first: Sequence[Atom], second: Sequence[Atom], tolerance: float) -
         )
 
     return len(first) == len(second) and pairs_up(())
+
+
+def moved(molecule: "Molecule", nuclei: Any) -> "Molecule":
+    """Put nuclei elsewhere.
+
+    Args:
+        molecule: the system.
+        nuclei: positions, shape (A, 3), in bohr.
+
+    Returns:
+        The same electrons.
+    """
+    return replace(molecule, coordinates=tuple((float(x), float(y), float(z)) for x, y, z in nuclei))

@@ -57,6 +57,25 @@ def test_a_sweep_ends_with_a_report_of_all_points(reporting):
     assert "failed: bond_length=-1 is not a length" in path.read_text()
 
 
+def test_a_relaxation_ends_with_a_report_of_its_structure_and_of_its_points(reporting):
+    small = [setting for setting in reporting.settings if not setting.startswith(("ansatz.", "evaluation.steps"))]
+    short = ["ansatz=slater_jastrow", "steps=2", "relaxation.evaluation_steps=30", "relaxation.force_error=9"]
+    status, output, errors = reporting.run(
+        "relax", *small, *short, "max_force=0.9", "geometries=1", "hydra.run.dir=relaxed"
+    )
+    assert status == 0, output + errors
+    folder = reporting.folder / "relaxed"
+    made = (folder / "report.html").read_text()
+    for text in ("Relaxation: relaxed", "bond H1-H2", "Side by side", ">000<"):
+        assert text in made
+    (folder / "relaxation.json").write_text("{}")
+    assert reporting.run("report", "relaxed")[0] == 0
+    damaged = (folder / "report.html").read_text()
+    assert "cannot be read" in damaged
+    assert ">000<" in damaged
+    assert "bond H1-H2" not in damaged
+
+
 def test_pages_and_figures_are_made_from_run_directories_alone(reporting, trained):
     status, output, errors = reporting.run("report", "run", "run", "--output", "page.html")
     assert (status, output.strip()) == (0, "page.html"), errors

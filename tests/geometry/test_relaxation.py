@@ -73,6 +73,16 @@ def test_files_hold_energies_and_forces_in_the_units_of_ase(tmp_path):
         np.testing.assert_allclose(frame.positions, point.nuclei * Bohr, atol=1e-7)
 
 
+def test_a_stored_relaxation_is_read_again(tmp_path):
+    surface = Morse(1e-3, 2e-5)
+    _, found = relaxed(surface, hydrogen(1.7), surface.hessian, frequencies=True)
+    assert found.curve is not None
+    found.store(tmp_path)
+    again = Relaxation.read(tmp_path, hydrogen(1.0))
+    assert again.content() == found.content()
+    assert again.summary() == found.summary()
+
+
 def test_too_few_geometries_leave_a_structure_that_moves():
     surface = Morse(force_error=1e-4, error=1e-5)
     _, found = relaxed(surface, hydrogen(2.2), surface.hessian, frequencies=True, geometries=1)

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from qmcnet.compute.files import atomic_write
 from qmcnet.report.drawing import style
-from qmcnet.report.page import energy, origin, several, system, training
+from qmcnet.report.page import energy, origin, several, structure, system, training
 from qmcnet.report.page.blocks import Model, Notes, Section
 from qmcnet.report.record import Record
 from qmcnet.report.sweep import Sweep
@@ -41,36 +41,33 @@ DAMAGE = (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, O
 """What numbers that are no numbers do to a section."""
 
 
-def write_page(records: Sequence[Record], path: Path) -> None:
-    """Write the report of one run, or of several side by side.
+def write_page(records: Sequence[Record], path: Path, relaxation: Path | None = None) -> None:
+    """Write the report of one run, of several side by side, or of a relaxation.
 
     Args:
         records: of the runs.
         path: the file.
+        relaxation: folder of the relaxation that the runs were for.
     """
-    text = page(records).encode()
+    text = page(records, relaxation).encode()
     atomic_write(path, lambda file: file.write(text))
 
 
-def page(records: Sequence[Record]) -> str:
-    """Make the report of one run, or of several side by side.
+def page(records: Sequence[Record], relaxation: Path | None = None) -> str:
+    """Make the report of one run, of several side by side, or of a relaxation.
 
     Args:
         records: of the runs.
+        relaxation: folder of the relaxation that the runs were for.
 
     Returns:
         HTML with all that it needs.
     """
     with style(on_page=True):
-        if len(records) == 1:
-            sections = [_section(title, make, records[0]) for title, make in OF_RUN.items()]
-            runs: list[Section | None] = []
-            title = _title(records[0])
-        else:
-            sections = [_section("Side by side", several.overview, records), origin.citing(records[0])]
-            labels = Sweep([record.point for record in records]).labels()
-            runs = [_section(label, several.short, each, label) for each, label in zip(records, labels, strict=True)]
-            title = f"{len(records)} runs"
+        title, sections, runs = _of_run(records[0]) if len(records) == 1 and not relaxation else _of_several(records)
+        if relaxation:
+            title = f"Relaxation: {relaxation.resolve().name}"
+            sections.insert(0, _section("Structure", structure.structure, relaxation, records[0]))
     shown = [section for section in sections if section]
     solid = any(isinstance(block, Model) for section in shown for block in section.blocks)
     scripts = [_source("viewer.js"), _source("3Dmol-min.js")] if solid else []
@@ -90,6 +87,19 @@ def page(records: Sequence[Record]) -> str:
             made=datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"),
         )
     )
+
+
+def _of_run(record: Record) -> tuple[str, list[Section | None], list[Section | None]]:
+    """Make the title of a page of one run, its sections, and none for runs."""
+    return _title(record), [_section(title, make, record) for title, make in OF_RUN.items()], []
+
+
+def _of_several(records: Sequence[Record]) -> tuple[str, list[Section | None], list[Section | None]]:
+    """Make the title of a page of several runs, its sections, and one for each run."""
+    sections = [_section("Side by side", several.overview, records), origin.citing(records[0])]
+    labels = Sweep([record.point for record in records]).labels()
+    runs = [_section(label, several.short, each, label) for each, label in zip(records, labels, strict=True)]
+    return f"{len(records)} runs", sections, runs
 
 
 def _title(record: Record) -> str:

@@ -1,0 +1,77 @@
+"""Do the tools of ASE work with energies that have errors? The barrier of H + H2, and the vibrations of H2.
+
+A band of three images between H2 + H and H + H2, on a line, by ASE's nudged elastic band; and ASE's finite differences of
+forces at displaced geometries. The barrier is 9.61 kcal/mol high, at two bonds of 1.757 bohr (Wu, Kuppermann, Anderson,
+Phys. Chem. Chem. Phys. 1, 929 (1999), 15.3 mHa); H2 has 4401 cm^-1.
+
+    python benchmarks/ase_tools.py [--directory DIR] [band] [vibrations]
+
+What was computed is found again in the directory, so that the same command continues.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.mep import NEB
+from ase.optimize import FIRE
+from ase.units import Bohr, Hartree
+from ase.vibrations import Vibrations
+from common import machine
+
+from qmcnet.ase import QMCNetCalculator
+
+RELAXATION = {"force_error": 1.5e-3}
+
+
+def band(directory: Path) -> None:
+    """Find the barrier of H + H2.
+
+    Args:
+        directory: where the runs are kept.
+    """
+    first, last = (Atoms("H3", [(0, 0, -x * Bohr), (0, 0, 0), (0, 0, y * Bohr)]) for x, y in ((1.4, 3.2), (3.2, 1.4)))
+    images = [first, *(first.copy() for _ in range(3)), last]
+    for image in images:
+        image.calc = QMCNetCalculator(directory / "H3", spin=1, relaxation=RELAXATION)
+    path = NEB(images, climb=True, k=1.0)
+    path.interpolate()
+    converged = FIRE(path, trajectory=None, logfile="-", dt=0.05).run(fmax=0.2, steps=15)
+    energies = np.array([image.get_potential_energy() for image in images]) / Hartree
+    errors = np.array([image.calc.results["energy_error"] for image in images]) / Hartree
+    top = images[2]
+    print(f"band at rest: {converged}")
+    print("energies above the ends / mHa", 1e3 * (energies - energies[[0, -1]].mean()), "+-", 1e3 * errors)
+    print("bonds of the middle image / bohr", top.get_distance(0, 1) / Bohr, top.get_distance(1, 2) / Bohr)
+
+
+def vibrations(directory: Path) -> None:
+    """Find the wavenumber of H2.
+
+    Args:
+        directory: where the runs are kept.
+    """
+    atoms = Atoms("H2", [(0, 0, 0), (0, 0, 1.4011 * Bohr)])
+    atoms.calc = QMCNetCalculator(directory / "H2", relaxation=RELAXATION)
+    modes = Vibrations(atoms, delta=0.05, name=str(directory / "vibrations"))
+    modes.run()
+    modes.summary()
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=("band", "vibrations"), default=("band", "vibrations"))
+    parser.add_argument("--directory", type=Path, default=Path("ase_tools"))
+    arguments = parser.parse_args()
+    print(machine())
+    for part in arguments.parts:
+        start = time.perf_counter()
+        {"band": band, "vibrations": vibrations}[part](arguments.directory)
+        print(f"{part}: {(time.perf_counter() - start) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()
