@@ -173,7 +173,8 @@ def _runs_in(folder: Path) -> list[Path]:
     if (folder / "config.yaml").exists():
         return [folder]
     inside = folder / "points" if (folder / "points").is_dir() else folder  # of a relaxation
-    return [each for each in sorted(inside.iterdir()) if not each.name.startswith(".") and (each / "config.yaml").exists()]
+    visible = [each for each in sorted(inside.iterdir()) if not each.name.startswith(".")]
+    return [each for each in visible if (each / "config.yaml").exists()]
 
 
 def deciding(overrides: Iterable[str]) -> dict[str, str | float]:

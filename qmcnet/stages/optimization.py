@@ -114,7 +114,8 @@ class Optimization(Stage):
                 reach it; None makes the given number.
         """
         self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
-        self.clipping, self.schedule, self.objective = clipping, schedule, objective
+        self.clipping = clipping.chosen(behind_cores=bool(simulation.molecule.ecp))
+        self.schedule, self.objective = schedule, objective
         # What has more figures than are followed would take its time for nothing.
         self.operators = [operator for operator in operators if len(operator.components) <= MOST_FOLLOWED]
         self.every, self.accuracy = every, accuracy

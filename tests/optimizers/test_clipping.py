@@ -75,13 +75,13 @@ def test_energies_of_which_one_part_is_not_finite_keep_what_is():
     assert torch.equal(unclipped.nan_to_num(), values.nan_to_num())
 
 
-def test_the_default_is_five_deviations_about_the_median():
+def test_a_width_of_five_is_five_deviations_about_the_median():
     values = draw(99)
     values[3] = 20.0
     apart = (values - values.median()).abs()
     assert 5 * apart.mean() < apart[3] < 20 * apart.sort(0).values[49] * 1.6
     deviation = apart.clamp(max=20 * apart.median()).mean()
-    clipped, _ = Clipping()(values)
+    clipped, _ = Clipping(width=5.0)(values)
     expected = values.clone()
     expected[3] = values.median() + 5 * deviation
     torch.testing.assert_close(clipped, expected, rtol=1e-14, atol=1e-14)
@@ -93,13 +93,36 @@ def test_the_default_is_five_deviations_about_the_median():
 def test_walkers_that_are_lost_in_all_but_name_do_not_steer(far, planted, shape):
     """Each adds no more than 20 median deviations, 30 mean ones of a normal distribution, to the sum of all."""
     values = draw(500, seed=3)
-    kept, _ = Clipping(shape=shape)(values)
-    clipped, stats = Clipping(shape=shape)(torch.cat([values, torch.full((planted, 1), far, dtype=torch.float64)]))
+    clip = Clipping(width=5.0, shape=shape)
+    kept, _ = clip(values)
+    clipped, stats = clip(torch.cat([values, torch.full((planted, 1), far, dtype=torch.float64)]))
     deviation = values.abs().mean()
     assert stats["outliers"] >= planted
     assert (clipped[500:].abs() < 5.5 * (1 + 30 * planted / 500) * deviation).all()
     assert (clipped[500:] * math.copysign(1, far) > 4 * deviation).all()
     assert (clipped[:500] - kept).abs().max() < 30 * planted / 500 * deviation
+
+
+def test_the_tail_behind_a_core_potential_steers_and_a_walker_that_is_lost_does_not():
+    """A hundredth of the walkers has nearly all of the variance: what they say is to count."""
+    values = draw(500, seed=4)
+    values[:5] = torch.tensor([[-60.0], [45.0], [-30.0], [20.0], [-60.0]], dtype=torch.float64)
+    assert values[:5].square().sum() > 0.9 * values.square().sum()
+    clipped, stats = Clipping().chosen(True)(torch.cat([values, torch.full((1, 1), -1e9, dtype=torch.float64)]))
+    torch.testing.assert_close(clipped[:500], values, rtol=0, atol=1e-13)
+    assert stats["outliers"] == 1
+    assert -200 < clipped[500] < -50
+
+
+def test_a_width_that_is_left_open_follows_from_the_system():
+    values = torch.cat([draw(500), torch.full((1, 1), 1e9, dtype=torch.float64)])
+    for behind_cores, width in ((False, 10.0), (True, 100.0)):
+        torch.testing.assert_close(Clipping().chosen(behind_cores)(values), Clipping(width=width)(values))
+        assert Clipping(width=3.0).chosen(behind_cores) == Clipping(width=3.0)
+        assert Clipping(width=None).chosen(behind_cores).width is None
+    torch.testing.assert_close(Clipping()(values), Clipping(width=10.0)(values))
+    with pytest.raises(ValueError, match="width='wide' must be auto, or a number"):
+        Clipping(width="wide")
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8])
