@@ -115,10 +115,9 @@ class Optimization(Stage):
         """
         self.simulation, self.optimizer, self.steps, self.step = simulation, optimizer, steps, 0
         self.clipping = clipping.chosen(behind_cores=bool(simulation.molecule.ecp))
-        self.schedule, self.objective = schedule, objective
+        self.schedule, self.objective, self.every, self.accuracy = schedule, objective, every, accuracy
         # What has more figures than are followed would take its time for nothing.
         self.operators = [operator for operator in operators if len(operator.components) <= MOST_FOLLOWED]
-        self.every, self.accuracy = every, accuracy
         self.average, self.running = ParameterAverage(simulation.ensemble, averaging), ExponentialMean()
         self.curve, self.typical, self.slope = LearningCurve(), math.nan, slope_of(simulation.molecule)
         self.penalties = objective.penalties(simulation.molecule)
