@@ -25,6 +25,8 @@ from common import machine
 from qmcnet.ase import QMCNetCalculator
 
 RELAXATION = {"force_error": 1.5e-3}
+SHORT = {"force_error": 4e-3, "steps": 60, "evaluation_steps": 100}
+"""As many runs of three electrons as a band takes."""
 ENDS = (1.4, 3.2), (3.2, 1.4)
 """Bonds of both ends of the band, in bohr."""
 make_atoms: Any = Atoms  # these have no annotations
@@ -42,10 +44,10 @@ def band(directory: Path) -> None:
     first, last = (make_atoms("H3", [(0, 0, -x * Bohr), (0, 0, 0), (0, 0, y * Bohr)]) for x, y in ENDS)
     images = [first, *(first.copy() for _ in range(3)), last]
     for image in images:
-        image.calc = QMCNetCalculator(directory / "H3", spin=1, relaxation=RELAXATION)
+        image.calc = QMCNetCalculator(directory / "H3", spin=1, relaxation=SHORT, batch_size=256)
     path = make_band(images, climb=True, k=1.0)
     path.interpolate()
-    converged = descend(path, trajectory=None, logfile="-", dt=0.05).run(fmax=0.2, steps=15)
+    converged = descend(path, trajectory=None, logfile="-", dt=0.1).run(fmax=0.3, steps=8)
     energies = np.array([image.get_potential_energy() for image in images]) / Hartree
     errors = np.array([image.calc.results["energy_error"] for image in images]) / Hartree
     top = images[2]
