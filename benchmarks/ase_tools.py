@@ -45,7 +45,7 @@ def band(directory: Path) -> None:
     images = [first, *(first.copy() for _ in range(3)), last]
     for image in images:
         image.calc = QMCNetCalculator(directory / "H3", spin=1, relaxation=SHORT, batch_size=256)
-    path = make_band(images, climb=True, k=1.0)
+    path = make_band(images, climb=True, k=1.0, method="improvedtangent")
     path.interpolate()
     converged = descend(path, trajectory=None, logfile="-", dt=0.1).run(fmax=0.3, steps=8)
     energies = np.array([image.get_potential_energy() for image in images]) / Hartree
