@@ -21,6 +21,7 @@ from qmcnet.geometry.settings import RelaxationSettings
 from qmcnet.report.result import Result
 from qmcnet.run.description import describe, molecule_of
 from qmcnet.run.directory import RunDirectoryError, is_used, read_config
+from qmcnet.run.points import GEOMETRIES
 from qmcnet.run.vmc import VMC
 from qmcnet.system.geometry import moved
 from qmcnet.system.molecule import Molecule
@@ -89,7 +90,7 @@ class Surface:
     @by_first
     def directories(self) -> dict[Path, Molecule]:
         """List the runs there are, in the order in which they were asked for, and their systems."""
-        folder = self.folder / "points"
+        folder = self.folder / GEOMETRIES
         named = sorted(path for path in folder.glob("*") if re.fullmatch(r"\d{3,}", path.name))
         return {path: molecule_of(read_config(path)) for path in named if (path / "config.yaml").exists()}
 
@@ -116,7 +117,7 @@ class Surface:
     def _directory(self, molecule: Molecule, found: Mapping[Path, Molecule]) -> Path:
         """Say where the run of a geometry is, or will be."""
         same = [path for path, other in found.items() if self._check_alike(path, other, molecule) == 0]
-        return same[0] if same else self.folder / "points" / f"{len(found):03d}"
+        return same[0] if same else self.folder / GEOMETRIES / f"{len(found):03d}"
 
     def _check_alike(self, directory: Path, other: Molecule, molecule: Molecule) -> float:
         """Measure how far a point is, and refuse one of other electrons."""

@@ -17,8 +17,7 @@ from qmcnet.system.molecule import Molecule
 from qmcnet.system.trajectory import Frame, write_extxyz
 from qmcnet.system.units import BOHR_PER_ANGSTROM, EV_PER_HARTREE
 
-FILES = "relaxed.xyz", "trajectory.extxyz", "relaxation.json"
-STRUCTURE, TRAJECTORY, CONTENT = FILES
+STRUCTURE, TRAJECTORY, CONTENT = "relaxed.xyz", "trajectory.extxyz", "relaxation.json"
 
 MOST_DEVIATIONS = 4.0
 """Of chi^2 above what is expected, in standard deviations, beyond which errors are not believed."""

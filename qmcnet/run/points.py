@@ -23,6 +23,8 @@ from qmcnet.stages.optimization import Optimization
 
 FAILED = re.compile(r"\[[^]]*\] ERROR (?:error: )?(.*)")
 """How a log says that a run failed."""
+GEOMETRIES = "points"
+"""Folder in that of a relaxation, with a run directory for each geometry."""
 
 
 def point(directory: Path, settings: Mapping[str, str | float], failure: str = "") -> Point:
@@ -172,7 +174,7 @@ def directories_in(folders: Iterable[Path]) -> dict[Path, dict[str, str | float]
 def _runs_in(folder: Path) -> list[Path]:
     if (folder / "config.yaml").exists():
         return [folder]
-    inside = folder / "points" if (folder / "points").is_dir() else folder  # of a relaxation
+    inside = folder / GEOMETRIES if (folder / GEOMETRIES).is_dir() else folder
     visible = [each for each in sorted(inside.iterdir()) if not each.name.startswith(".")]
     return [each for each in visible if (each / "config.yaml").exists()]
 

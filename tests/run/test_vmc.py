@@ -261,3 +261,12 @@ def test_a_longer_evaluation_continues_a_finished_run(finished, make_run):
     assert (first.evaluation_steps, longer.evaluation_steps) == (16, 24)
     assert longer.trained_steps == first.trained_steps
     assert (finished / "result-00000005-000016.json").exists()
+
+
+@pytest.mark.parametrize(("ecp", "width"), [(None, 10.0), ("ccecp", 100.0)])
+def test_the_window_of_local_energies_follows_from_the_potentials_of_the_system(ecp, width):
+    molecule = Molecule.atom("Be").with_ecp(ecp)
+    small = FermiNet(molecule, n_layers=1, hidden_one=4, hidden_two=2, n_determinants=1)
+    run = VMC(small, "unused", batch_size=4, steps=1, device="cpu")
+    stage = Optimization(run.simulation, run.optimizer, 1, run.clipping)
+    assert stage.clipping == Clipping(width=width)
