@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qmcnet.geometry.coordinates import aligned, internal_directions
 from qmcnet.geometry.point import SurfacePoint, own_error
 from qmcnet.geometry.polynomial import Polynomial
-from qmcnet.report.forces import OFF
+from qmcnet.report.forces import left_out
 
 Array = NDArray[np.float64]
 
@@ -81,9 +81,10 @@ class Model:
         polynomial = Polynomial(np.maximum(np.abs(constants), SOFTEST), width)
         design, numbers, noise = equations(points, centre, directions, polynomial)
         n, (means, widths) = len(constants), polynomial.expected()
-        off = OFF * float(np.mean([point.distance for point in points]))
+        distance = float(np.mean([point.distance for point in points]))
+        off = [left_out(distance, constant) for constant in polynomial.constants]
         means = np.concatenate([means, np.zeros(n), [1.0]])
-        widths = np.concatenate([widths, np.full(n, off), [SCALE]])
+        widths = np.concatenate([widths, off, [SCALE]])
         gain = (widths**2 * design).T @ np.linalg.inv(design * widths**2 @ design.T + noise)
         left = numbers - design @ means
         found = means + gain @ left
@@ -215,11 +216,11 @@ def equations(
         energy = np.hstack([polynomial.values(place), np.zeros((1, n)), [[point.distance]]])
         slopes = np.hstack([-polynomial.slopes(place)[0], np.eye(n), np.zeros((n, 1))])
         turned = np.kron(np.eye(len(centre)), rotation) @ directions  # from the frame of the point
-        own = own_error(point.distance) ** 2 + beyond_slope**2
+        own = np.array([own_error(point.distance, each) for each in polynomial.constants])
         rows += [energy, slopes]
         numbers += [np.array([point.energy - lowest]), point.forces.ravel() @ turned]
         blocks += [np.array([[point.error**2 + (SPREAD * point.distance) ** 2 + beyond_energy**2]])]
-        blocks += [turned.T @ point.covariance @ turned + own * np.eye(n)]
+        blocks += [turned.T @ point.covariance @ turned + np.diag(own**2 + beyond_slope**2)]
     size = sum(map(len, blocks))
     noise, at = np.zeros((size, size)), 0
     for block in blocks:

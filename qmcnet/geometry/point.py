@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qmcnet.report.forces import OFF, by_nucleus
+from qmcnet.report.forces import BOND, by_nucleus, left_out
 from qmcnet.report.result import Result
 from qmcnet.system.molecule import Molecule
 
@@ -61,16 +61,17 @@ class SurfacePoint:
         return float(self.force_errors.max())
 
 
-def own_error(distance: float) -> float:
+def own_error(distance: float, constant: float = BOND) -> float:
     """Estimate what forces are off by at one point alone.
 
     Args:
         distance: how far the energy may be above the exact one, in hartree.
+        constant: force constant along the displacement, in hartree/bohr^2.
 
     Returns:
         In hartree/bohr.
     """
-    return OWN * OFF * distance
+    return OWN * left_out(distance, constant)
 
 
 def point_of(result: Result, molecule: Molecule, directory: Path) -> SurfacePoint | None:

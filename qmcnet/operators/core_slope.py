@@ -18,7 +18,10 @@ from torch import Tensor
 
 from qmcnet.operators.effective_core import EffectiveCore, Place, displaced, radial
 from qmcnet.operators.operator import States
-from qmcnet.system.warp import Warp, warp_slopes
+from qmcnet.system.warp import Warp, largest_outside, warp_slopes
+
+WEAK = 1.0
+"""Hartree/bohr; of electrons that can contribute no more, only as large a share is taken as they contribute."""
 
 
 class CoreSlope(EffectiveCore):
@@ -44,8 +47,9 @@ class CoreSlope(EffectiveCore):
             return total
         each = distances[..., None].expand(*distances.shape, self.n_channels)
         change = distances[..., None] * derivative(lambda r: radial(r, self.channels), each)
-        strength = (radial(each, self.channels).abs() + change.abs()).amax(-1)
-        for place, turned, share in self.taken(states, strength):
+        strength = (radial(each, self.channels).abs() + change.abs()).amax(-1) / distances  # in hartree/bohr
+        strength = strength * largest_outside(distances, states.nuclei, charges)
+        for place, turned, share in self.taken(states, (strength / WEAK).clamp(max=1)):
             parts = self._of_electrons(states, place, displacements[place], turned, moving, charges)
             # This adds in the same order every time on a GPU, too, as `index_add_` does not.
             total.index_put_((place[0],), parts / share[:, None, None, None], accumulate=True)

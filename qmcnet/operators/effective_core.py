@@ -119,23 +119,22 @@ class EffectiveCore(nn.Module):
         if not self.n_channels:
             return
         strength = radial(distances[..., None], self.channels).abs().amax(-1)  # (M, N, A)
-        for place, turned, share in self.taken(states, strength):
+        for place, turned, share in self.taken(states, (strength / WEAK).clamp(max=1)):
             places, factors = self.rule(states, place, displacements[place][:, None], turned)
             psi = self._displaced(states, place, places)
             yield place, places, (factors / share[:, None])[..., None] * psi
 
-    def taken(self, states: States, strength: Tensor) -> Iterator[tuple[Place, Tensor, Tensor]]:
+    def taken(self, states: States, share: Tensor) -> Iterator[tuple[Place, Tensor, Tensor]]:
         """Take electrons by lot, and turn the rule for each of them.
 
         Args:
             states: the states at M points.
-            strength: of the channels, for electrons and nuclei, shape (M, N, A), in hartree.
+            share: how likely each electron is taken for each nucleus, shape (M, N, A).
 
         Yields:
             Of some E of them: point, electron and nucleus, each (E,); directions, (E, Q, 3); and the probability with
             which they were taken, (E,).
         """
-        share = (strength / WEAK).clamp(max=1)
         turns, chance = drawn(states, share, torch.randn, 4), drawn(states, share, torch.rand, 1)[..., 0]
         place = (chance < share).nonzero(as_tuple=True)
         at_once = max(1, MOST_PAIRS // (len(self.weights) * share.shape[1] ** 2))

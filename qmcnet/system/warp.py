@@ -53,6 +53,27 @@ def warp_slopes(positions: Tensor, nuclei: Tensor, charges: Tensor) -> tuple[Ten
     return weights, weights[..., None] * _relative(weights, _gradients(positions, nuclei)[0])
 
 
+def largest_outside(distances: Tensor, nuclei: Tensor, charges: Tensor) -> Tensor:
+    """Bound 1 - w_A, the say of all other nuclei, anywhere on the sphere about nucleus A that an electron is on.
+
+    The nucleus B is at least | |R_B - R_A| - r | away from all of it.
+
+    Args:
+        distances: of the electrons from the nuclei, r, shape (..., N, A), in bohr.
+        nuclei: nuclear positions, shape (A, 3), float64, in bohr.
+        charges: of the nuclei, shape (A,).
+
+    Returns:
+        Shape (..., N, A), between 0 and 1.
+    """
+    apart = torch.linalg.vector_norm(nuclei[:, None] - nuclei, dim=-1)  # (A, A)
+    nearest = (apart - distances[..., None]).abs().clamp(min=CLOSEST)  # (..., N, A, A)
+    charged = CHARGE_POWER * charges.to(distances).log()
+    ratios = POWER * (distances[..., None].clamp(min=CLOSEST) / nearest).log() + charged - charged[:, None]
+    own = torch.eye(len(nuclei), dtype=torch.bool, device=nuclei.device)
+    return ratios.masked_fill(own, -torch.inf).logsumexp(-1).sigmoid()
+
+
 @dataclass(frozen=True)
 class Warp:
     """The weights of the space warp with their derivatives by the position of the electron.

@@ -8,7 +8,7 @@ from geometry.test_coordinates import turned
 from qmcnet.geometry.coordinates import internal_directions
 from qmcnet.geometry.model import Model
 from qmcnet.geometry.polynomial import Polynomial
-from qmcnet.report.forces import OFF
+from qmcnet.report.forces import left_out
 
 LENGTHS = (1.55, 1.41, 1.3, 1.5)
 
@@ -75,8 +75,8 @@ def test_bond_lengths_scatter_about_the_true_one_as_their_errors_say(distance, f
     """Noise, and what forces are off by, drawn as the model expects: of 40 chi^2 is 40 +- 9, but for 2e-3 bohr."""
     pulls = []
     for seed in range(40):
-        left_out = OFF * distance * np.random.default_rng(seed + 1000).standard_normal()
-        surface = Morse(force_error, 2e-4, distance, left_out, seed)
+        off = left_out(distance, STIFFNESS) * np.random.default_rng(seed + 1000).standard_normal()
+        surface = Morse(force_error, 2e-4, distance, off, seed)
         _, _, found, samples = fitted(surface)
         assert samples.std() < 0.01
         pulls.append((found - LENGTH) / samples.std())
@@ -85,19 +85,19 @@ def test_bond_lengths_scatter_about_the_true_one_as_their_errors_say(distance, f
 
 
 def test_energies_correct_what_forces_leave_out():
-    """Forces alone would be off by left_out / k, and the model says by how much they are off."""
-    left_out = 4e-3
-    exact = Morse(1e-5, 1e-6, 1e-3, left_out)
+    """Forces alone would be off by off / k, and the model says by how much they are off."""
+    off = 4e-3
+    exact = Morse(1e-5, 1e-6, 1e-3, off)
     points = [exact(hydrogen(each)) for each in LENGTHS]
     sure = [replace(each, error=1e-6, distance=1e-3) for each in points]
     centre = hydrogen(LENGTHS[1])
     model = Model.fit(sure, np.array(centre.coordinates), Morse.hessian(centre))
     found = length(model.nuclei(model.minimum(np.zeros(1))))
     errors = length(model.nuclei(model.minima(model.minimum(np.zeros(1))))).std()
-    assert errors < left_out / STIFFNESS
-    assert abs(found - LENGTH) < 3 * errors < left_out / STIFFNESS
+    assert errors < off / STIFFNESS
+    assert abs(found - LENGTH) < 3 * errors < off / STIFFNESS
     value, error = (abs(float(part[0])) for part in model.offset)
-    assert value == pytest.approx(np.sqrt(2) * left_out, abs=3 * error)
+    assert value == pytest.approx(np.sqrt(2) * off, abs=3 * error)
 
 
 def test_a_run_that_was_trained_for_longer_is_not_taken_for_a_lower_place():

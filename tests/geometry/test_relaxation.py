@@ -21,7 +21,7 @@ def relaxed(surface, start, hessian, frequencies=False, geometries=20):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_morse_potential_relaxes_to_its_minimum(seed):
-    surface = Morse(force_error=1e-3, error=2e-4, distance=1e-4, seed=seed)
+    surface = Morse(force_error=1e-3, error=2e-4, distance=2e-5, seed=seed)
     search, found = relaxed(surface, hydrogen(1.8), surface.hessian)
     bond = found.bonds["H1-H2"]
     assert found.succeeded

@@ -19,14 +19,14 @@ from qmcnet import (
     TorchFuncLaplacian,
     states_at,
 )
-from qmcnet.operators import effective_core
+from qmcnet.operators import core_slope, effective_core
 from qmcnet.operators import forces as forces_module
 from qmcnet.operators.core_slope import CoreSlope
 from qmcnet.operators.effective_core import EffectiveCore
 from qmcnet.operators.forces import Forces, kinetic_slope, node_distance, tail
 from qmcnet.states.measurements import check_observables
 from qmcnet.system.ecp import Ecp
-from qmcnet.system.warp import warp, warp_slopes, warp_weights
+from qmcnet.system.warp import largest_outside, warp, warp_slopes, warp_weights
 
 DOUBLE = torch.float64
 LIH = Molecule.diatomic("Li", "H", 3.015, "bohr")
@@ -195,7 +195,8 @@ def at_each(network, points):
 
 
 def test_core_potentials_have_the_slope_of_their_energy(monkeypatch):
-    monkeypatch.setattr(effective_core, "WEAK", 1e-30)  # all electrons are taken
+    for module in (core_slope, effective_core):
+        monkeypatch.setattr(module, "WEAK", 1e-30)  # all electrons are taken
     molecule = UNLIKE.with_ecp({"He": INVENTED})
     network = Sums(molecule, *TWO, power=2)
     points, weights = grid(molecule, count=20)
@@ -213,7 +214,7 @@ def test_core_potentials_have_the_slope_of_their_energy(monkeypatch):
 
 
 def test_the_core_part_of_two_electrons_is_the_sum_of_those_of_each(monkeypatch):
-    monkeypatch.setattr(effective_core, "WEAK", 1e-30)
+    monkeypatch.setattr(core_slope, "WEAK", 1e-30)
     molecule, positions = LIH.with_ecp({"Li": "ccecp"}), noise(9, 2, 3)
     charges = molecule.charges.double()
 
@@ -244,20 +245,46 @@ def test_states_elsewhere_have_the_gradients_that_they_have_at_their_points(comp
 def test_electrons_taken_by_lot_do_not_change_the_mean():
     molecule = UNLIKE.with_ecp({"He": INVENTED})
     network, charges = Sums(molecule, [[0.6, 0.9]], [[1.0, 0.7]], power=2), molecule.charges.double()
-    far = torch.tensor([[[0.5, 0.2, -3.4]]], dtype=DOUBLE).expand(4000, 1, 3)
+    far = torch.tensor([[[0.5, 0.2, -1.9]]], dtype=DOUBLE).expand(4000, 1, 3)
     with torch.no_grad():
         states = states_at(NaturalStates(network), far)
         core, moving = CoreSlope(molecule, 11), warp(far, molecule.nuclei, charges)
         sampled = core.slope(states, moving, charges)[..., 0].flatten(1)
-        effective_core.WEAK, kept = 1e-30, effective_core.WEAK
+        core_slope.WEAK, kept = 1e-30, core_slope.WEAK
         try:
             whole = core.slope(states, moving, charges)[..., 0].flatten(1)
         finally:
-            effective_core.WEAK = kept
+            core_slope.WEAK = kept
     errors = (sampled.var(0) + whole.var(0)).div(len(far)).sqrt()
     assert (sampled[:, 2] == sampled[:, 2].mode().values).double().mean() > 0.2  # many were left out
     assert ((sampled.mean(0) - whole.mean(0)).abs() < 4 * errors + 1e-14).all()
     assert whole.mean(0)[2].abs() > 10 * errors[2]
+
+
+def test_electrons_that_their_nucleus_takes_along_are_left_out():
+    molecule = UNLIKE.with_ecp({"He": INVENTED})
+    charges, near = molecule.charges.double(), torch.tensor([[[0.0, 0.02, -0.01]]], dtype=DOUBLE).expand(50, 1, 3)
+    with torch.no_grad():
+        states = states_at(NaturalStates(Sums(molecule, [[0.6, 0.9]], [[1.0, 0.7]], power=2)), near)
+        refused = dataclasses.replace(states, slopes_at=lambda *_: 1 / 0)
+        slopes = CoreSlope(molecule).slope(refused, warp(near, molecule.nuclei, charges), charges)
+        assert slopes.abs().max() < 0.1
+        assert (EffectiveCore(molecule)(states) / states.psi[:, None]).abs().min() > 1
+
+
+def test_the_say_of_other_nuclei_on_a_sphere_has_its_bound_where_they_are_nearest():
+    molecule = Molecule(("O", "H", "H"), ((0, 0, 0), (0, 1.5, 1.1), (0, -1.5, 1.1)))
+    charges, radii = molecule.charges.double(), torch.tensor([0.3, 1.0, 1.86, 2.5], dtype=DOUBLE)
+    directions = torch.nn.functional.normalize(noise(4000, 3, seed=8), dim=-1)
+    for nucleus, place in enumerate(molecule.nuclei):
+        spheres = place + radii[:, None, None] * directions  # (4, 4000, 3)
+        outside = 1 - warp_weights(spheres, molecule.nuclei, charges)[..., nucleus]
+        distances = radii[:, None].expand(4, 3)
+        bounds = largest_outside(distances, molecule.nuclei, charges)[:, nucleus]
+        assert (outside.amax(1) <= bounds * (1 + 1e-12)).all()
+        assert (outside.amax(1) > 0.3 * bounds).all()
+    alone = torch.ones(2, 1, 1, dtype=DOUBLE)
+    assert not largest_outside(alone, molecule.nuclei[:1], charges[:1]).any()
 
 
 @pytest.mark.parametrize("ecp", [None, {"Li": "ccecp"}], ids=["all electrons", "ecp"])
@@ -268,7 +295,7 @@ def test_forces_turn_with_the_molecule_and_add_up_to_zero(ecp, monkeypatch):
     turned = dataclasses.replace(molecule, coordinates=tuple(map(tuple, (molecule.nuclei @ turn.T).tolist())))
     positions = noise(30, molecule.n_electrons, 3, seed=2) + molecule.nuclei[torch.arange(molecule.n_electrons) % 3]
     if ecp:  # a rule that needs no turning, for all electrons
-        monkeypatch.setattr(effective_core, "WEAK", 1e-30)
+        monkeypatch.setattr(core_slope, "WEAK", 1e-30)
         monkeypatch.setattr(EffectiveCore.__init__, "__defaults__", (31,))
     parts = [[1.2, 0.8, 0.9]], [[1.0, 0.3, 0.5]]
     first = forces_at(Sums(molecule, *parts, power=2), positions).unflatten(1, (4, 3))

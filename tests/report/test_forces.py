@@ -25,10 +25,10 @@ def test_there_is_a_line_for_each_nucleus_with_its_unit():
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        (distance(0.0002), None),
+        (distance(0.00002), None),
         (
             distance(0.0020),
-            "about 2 mHa above the exact one; they may be off by some 6 mHa/bohr, more than their errors",
+            "about 2 mHa above the exact one; they may be off by some 11 mHa/bohr, more than their errors",
         ),
         (distance(0.0020, falling=True), "and its variance was still falling"),
         (None, "how far the energy is from the exact one is not known"),
