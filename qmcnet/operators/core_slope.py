@@ -25,7 +25,12 @@ WEAK = 1.0
 
 
 class CoreSlope(EffectiveCore):
-    """Derivatives of core potentials, applied to the states, by the positions of the nuclei, which all else follows."""
+    """Derivatives of core potentials, applied to the states, by the positions of the nuclei, which all else follows.
+
+    Of a channel of s functions alone the rule has two directions, which add less than a hundredth to the variance.
+    """
+
+    least_degree = 1
 
     def slope(self, states: States, moving: Warp, charges: Tensor) -> Tensor:
         """Differentiate the potentials.

@@ -38,6 +38,7 @@ class EffectiveCore(nn.Module):
     """
 
     name = "effective_core"
+    least_degree = 3
     local: Tensor
     channels: Tensor
     directions: Tensor
@@ -58,7 +59,7 @@ class EffectiveCore(nn.Module):
         channels = [
             [ecp.channels[k] if ecp and k < len(ecp.channels) else () for k in range(self.n_channels)] for ecp in owned
         ]
-        directions, weights = sphere_rule(degree or max(3, 2 * self.n_channels - 1))
+        directions, weights = sphere_rule(degree or max(self.least_degree, 2 * self.n_channels - 1))
         tables = {
             "local": table([ecp.local if ecp else () for ecp in owned]),
             "channels": table([terms for of_nucleus in channels for terms in of_nucleus]).unflatten(

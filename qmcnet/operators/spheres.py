@@ -15,7 +15,7 @@ def sphere_rule(degree: int) -> tuple[Tensor, Tensor]:
     """Choose directions and weights that integrate spherical harmonics up to a degree exactly.
 
     Args:
-        degree: 5 takes the 12 corners of an icosahedron, others the Lebedev rule of this degree.
+        degree: 1 takes two opposite directions, 5 the corners of an icosahedron, others the Lebedev rule of the degree.
 
     Returns:
         Unit vectors, shape (Q, 3), and weights that add up to one, shape (Q,), float64.
@@ -23,6 +23,8 @@ def sphere_rule(degree: int) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: if there is no rule of this degree.
     """
+    if degree == 1:
+        return torch.tensor([[0, 0, 1], [0, 0, -1]], dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
     if degree == 5:
         return icosahedron(), torch.full((12,), 1 / 12, dtype=torch.float64)
     from scipy.integrate import lebedev_rule

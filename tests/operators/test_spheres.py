@@ -13,7 +13,7 @@ def turned(count, seed=0):
     return rotations(torch.randn(count, 4, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed)))
 
 
-@pytest.mark.parametrize(("degree", "count"), [(3, 6), (5, 12), (7, 26), (11, 50), (17, 110)])
+@pytest.mark.parametrize(("degree", "count"), [(1, 2), (3, 6), (5, 12), (7, 26), (11, 50), (17, 110)])
 def test_rules_integrate_harmonics_exactly_to_their_degree_and_no_further(degree, count):
     directions, weights = sphere_rule(degree)
     assert len(directions) == len(weights) == count
