@@ -60,13 +60,14 @@ def check_electrons(positions: Tensor, molecule: Molecule) -> None:
         )
 
 
-def features(positions: Tensor, nuclei: Tensor, molecule: Molecule) -> Features:
+def features(positions: Tensor, nuclei: Tensor, molecule: Molecule, seen: Tensor | None = None) -> Features:
     """Compute the vectors and distances a wavefunction starts from.
 
     Args:
         positions: electron positions, shape (B, N, 3), in bohr.
         nuclei: nuclear positions, shape (A, 3), in bohr, or (B, A, 3), other ones for each walker.
         molecule: the system, whose electrons these are.
+        seen: where nuclei see the electrons, of the shape of the positions, where that is elsewhere.
 
     Returns:
         Electron-nucleus and electron-electron vectors and distances.
@@ -75,7 +76,7 @@ def features(positions: Tensor, nuclei: Tensor, molecule: Molecule) -> Features:
         ValueError: for another number of electrons or of coordinates.
     """
     check_electrons(positions, molecule)
-    r_en = positions[..., :, None, :] - nuclei.to(positions.dtype)[..., None, :, :]  # (B, N, A, 3)
+    r_en = (positions if seen is None else seen)[..., :, None, :] - nuclei.to(positions.dtype)[..., None, :, :]  # (B, N, A, 3)
     r_ee = pair_differences(positions)  # (B, N, N, 3)
     same = torch.eye(positions.shape[-2], dtype=positions.dtype, device=positions.device)
     # The norm has no derivative at zero: shift the diagonal away from it, then put the zero back.

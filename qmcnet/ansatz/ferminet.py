@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from qmcnet.ansatz.embedding import check_sizes, draw_weights
-from qmcnet.ansatz.features import Features, check_molecule, features, spin_slices
+from qmcnet.ansatz.features import Features, check_molecule, spin_slices
+from qmcnet.ansatz.frame import Frame
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, mean, tanh
 from qmcnet.system.molecule import Molecule
@@ -55,7 +56,7 @@ class FermiNet(nn.Module):
         check_molecule(molecule)
         sizes = {"n_layers": n_layers, "hidden_one": hidden_one, "hidden_two": hidden_two}
         check_sizes(**sizes)
-        self.molecule = molecule
+        self.molecule, self.frame = molecule, Frame(molecule)
         n_up, n_down, n_nuclei = molecule.n_up, molecule.n_down, len(molecule.symbols)
         one, two = [4 * n_nuclei] + [hidden_one] * n_layers, [4] + [hidden_two] * (n_layers - 1)
         # torch draws default weights, which `initialize` replaces: keep them off the global generator.
@@ -94,7 +95,7 @@ class FermiNet(nn.Module):
         return self.head(*self._streams(positions, nuclei))
 
     def _streams(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Features]:
-        inputs = features(positions, nuclei, self.molecule)
+        inputs = self.frame(positions, nuclei)
         return self._one_electron_stream(inputs), inputs
 
     def _one_electron_stream(self, inputs: Features) -> Tensor:

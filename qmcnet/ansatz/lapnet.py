@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from qmcnet.ansatz.attention import Attention
 from qmcnet.ansatz.embedding import Embedding, check_sizes, draw_weights
-from qmcnet.ansatz.features import Features, check_molecule, features
+from qmcnet.ansatz.features import Features, check_molecule
+from qmcnet.ansatz.frame import Frame
 from qmcnet.ansatz.head import DeterminantHead, HeadOptions
 from qmcnet.compute.kernels import Linear, tanh
 from qmcnet.system.molecule import Molecule
@@ -57,7 +58,7 @@ class LapNet(nn.Module):
         check_molecule(molecule)
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "head_size": head_size, "n_single": n_single}
         check_sizes(**sizes)
-        self.molecule = molecule
+        self.molecule, self.frame = molecule, Frame(molecule)
         width = n_heads * head_size
         # torch draws default weights, which are replaced below: keep them off the global generator.
         with torch.random.fork_rng(devices=[]):
@@ -94,7 +95,7 @@ class LapNet(nn.Module):
         return self.head(*self._streams(positions, nuclei))
 
     def _streams(self, positions: Tensor, nuclei: Tensor) -> tuple[Tensor, Features]:
-        inputs = features(positions, nuclei, self.molecule)
+        inputs = self.frame(positions, nuclei)
         return self._mixed_stream(inputs), inputs
 
     def _mixed_stream(self, inputs: Features) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qmcnet.ansatz.frame import Frame
 from qmcnet.ansatz.growth import grown
 from qmcnet.compute.streams import stream
 from qmcnet.compute.team import by_first
@@ -29,6 +30,9 @@ from qmcnet.system.molecule import Molecule
 
 logger = logging.getLogger(__name__)
 
+SEEN = "frame.nuclei"
+"""Name of the geometry at which a network sees electrons, among its parameters."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -39,6 +43,7 @@ class Source:
         molecule: its system.
         settings: of its network, by name, with the `_target_` that makes it.
         parameters: of its network, by name, and buffers among them.
+        seen: nuclear positions at which its network sees electrons, shape (A, 3), in bohr.
         average: average of the parameters, without names, that it would be evaluated with; none where it has none.
         positions: of its electrons, shape (B, S N, 3), in bohr.
         trained_steps: optimisation steps that it has made.
@@ -49,6 +54,7 @@ class Source:
     molecule: Molecule
     settings: Mapping[str, Any]
     parameters: Mapping[str, Tensor]
+    seen: Tensor
     average: list[Tensor]
     positions: Tensor
     trained_steps: int
@@ -85,7 +91,10 @@ def begin_from(directory: str, simulation: Simulation, seed: int) -> dict[str, A
         Where they come from, for the result.
     """
     source = _read(directory)
-    simulation.ensemble.network.load_state_dict(_parameters(source, simulation, seed))
+    network = simulation.ensemble.network
+    network.load_state_dict(_parameters(source, simulation, seed))
+    if isinstance(frame := getattr(network, "frame", None), Frame):
+        frame.carry(source.seen, simulation.molecule.nuclei)
     simulation.walkers = simulation.sampler.start(_positions(source, simulation))
     where = f"{source.molecule.formula}, {source.trained_steps} steps trained"
     logger.info("starting from %s (%s), without pretraining", directory, where)
@@ -154,11 +163,14 @@ def _read(directory: str) -> Source:
         average: dict[str, Any] = (
             found.state["stage_state"]["average"] if found.stage == Optimization.name else {"count": 0}
         )
+        parameters = {name.removeprefix("network."): value for name, value in state["ansatz"].items()}
+        seen = parameters.pop(SEEN, molecule.nuclei)
         return Source(
             directory,
             molecule,
             dict(settings),
-            {name.removeprefix("network."): value for name, value in state["ansatz"].items()},
+            parameters,
+            seen,
             average["values"] if average["count"] else [],
             state["walkers"]["positions"],
             found.made.get(Optimization.name, 0),

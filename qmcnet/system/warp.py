@@ -25,15 +25,15 @@ def warp_weights(positions: Tensor, nuclei: Tensor, charges: Tensor) -> Tensor:
     """Evaluate w_A(r), proportional to (Z_A^(3/4) / |r - R_A|)^(5/2), with sum_A w_A = 1.
 
     Args:
-        positions: electron positions, shape (..., N, 3), float64, in bohr.
-        nuclei: nuclear positions, shape (A, 3), float64, in bohr.
+        positions: electron positions, shape (..., N, 3), in bohr; they may be tracked by a forward Laplacian.
+        nuclei: nuclear positions, shape (A, 3), in bohr.
         charges: of the nuclei, shape (A,).
 
     Returns:
         Shape (..., N, A).
     """
-    distances = torch.linalg.vector_norm(positions[..., None, :] - nuclei, dim=-1).clamp(min=CLOSEST)
-    return (CHARGE_POWER * charges.to(distances).log() - POWER * distances.log()).softmax(-1)
+    squares = (positions[..., None, :] - nuclei).square().sum(-1) + CLOSEST**2
+    return (CHARGE_POWER * charges.log() - POWER / 2 * squares.log()).softmax(-1)
 
 
 def warp_slopes(positions: Tensor, nuclei: Tensor, charges: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,6 +51,27 @@ def warp_slopes(positions: Tensor, nuclei: Tensor, charges: Tensor) -> tuple[Ten
     """
     weights = warp_weights(positions, nuclei, charges)
     return weights, weights[..., None] * _relative(weights, _gradients(positions, nuclei)[0])
+
+
+def strain(before: Tensor, after: Tensor, charges: Tensor) -> float:
+    """Measure how much electrons between two nuclei are pulled apart or together that follow their nuclei.
+
+    Where two of them have equal weights, x_A and x_B away, w_A changes by 5/8 (1 / x_A + 1 / x_B) a bohr.
+
+    Args:
+        before: nuclear positions, shape (A, 3), in bohr.
+        after: where they are now, shape (A, 3), in bohr.
+        charges: of the nuclei, shape (A,).
+
+    Returns:
+        Largest change of a distance between electrons over the distance; none where all nuclei move alike.
+    """
+    shift = after - before
+    apart = torch.linalg.vector_norm(after[:, None] - after, dim=-1)  # (A, A)
+    change = torch.linalg.vector_norm(shift[:, None] - shift, dim=-1)
+    reach = charges ** (CHARGE_POWER / POWER)
+    slope = POWER / 4 * (reach[:, None] + reach) ** 2 / (reach[:, None] * reach)
+    return float((slope * change / apart.clamp(min=CLOSEST)).max())
 
 
 def largest_outside(distances: Tensor, nuclei: Tensor, charges: Tensor) -> Tensor:

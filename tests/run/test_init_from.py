@@ -140,6 +140,7 @@ def test_several_states_go_on_as_several(tmp_path):
     )
     points = torch.randn(5, 4, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     other.ensemble.nuclei.copy_(STRETCHED.nuclei)
+    other.ansatz.frame.carry(HYDROGEN.nuclei, STRETCHED.nuclei)
     difference = run.ensemble(points)[1] - other.ensemble(points)[1]
     torch.testing.assert_close(difference, difference[:1].expand(5), rtol=0, atol=1e-10)
 
