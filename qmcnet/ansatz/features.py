@@ -76,7 +76,8 @@ def features(positions: Tensor, nuclei: Tensor, molecule: Molecule, seen: Tensor
         ValueError: for another number of electrons or of coordinates.
     """
     check_electrons(positions, molecule)
-    r_en = (positions if seen is None else seen)[..., :, None, :] - nuclei.to(positions.dtype)[..., None, :, :]  # (B, N, A, 3)
+    seen = positions if seen is None else seen
+    r_en = seen[..., :, None, :] - nuclei.to(positions.dtype)[..., None, :, :]  # (B, N, A, 3)
     r_ee = pair_differences(positions)  # (B, N, N, 3)
     same = torch.eye(positions.shape[-2], dtype=positions.dtype, device=positions.device)
     # The norm has no derivative at zero: shift the diagonal away from it, then put the zero back.

@@ -56,7 +56,8 @@ def warp_slopes(positions: Tensor, nuclei: Tensor, charges: Tensor) -> tuple[Ten
 def strain(before: Tensor, after: Tensor, charges: Tensor) -> float:
     """Measure how much electrons between two nuclei are pulled apart or together that follow their nuclei.
 
-    Where two of them have equal weights, x_A and x_B away, w_A changes by 5/8 (1 / x_A + 1 / x_B) a bohr.
+    Where two of them have equal weights, x_A and x_B away, w_A changes by 5/8 (1 / x_A + 1 / x_B) a bohr; nearer to the
+    lighter one it may change faster, by a tenth.
 
     Args:
         before: nuclear positions, shape (A, 3), in bohr.
@@ -64,7 +65,7 @@ def strain(before: Tensor, after: Tensor, charges: Tensor) -> float:
         charges: of the nuclei, shape (A,).
 
     Returns:
-        Largest change of a distance between electrons over the distance; none where all nuclei move alike.
+        Change of a distance between electrons there, over the distance, the largest of all pairs of nuclei.
     """
     shift = after - before
     apart = torch.linalg.vector_norm(after[:, None] - after, dim=-1)  # (A, A)

@@ -145,6 +145,20 @@ def test_several_states_go_on_as_several(tmp_path):
     torch.testing.assert_close(difference, difference[:1].expand(5), rtol=0, atol=1e-10)
 
 
+def test_a_network_sees_its_electrons_where_it_was_trained_along_a_chain_of_runs(tmp_path, source):
+    previous = source
+    for number, length in enumerate((1.5, 1.6)):
+        nearby = Molecule.diatomic("H", "H", length, "bohr")
+        run = make(tmp_path / str(number), nearby, init_from=previous)
+        run.train()
+        torch.testing.assert_close(run.ansatz.frame.nuclei, HYDROGEN.nuclei)
+        again = load(tmp_path / str(number), "cpu").load_trained()
+        assert torch.equal(local_energies(again), local_energies(run))
+        previous = tmp_path / str(number)
+    back = started(tmp_path / "back", previous)
+    assert back.ansatz.frame.nuclei is None
+
+
 def test_averaged_parameters_are_taken_over_as_they_are_evaluated(tmp_path, stop_at):
     stop_at(Optimization, 3)
     with pytest.raises(Interrupted):
