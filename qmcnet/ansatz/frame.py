@@ -3,8 +3,8 @@
 A network knows how its electrons are placed about the nuclei where these were in training, and nothing of what changes
 when they move. So a trained network is carried along: it sees the vectors to the nuclei that an electron had before the
 nuclei took it along, by the weights of the space warp. Near each nucleus these are the vectors to where it is now, so
-that cusps stay; electrons see each other where they are. Of water whose nuclei moved by 0.17 bohr this starts 5 mHa
-above the energy, where the same parameters without it start 1.7 hartree above.
+that cusps stay; electrons see each other where they are. Of water with core potentials, trained for long, whose nuclei
+moved by 0.17 bohr this starts 5 mHa above the energy, where the same parameters without it start 1.7 hartree above.
 
 Letters: B walkers, N electrons, A nuclei.
 """
@@ -18,8 +18,9 @@ from qmcnet.ansatz.features import Features, features
 from qmcnet.system.molecule import Molecule
 from qmcnet.system.warp import strain, warp_weights
 
-MOST_STRAIN = 0.5
-"""Of the map of the electrons, which is one to one below 1; nuclei that moved farther are seen to move by the rest."""
+LEAST_STRAIN, MOST_STRAIN = 1e-9, 0.5
+"""Of the map of the electrons: below the first nuclei have moved alike; it is one to one below 1, and nuclei that moved
+farther than the second are seen to move by the rest."""
 
 
 class Frame(nn.Module):
@@ -66,8 +67,8 @@ class Frame(nn.Module):
             nuclei: where they are, shape (A, 3), in bohr.
         """
         found = strain(seen.double(), nuclei.double(), self.charges.double().to(nuclei.device))
-        share = min(1.0, MOST_STRAIN / found) if found else 0.0
-        self.nuclei = (nuclei + share * (seen - nuclei)).to(self.charges) if found else None
+        share = min(1.0, MOST_STRAIN / max(found, LEAST_STRAIN))
+        self.nuclei = (nuclei + share * (seen - nuclei)).to(self.charges) if found > LEAST_STRAIN else None
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         found = state_dict.get(f"{prefix}nuclei")

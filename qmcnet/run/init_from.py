@@ -18,6 +18,7 @@ from qmcnet.ansatz.growth import grown
 from qmcnet.compute.streams import stream
 from qmcnet.compute.team import by_first
 from qmcnet.report.origin import geometry
+from qmcnet.run.carried import carry
 from qmcnet.run.checkpoint import Checkpoint, Checkpoints, DamagedCheckpoint, check_fits, read, stage_and_step
 from qmcnet.run.description import describe, molecule_of, public_name
 from qmcnet.run.directory import RunDirectoryError, is_used, read_config
@@ -93,9 +94,10 @@ def begin_from(directory: str, simulation: Simulation, seed: int) -> dict[str, A
     source = _read(directory)
     network = simulation.ensemble.network
     network.load_state_dict(_parameters(source, simulation, seed))
+    positions = _positions(source, simulation)
+    simulation.walkers = simulation.sampler.start(positions)
     if isinstance(frame := getattr(network, "frame", None), Frame):
-        frame.carry(source.seen, simulation.molecule.nuclei)
-    simulation.walkers = simulation.sampler.start(_positions(source, simulation))
+        carry(frame, simulation, positions, source.seen, source.molecule.nuclei)
     where = f"{source.molecule.formula}, {source.trained_steps} steps trained"
     logger.info("starting from %s (%s), without pretraining", directory, where)
     return {

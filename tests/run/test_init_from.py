@@ -25,6 +25,7 @@ from qmcnet import (
     Schedule,
     load,
 )
+from qmcnet.run import carried
 from qmcnet.run.checkpoint import Checkpoints
 from qmcnet.run.directory import RunDirectoryError
 from qmcnet.run.identity import config_hash
@@ -140,18 +141,39 @@ def test_several_states_go_on_as_several(tmp_path):
     )
     points = torch.randn(5, 4, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     other.ensemble.nuclei.copy_(STRETCHED.nuclei)
-    other.ansatz.frame.carry(HYDROGEN.nuclei, STRETCHED.nuclei)
+    other.ansatz.frame.nuclei = run.ansatz.frame.nuclei
     difference = run.ensemble(points)[1] - other.ensemble(points)[1]
     torch.testing.assert_close(difference, difference[:1].expand(5), rtol=0, atol=1e-10)
 
 
-def test_a_network_sees_its_electrons_where_it_was_trained_along_a_chain_of_runs(tmp_path, source):
+def test_a_network_goes_on_as_its_local_energies_scatter_less(tmp_path, source, monkeypatch):
+    found, measure = {}, carried._spread
+
+    def measured(simulation):
+        as_it_is = simulation.ensemble.network.frame.nuclei is None
+        return found.setdefault(as_it_is, measure(simulation))
+
+    monkeypatch.setattr(carried, "_spread", measured)
+    run = started(tmp_path, source, Molecule.diatomic("H", "H", 1.5, "bohr"))
+    assert found.keys() == {True, False}
+    assert found[True] != found[False]
+    assert (run.ansatz.frame.nuclei is None) == (found[True] < found[False])
+    before, after = (one.simulation.walkers.positions for one in (load(source, "cpu"), run))
+    assert torch.equal(after, space_warp(before, HYDROGEN.nuclei, run.molecule.nuclei, HYDROGEN.charges))
+
+
+@pytest.mark.parametrize("nearer", [True, False], ids=["carried", "as it is"])
+def test_along_a_chain_of_runs_a_network_goes_on_to_see_what_it_was_trained_with(tmp_path, source, nearer, monkeypatch):
+    numbers = iter(range(100, 0, -1) if nearer else range(100))
+    monkeypatch.setattr(carried, "_spread", lambda _: next(numbers))
     previous = source
     for number, length in enumerate((1.5, 1.6)):
         nearby = Molecule.diatomic("H", "H", length, "bohr")
         run = make(tmp_path / str(number), nearby, init_from=previous)
         run.train()
-        torch.testing.assert_close(run.ansatz.frame.nuclei, HYDROGEN.nuclei)
+        assert (run.ansatz.frame.nuclei is not None) == nearer
+        if nearer:
+            torch.testing.assert_close(run.ansatz.frame.nuclei, HYDROGEN.nuclei)
         again = load(tmp_path / str(number), "cpu").load_trained()
         assert torch.equal(local_energies(again), local_energies(run))
         previous = tmp_path / str(number)
