@@ -5,23 +5,25 @@ that was trained for less, and still is what pretraining on orbitals about the n
 is. Local energies tell: those of a state do not scatter.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from qmcnet.ansatz.frame import Frame
+from qmcnet.laplacian import ForwardLaplacian
 from qmcnet.stages.simulation import Simulation
 
 SWEEPS = 5
 """Sweeps of the walkers before local energies are looked at."""
 
 
-def carry(frame: Frame, simulation: Simulation, positions: Tensor, seen: Tensor, before: Tensor) -> None:
+def carry(frame: Frame, simulation: Simulation, seen: Tensor, before: Tensor) -> None:
     """Choose the geometry at which a network sees its electrons.
 
     Args:
         frame: that of the network; changed.
-        simulation: wavefunction and walkers; afterwards the walkers are at the positions given.
-        positions: of the electrons at the nuclei of this run, shape (B, S N, 3), in bohr.
+        simulation: wavefunction and walkers, these where they start.
         seen: where the other network saw its nuclei, shape (A, 3), in bohr.
         before: where they were, shape (A, 3), in bohr.
     """
@@ -31,16 +33,22 @@ def carry(frame: Frame, simulation: Simulation, positions: Tensor, seen: Tensor,
     spreads = {}
     for place in (seen + nuclei - before, seen):
         frame.carry(place, nuclei)
-        simulation.walkers = simulation.sampler.start(positions)
-        spreads[_spread(simulation)] = frame.nuclei
+        spreads[spread(simulation)] = frame.nuclei
     frame.nuclei = spreads[min(spreads)]
-    simulation.walkers = simulation.sampler.start(positions)
 
 
-def _spread(simulation: Simulation) -> float:
-    """Measure how much local energies scatter, in hartree, by their mean deviation from the median."""
+def spread(simulation: Simulation) -> float:
+    """Measure how much local energies scatter after some sweeps, which the simulation does not see.
+
+    Args:
+        simulation: wavefunction and walkers. Nothing is compiled, as what is compiled keeps the geometry of its trace.
+
+    Returns:
+        Mean deviation from the median, in hartree; infinite if an energy is not finite.
+    """
+    trial = replace(simulation, laplacian=ForwardLaplacian(), compile=False)
     for _ in range(SWEEPS):
-        simulation.sweep(adapt=False)
+        trial.sweep(adapt=False)
     with torch.no_grad():
-        total = simulation.local_energy(simulation.states()).total.real
+        total = trial.local_energy(trial.states()).total.real
     return float((total - total.median()).abs().mean().nan_to_num(torch.inf))

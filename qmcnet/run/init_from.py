@@ -94,10 +94,9 @@ def begin_from(directory: str, simulation: Simulation, seed: int) -> dict[str, A
     source = _read(directory)
     network = simulation.ensemble.network
     network.load_state_dict(_parameters(source, simulation, seed))
-    positions = _positions(source, simulation)
-    simulation.walkers = simulation.sampler.start(positions)
+    simulation.walkers = simulation.sampler.start(_positions(source, simulation))
     if isinstance(frame := getattr(network, "frame", None), Frame):
-        carry(frame, simulation, positions, source.seen, source.molecule.nuclei)
+        carry(frame, simulation, source.seen, source.molecule.nuclei)
     where = f"{source.molecule.formula}, {source.trained_steps} steps trained"
     logger.info("starting from %s (%s), without pretraining", directory, where)
     return {

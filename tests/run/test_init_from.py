@@ -147,13 +147,13 @@ def test_several_states_go_on_as_several(tmp_path):
 
 
 def test_a_network_goes_on_as_its_local_energies_scatter_less(tmp_path, source, monkeypatch):
-    found, measure = {}, carried._spread
+    found, measure = {}, carried.spread
 
     def measured(simulation):
         as_it_is = simulation.ensemble.network.frame.nuclei is None
         return found.setdefault(as_it_is, measure(simulation))
 
-    monkeypatch.setattr(carried, "_spread", measured)
+    monkeypatch.setattr(carried, "spread", measured)
     run = started(tmp_path, source, Molecule.diatomic("H", "H", 1.5, "bohr"))
     assert found.keys() == {True, False}
     assert found[True] != found[False]
@@ -162,10 +162,19 @@ def test_a_network_goes_on_as_its_local_energies_scatter_less(tmp_path, source, 
     assert torch.equal(after, space_warp(before, HYDROGEN.nuclei, run.molecule.nuclei, HYDROGEN.charges))
 
 
+def test_nothing_is_compiled_before_it_is_known_where_electrons_are_seen(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: 1 / 0)
+    simulation = make(tmp_path, STRETCHED, init_from=source).simulation
+    simulation.compile = True
+    carried.carry(simulation.ensemble.network.frame, simulation, HYDROGEN.nuclei, HYDROGEN.nuclei)
+    with pytest.raises(ZeroDivisionError):
+        simulation.sweep()
+
+
 @pytest.mark.parametrize("nearer", [True, False], ids=["carried", "as it is"])
 def test_along_a_chain_of_runs_a_network_goes_on_to_see_what_it_was_trained_with(tmp_path, source, nearer, monkeypatch):
     numbers = iter(range(100, 0, -1) if nearer else range(100))
-    monkeypatch.setattr(carried, "_spread", lambda _: next(numbers))
+    monkeypatch.setattr(carried, "spread", lambda _: next(numbers))
     previous = source
     for number, length in enumerate((1.5, 1.6)):
         nearby = Molecule.diatomic("H", "H", length, "bohr")
