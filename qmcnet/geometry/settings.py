@@ -11,7 +11,8 @@ class RelaxationSettings:
 
     Attributes:
         trust_radius: longest first step, in bohr: root of the sum of the squares of all displacements.
-        steps: optimisation steps at each geometry after the first.
+        steps: optimisation steps at each geometry after the first. What a network that was carried along remembers of
+            where it was, to which its forces pull back, falls off with the sum of the learning rates.
         learning_rate: that of these steps, over that of the first run.
         warmup_steps: steps in which it rises.
         evaluation_steps: evaluation steps at a geometry, at first.
@@ -20,7 +21,7 @@ class RelaxationSettings:
     """
 
     trust_radius: float = 0.3
-    steps: int = 150
+    steps: int = 250
     learning_rate: float = 0.5
     warmup_steps: int = 10
     evaluation_steps: int = 200
