@@ -49,7 +49,7 @@ def guide_of(core):
     return guide
 
 
-def diffused(hopping, timestep=0.04, generations=1000, n_walkers=300):
+def diffused(hopping, timestep=0.04, generations=500, n_walkers=600):
     core = EffectiveCore(MOLECULE)
     core.local.zero_()
     guide = guide_of(core)
