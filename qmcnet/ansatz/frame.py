@@ -60,7 +60,7 @@ class Frame(nn.Module):
         return features(positions, seen, self.molecule, moved)
 
     def carry(self, seen: Tensor, nuclei: Tensor) -> None:
-        """See electrons at another geometry, as far as these move the map of the electrons stays one to one.
+        """See electrons at another geometry, or on the way to it as far as the map of the electrons stays one to one.
 
         Args:
             seen: where the nuclei were in training, shape (A, 3), in bohr.

@@ -33,7 +33,7 @@ def warp_weights(positions: Tensor, nuclei: Tensor, charges: Tensor) -> Tensor:
         Shape (..., N, A).
     """
     squares = (positions[..., None, :] - nuclei).square().sum(-1) + CLOSEST**2
-    return (CHARGE_POWER * charges.log() - POWER / 2 * squares.log()).softmax(-1)
+    return (CHARGE_POWER * charges.to(nuclei).log() - POWER / 2 * squares.log()).softmax(-1)
 
 
 def warp_slopes(positions: Tensor, nuclei: Tensor, charges: Tensor) -> tuple[Tensor, Tensor]:
