@@ -34,6 +34,8 @@ SPREAD = 0.1
 SCALE = 0.5
 """How far the estimates of all distances may be off by a common factor."""
 SAMPLES = 400
+CENTRAL = (0.1587, 0.8413)
+"""Quantiles of a Gaussian one standard deviation from its mean."""
 STEPS = 50
 """Most of Newton's steps to a minimum."""
 
@@ -180,17 +182,20 @@ class Model:
 
 
 def spread_of(function: Callable[[Array], Array], samples: Array) -> Array:
-    """Find the errors of what follows from a structure.
+    """Find the errors of what follows from a structure: half the width of the central 68 % of all samples.
+
+    Where few points tell the curvature, that of some samples nearly vanishes, and their structures are far away.
 
     Args:
         function: of positions (A, 3).
         samples: positions, shape (K, A, 3), NaN of those that are unknown.
 
     Returns:
-        Standard deviations, of the shape of what the function returns.
+        Standard errors, of the shape of what the function returns.
     """
     known = [sample for sample in samples if np.isfinite(sample).all()]
-    return np.asarray(np.std([function(sample) for sample in known], 0))
+    lower, upper = np.quantile([function(sample) for sample in known], CENTRAL, 0)
+    return np.asarray((upper - lower) / 2)
 
 
 def equations(

@@ -99,7 +99,7 @@ class Search:
             trust = min(1.5 * trust, 2 * self.trust_radius) if falls else trust / 2
 
     def _pin(self) -> str:
-        """Look on both sides of the minimum as long as its forces are known worse than is asked for."""
+        """Look on both sides of the minimum as long as its forces are known worse than is asked for, worst places first."""
         while True:
             model, place = self._model()
             if place is None:
@@ -110,7 +110,8 @@ class Search:
             wanted = [i for i in open_ones if errors[i] > self.max_force]
             if not wanted or self._full(2):
                 return ""
-            self._both_sides(model, place, max(wanted, key=lambda i: errors[i]), reach, "energies")
+            worst = max(wanted, key=lambda i: errors[i] / model.polynomial.constants[i])
+            self._both_sides(model, place, worst, reach, "energies")
 
     def _straddle(self) -> None:
         """Look on both sides along all directions, so far that neither noise nor higher orders spoil the curvature."""

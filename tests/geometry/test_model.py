@@ -6,7 +6,7 @@ from geometry.surfaces import LENGTH, STIFFNESS, WATER, Morse, Springs, hydrogen
 from geometry.test_coordinates import turned
 
 from qmcnet.geometry.coordinates import internal_directions
-from qmcnet.geometry.model import Model
+from qmcnet.geometry.model import Model, spread_of
 from qmcnet.geometry.polynomial import Polynomial
 from qmcnet.report.forces import left_out
 
@@ -82,6 +82,16 @@ def test_bond_lengths_scatter_about_the_true_one_as_their_errors_say(distance, f
         pulls.append((found - LENGTH) / samples.std())
     assert 40 - 3.5 * 9 < np.square(pulls).sum() < 40 + 3.5 * 9
     assert abs(np.mean(pulls)) < 4 / np.sqrt(40)
+
+
+def test_errors_are_those_of_a_gaussian_and_do_not_follow_the_few_that_have_no_curvature():
+    samples = 0.3 * np.random.default_rng(7).standard_normal((400, 2, 3))
+    np.testing.assert_allclose(spread_of(lambda each: each, samples), 0.3, rtol=0.25)
+    few = samples.copy()
+    few[::50] = 1e3
+    few[1] = np.nan
+    found = spread_of(lambda each: each, few)
+    np.testing.assert_allclose(found, spread_of(lambda each: each, samples), rtol=0.1)
 
 
 def test_energies_correct_what_forces_leave_out():

@@ -57,6 +57,25 @@ def test_water_relaxes_to_its_bonds_and_its_angle(tmp_path):
     assert (again.charge, again.spin) == (0, 0)
 
 
+def test_energies_are_compared_first_along_the_direction_that_moves_the_structure_most():
+    """What forces are off by goes with the root of the force constant, and where they vanish by its inverse root."""
+    springs = Springs()
+    search = Search(
+        lambda molecule: replace(springs(molecule), distance=2e-3, error=1e-4),
+        lambda _: springs.hessian(),
+        0.3,
+        1e-3,
+        3,
+    )
+    search.relax(water(), frequencies=False)
+    start, *pair = search.points
+    apart = [np.linalg.norm(each.nuclei[1] - each.nuclei[2]) for each in (start, *pair)]
+    assert min(apart) + 0.1 < apart[0] < max(apart) - 0.1
+    for each in pair:
+        bonds = [np.linalg.norm(each.nuclei[k] - each.nuclei[0]) for k in (1, 2)]
+        np.testing.assert_allclose(bonds, np.linalg.norm(WATER[1]), atol=0.05)
+
+
 def test_files_hold_energies_and_forces_in_the_units_of_ase(tmp_path):
     from ase.io import read
     from ase.units import Bohr, Hartree
