@@ -99,7 +99,7 @@ class Search:
             trust = min(1.5 * trust, 2 * self.trust_radius) if falls else trust / 2
 
     def _pin(self) -> str:
-        """Look on both sides of the minimum as long as its forces are known worse than is asked for, worst places first."""
+        """Look on both sides of the minimum where its forces are known worse than is asked for, at the worst first."""
         while True:
             model, place = self._model()
             if place is None:
