@@ -25,6 +25,7 @@ from qmcnet.run.points import GEOMETRIES
 from qmcnet.run.vmc import VMC
 from qmcnet.system.geometry import moved
 from qmcnet.system.molecule import Molecule
+from qmcnet.system.warp import strain
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ DIGITS = 6
 """Of positions in bohr, after the point: rounding of other machines does not ask for other points."""
 MARGIN = 1.2
 """Evaluation steps over those that should bring the error asked for."""
+FARTHEST = 1.0
+"""Strain of electrons that follow their nuclei, from which on a network is better trained from its start."""
 SHORTEST = 1e-3
 """Seconds that are left where the wall time is used up: for a single step."""
 
@@ -142,14 +145,16 @@ class Surface:
         return self.make(config, directory)
 
     def _source(self, molecule: Molecule, directory: Path, found: Mapping[Path, Molecule]) -> str | None:
-        """Say which run a point starts from: what it started from, or the nearest before."""
+        """Say which run a point starts from: what it started from, or the nearest before unless that is far away."""
         if is_used(directory):
             kept: str | None = read_config(directory).get("init_from")
             return kept
         before = {path: other for path, other in found.items() if path.name < directory.name}
         if not before:
             return None if self.source is None else str(self.source)
-        return str(min(before, key=lambda path: math.dist(_flat(before[path]), _flat(molecule))))
+        nearest = min(before, key=lambda path: math.dist(_flat(before[path]), _flat(molecule)))
+        apart = strain(before[nearest].nuclei, molecule.nuclei, molecule.charges.double())
+        return str(nearest) if apart < FARTHEST else None
 
     def _measured(self, run: VMC) -> SurfacePoint:
         """Run, and evaluate until the errors of the forces are as small as asked for, or as what they are off by."""

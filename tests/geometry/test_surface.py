@@ -53,6 +53,13 @@ def test_points_are_found_again_and_start_from_the_nearest_before(surface_in, un
         assert surface_in(folder).check(hydrogen(length)).init_from == str(folder / "points" / nearest)
 
 
+def test_a_point_far_from_all_others_is_trained_from_its_start(surface_in, uninterrupted):
+    surface = surface_in(uninterrupted[1])
+    near, far = surface.check(hydrogen(2.0)), surface.check(hydrogen(4.0))
+    assert near.init_from is not None
+    assert (far.init_from, far.steps) == (None, 5)
+
+
 @pytest.mark.parametrize(("stage", "count"), [(Optimization, 6), (Evaluation, 7)])
 def test_one_that_was_stopped_goes_on_to_the_same_numbers(surface_in, tmp_path, uninterrupted, stop_at, stage, count):
     stop_at(stage, count)  # the first run makes 5 steps and is evaluated in 8
