@@ -56,7 +56,7 @@ class Frame(nn.Module):
         if self.nuclei is None:
             return features(positions, nuclei, self.molecule)
         now, seen = nuclei.to(positions.dtype), self.nuclei.to(positions.dtype)
-        moved = positions - warp_weights(positions, now, self.charges.to(positions.dtype)) @ (now - seen)
+        moved = positions - warp_weights(positions, now, self.charges) @ (now - seen)
         return features(positions, seen, self.molecule, moved)
 
     def carry(self, seen: Tensor, nuclei: Tensor) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from qmcnet.report.distance import Distance
 
 SHARE = 0.25
-"""How far forces may be off, over their bound: .05 to .4 were measured."""
+"""How far forces may be off, over their bound: .02 to .4 were measured."""
 BOND = 0.5
 """Force constant of a bond, in hartree/bohr^2."""
 TORQUE = "torque"
