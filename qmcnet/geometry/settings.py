@@ -1,8 +1,17 @@
 """How geometries are relaxed."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qmcnet.checks import at_least, positive
+from qmcnet.optimizers.schedules import MEAN
+
+FORGOTTEN = 4.0
+"""Sum of the learning rates after which no pull back was seen: 16 mHa/bohr after .6, 5 after 1.4, in water."""
+FIRST_ORDER_STEPS = 250
+"""Steps of an optimiser whose rates are no imaginary time."""
 
 
 @dataclass(frozen=True)
@@ -11,8 +20,8 @@ class RelaxationSettings:
 
     Attributes:
         trust_radius: longest first step, in bohr: root of the sum of the squares of all displacements.
-        steps: optimisation steps at each geometry after the first. What a network that was carried along remembers of
-            where it was, to which its forces pull back, falls off with the sum of the learning rates.
+        steps: optimisation steps at each geometry after the first; None for as many as the optimiser needs to forget
+            where the network was carried from, as `qmcnet.geometry.settings.steps_to_forget` tells.
         learning_rate: that of these steps, over that of the first run.
         warmup_steps: steps in which it rises.
         evaluation_steps: evaluation steps at a geometry, at first.
@@ -21,7 +30,7 @@ class RelaxationSettings:
     """
 
     trust_radius: float = 0.3
-    steps: int = 250
+    steps: int | None = None
     learning_rate: float = 0.5
     warmup_steps: int = 10
     evaluation_steps: int = 200
@@ -44,3 +53,24 @@ class RelaxationSettings:
             )
         positive(trust_radius=self.trust_radius)
         positive(learning_rate=self.learning_rate, force_error=self.force_error)
+
+
+def steps_to_forget(optimizer: Mapping[str, Any], share: float, warmup_steps: int) -> int:
+    """Count the steps of an annealed rate until a network that was carried along forgets where it was.
+
+    What is wrong with a carried network is what moving it left out, and its forces pull back. A natural gradient lets
+    that fall off as imaginary time does, which is the sum of its learning rates.
+
+    Args:
+        optimizer: settings of the optimiser of the first run, by name.
+        share: learning rate of these steps over its.
+        warmup_steps: steps in which the rate rises.
+
+    Returns:
+        Steps, with those of the warm-up.
+    """
+    if "damping" not in optimizer:  # which every natural gradient has
+        return FIRST_ORDER_STEPS
+    rising = 0.5 * warmup_steps  # in full steps
+    falling = (FORGOTTEN / (share * optimizer["learning_rate"]) - rising) / MEAN
+    return warmup_steps + max(1, math.ceil(falling))

@@ -17,7 +17,7 @@ import numpy as np
 
 from qmcnet.compute.team import by_first
 from qmcnet.geometry.point import SurfacePoint, own_error, point_of
-from qmcnet.geometry.settings import RelaxationSettings
+from qmcnet.geometry.settings import RelaxationSettings, steps_to_forget
 from qmcnet.report.result import Result
 from qmcnet.run.description import describe, molecule_of
 from qmcnet.run.directory import RunDirectoryError, is_used, read_config
@@ -139,22 +139,21 @@ class Surface:
         steps = {"steps": self.settings.evaluation_steps, "target_error": None}
         config["evaluation"] = dict(config["evaluation"]) | steps
         config["seed"] += int(directory.name)
-        source = self._source(molecule, directory, found)
+        before = {path: other for path, other in found.items() if path.name < directory.name}
+        source = self._nearest(molecule, before) if before else self.source
         if source is not None:
-            config |= reoptimising(config, self.settings) | {"init_from": source}
+            config |= reoptimising(config, self.settings) | {"init_from": str(source)}
+        elif before:
+            config["init_from"] = None
+        if is_used(directory):  # perhaps under another name of the same folder
+            config["init_from"] = read_config(directory).get("init_from")
         return self.make(config, directory)
 
-    def _source(self, molecule: Molecule, directory: Path, found: Mapping[Path, Molecule]) -> str | None:
-        """Say which run a point starts from: what it started from, or the nearest before unless that is far away."""
-        if is_used(directory):
-            kept: str | None = read_config(directory).get("init_from")
-            return kept
-        before = {path: other for path, other in found.items() if path.name < directory.name}
-        if not before:
-            return None if self.source is None else str(self.source)
+    def _nearest(self, molecule: Molecule, before: Mapping[Path, Molecule]) -> Path | None:
+        """Say which run a point starts from: the nearest of those before, unless that is far away."""
         nearest = min(before, key=lambda path: math.dist(_flat(before[path]), _flat(molecule)))
         apart = strain(before[nearest].nuclei, molecule.nuclei, molecule.charges.double())
-        return str(nearest) if apart < FARTHEST else None
+        return nearest if apart < FARTHEST else None
 
     def _measured(self, run: VMC) -> SurfacePoint:
         """Run, and evaluate until the errors of the forces are as small as asked for, or as what they are off by."""
@@ -192,17 +191,18 @@ def reoptimising(config: Mapping[str, Any], settings: RelaxationSettings) -> dic
     Returns:
         The settings that differ.
     """
-    changed: dict[str, Any] = {"steps": settings.steps, "accuracy": None}
+    optimizer = dict(config["optimizer"])
+    steps = settings.steps or steps_to_forget(optimizer, settings.learning_rate, settings.warmup_steps)
+    changed: dict[str, Any] = {"steps": steps, "accuracy": None}
     changed["schedule"] = {
         "_target_": "Schedule",
         "decay": "annealed",
         "decay_steps": None,
         "warmup_steps": settings.warmup_steps,
     }
-    optimizer = dict(config["optimizer"])
     if "learning_rate" in optimizer:
         changed["optimizer"] = optimizer | {"learning_rate": settings.learning_rate * optimizer["learning_rate"]}
-    if config["averaging"].get("start", 0) >= settings.steps:
+    if config["averaging"].get("start", 0) >= steps:
         changed["averaging"] = dict(config["averaging"]) | {"start": 0}
     return changed
 

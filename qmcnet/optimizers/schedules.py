@@ -34,6 +34,8 @@ def cosine(step: float, steps: float) -> float:
 
 STABLE = 0.35
 """Share of the steps before the rate of `annealed` begins to fall."""
+MEAN = (1 + STABLE) / 2
+"""Share of the initial rate that `annealed` has on average."""
 
 
 def annealed(step: float, steps: float) -> float:

@@ -9,6 +9,9 @@ from qmcnet.sampling.proposals import Draws
 from qmcnet.statistics.estimate import estimate
 from qmcnet.statistics.mixed import equilibrated
 
+TIME_STEP_BIAS = 0.005
+"""Hartree, of the poor guides below at a time step of 0.02: with 4000 walkers .0025(15) and .0049(16)."""
+
 
 def energy(guide, timestep, generations, n_walkers, n_electrons, start, one_by_one, window=5.0):
     walkers, move = population(guide, n_walkers, n_electrons, one_by_one=one_by_one)
@@ -39,9 +42,9 @@ def test_an_exact_guide_has_no_variance_and_no_bias_at_any_time_step(guide, n_el
     ids=["trap", "fermions", "fermions one by one"],
 )
 def test_a_poor_guide_with_the_right_nodes_leads_to_the_exact_energy(guide, one_by_one, variational, exact):
-    found, rows = energy(guide, 0.02, 1500, 400, 2, exact, one_by_one)  # whose own bias is a third of an error bar
+    found, rows = energy(guide, 0.02, 1500, 400, 2, exact, one_by_one)
     assert found.standard_error < (variational - exact) / 20
-    assert abs(found.mean - exact) < 4 * found.standard_error
+    assert abs(found.mean - exact) < TIME_STEP_BIAS + 4 * found.standard_error
     assert sum(row.reconfigured.item() for row in rows) > 10  # so that walkers of equal weights are tested too
 
 

@@ -4,8 +4,9 @@ from geometry.surfaces import hydrogen, water
 from qmcnet.config.build import build
 from qmcnet.geometry.point import own_error
 from qmcnet.geometry.relax import relax
-from qmcnet.geometry.settings import RelaxationSettings
-from qmcnet.geometry.surface import Surface
+from qmcnet.geometry.settings import FIRST_ORDER_STEPS, FORGOTTEN, RelaxationSettings
+from qmcnet.geometry.surface import Surface, reoptimising
+from qmcnet.optimizers import Schedule
 from qmcnet.report.result import Result
 from qmcnet.run.directory import RunDirectoryError, read_config
 from qmcnet.run.interruption import Interrupted
@@ -55,6 +56,7 @@ def test_points_are_found_again_and_start_from_the_nearest_before(surface_in, un
 
 def test_a_point_far_from_all_others_is_trained_from_its_start(surface_in, uninterrupted):
     surface = surface_in(uninterrupted[1])
+    surface.config["init_from"] = "elsewhere"  # of the first run alone
     near, far = surface.check(hydrogen(2.0)), surface.check(hydrogen(4.0))
     assert near.init_from is not None
     assert (far.init_from, far.steps) == (None, 5)
@@ -66,6 +68,29 @@ def test_one_that_was_stopped_goes_on_to_the_same_numbers(surface_in, tmp_path, 
     with pytest.raises(Interrupted):
         numbers(surface_in(tmp_path)(hydrogen(length)) for length in LENGTHS)
     assert numbers(surface_in(tmp_path)(hydrogen(length)) for length in LENGTHS) == uninterrupted[0]
+
+
+def test_a_first_run_that_itself_starts_from_another_goes_on_as_it_began(surface_in, tmp_path, uninterrupted, stop_at):
+    source = str(uninterrupted[1] / "points" / "000")
+    surface = surface_in(tmp_path)
+    surface.config["init_from"] = source
+    stop_at(Optimization, 2)
+    with pytest.raises(Interrupted):
+        surface(hydrogen(1.45))
+    run = surface.check(hydrogen(1.45))
+    assert (run.init_from, run.steps) == (source, 5)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+def test_the_steps_at_a_geometry_are_as_many_as_forget_the_last(rate):
+    settings = RelaxationSettings(learning_rate=0.5, warmup_steps=20)
+    changed = reoptimising({"optimizer": {"learning_rate": rate, "damping": 1e-3}, "averaging": {}}, settings)
+    description = dict(changed["schedule"])
+    assert description.pop("_target_") == "Schedule"
+    schedule, steps = Schedule(**description), changed["steps"]
+    total = sum(schedule(step, steps) for step in range(steps)) * changed["optimizer"]["learning_rate"]
+    assert total == pytest.approx(FORGOTTEN, abs=2 * rate)
+    assert reoptimising({"optimizer": {"learning_rate": rate}, "averaging": {}}, settings)["steps"] == FIRST_ORDER_STEPS
 
 
 def test_runs_are_evaluated_until_the_errors_of_forces_are_as_small_as_what_is_left_out(surface_in, uninterrupted):
