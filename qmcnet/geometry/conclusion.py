@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from qmcnet.chemistry.masses import isotope_mass
 from qmcnet.geometry.coordinates import aligned
 from qmcnet.geometry.frequencies import Vibrations, vibrations
-from qmcnet.geometry.model import SCALE, SPREAD, Model, spread_of
-from qmcnet.geometry.point import SurfacePoint
+from qmcnet.geometry.model import SCALE, Model, spread_of
+from qmcnet.geometry.point import SurfacePoint, scatter
 from qmcnet.report.bond_curve import BondCurve, Figure, fit_bond_curve
 from qmcnet.report.origin import geometry
 from qmcnet.report.relaxation import Relaxation
@@ -148,7 +148,7 @@ def curve_of(points: Sequence[SurfacePoint], masses: Sequence[float]) -> BondCur
     """
     lengths, distances = [length(point.nuclei, 0, 1) for point in points], [point.distance for point in points]
     energies = [point.energy - point.distance for point in points]
-    errors = [math.hypot(point.error, SPREAD * point.distance) for point in points]
+    errors = [math.hypot(point.error, scatter(point.distance)) for point in points]
     found = fit_bond_curve(lengths, energies, errors, (masses[0], masses[1]))
     if found is None or found.freedom < 1:
         return None

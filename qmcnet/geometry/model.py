@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmcnet.geometry.coordinates import aligned, internal_directions
-from qmcnet.geometry.point import SurfacePoint, own_error
+from qmcnet.geometry.point import SurfacePoint, own_error, scatter
 from qmcnet.geometry.polynomial import Polynomial
 from qmcnet.report.forces import left_out
 
@@ -29,8 +29,6 @@ WIDTH = 0.3
 """How far the Hessian of a mean field may be off, as a share of its force constants."""
 SOFTEST = 0.02
 """Smallest force constant that is expected, in hartree/bohr^2."""
-SPREAD = 0.1
-"""How far energies scatter beyond their errors, over their distance from the exact one."""
 SCALE = 0.5
 """How far the estimates of all distances may be off by a common factor."""
 SAMPLES = 400
@@ -224,7 +222,7 @@ def equations(
         own = np.array([own_error(point.distance, each) for each in polynomial.constants])
         rows += [energy, slopes]
         numbers += [np.array([point.energy - lowest]), point.forces.ravel() @ turned]
-        blocks += [np.array([[point.error**2 + (SPREAD * point.distance) ** 2 + beyond_energy**2]])]
+        blocks += [np.array([[point.error**2 + scatter(point.distance) ** 2 + beyond_energy**2]])]
         blocks += [turned.T @ point.covariance @ turned + np.diag(own**2 + beyond_slope**2)]
     size = sum(map(len, blocks))
     noise, at = np.zeros((size, size)), 0

@@ -16,6 +16,8 @@ UNKNOWN_DISTANCE = 5e-3
 """What is taken, in hartree, for the distance of an energy from the exact one where nothing tells."""
 OWN = 0.3
 """What forces are off by at one point alone, as a share of what they are off by everywhere."""
+SPREAD = 0.1
+"""How far energies scatter beyond their errors, over their distance from the exact one."""
 AXES = ("x", "y", "z")
 
 
@@ -72,6 +74,18 @@ def own_error(distance: float, constant: float = BOND) -> float:
         In hartree/bohr.
     """
     return OWN * left_out(distance, constant)
+
+
+def scatter(distance: float) -> float:
+    """Estimate how far energies of runs trained alike scatter beyond their errors.
+
+    Args:
+        distance: how far the energy may be above the exact one, in hartree.
+
+    Returns:
+        In hartree.
+    """
+    return SPREAD * distance
 
 
 def point_of(result: Result, molecule: Molecule, directory: Path) -> SurfacePoint | None:

@@ -7,6 +7,7 @@ such pairs along all directions.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -111,7 +112,8 @@ class Search:
             if not wanted or self._full(2):
                 return ""
             worst = max(wanted, key=lambda i: errors[i] / model.polynomial.constants[i])
-            self._both_sides(model, place, worst, reach, "energies")
+            # An error of the difference of energies gives the force max_force.
+            self._both_sides(model, place, worst, reach, "energies", math.sqrt(2) * reach[worst] * self.max_force)
 
     def _straddle(self) -> None:
         """Look on both sides along all directions, so far that neither noise nor higher orders spoil the curvature."""
@@ -125,10 +127,13 @@ class Search:
             if not self._straddled(model, place, i, reach[i]):
                 self._both_sides(model, place, i, reach, "frequencies")
 
-    def _both_sides(self, model: Model, place: Array, i: int, reach: Array, purpose: str) -> None:
+    def _both_sides(
+        self, model: Model, place: Array, i: int, reach: Array, purpose: str, energy_error: float | None = None
+    ) -> None:
         for sign in (1, -1):
             target = place + sign * reach[i] * np.eye(len(place))[i]
-            self._add(self._displaced(model, target), f"{sign * reach[i]:+.3f} bohr along mode {i + 1}, for {purpose}")
+            why = f"{sign * reach[i]:+.3f} bohr along mode {i + 1}, for {purpose}"
+            self._add(self._displaced(model, target), why, energy_error)
 
     def _straddled(self, model: Model, place: Array, i: int, reach: float) -> bool:
         """Whether there are points on both sides of a place along a direction, about as far as is wanted."""
@@ -151,10 +156,10 @@ class Search:
         self._add(molecule, why)
         self.here, self.expected = self.points[-1].molecule, self.mean_field(self.points[-1].molecule)
 
-    def _add(self, molecule: Molecule, why: str) -> None:
+    def _add(self, molecule: Molecule, why: str, energy_error: float | None = None) -> None:
         self.pause()
         logger.info("geometry %d: %s", len(self.points), why)
-        self.points.append(point := self.surface(molecule))
+        self.points.append(point := self.surface(molecule, energy_error))
         largest = np.abs(point.forces).max()
         logger.info(
             "geometry %d: energy %.6f +- %.6f hartree, largest force %.2g +- %.1g mHa/bohr",

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from qmcnet.compute.team import by_first
-from qmcnet.geometry.point import SurfacePoint, own_error, point_of
+from qmcnet.geometry.point import SurfacePoint, own_error, point_of, scatter
 from qmcnet.geometry.settings import RelaxationSettings, steps_to_forget
 from qmcnet.report.result import Result
 from qmcnet.run.description import describe, molecule_of
@@ -45,8 +45,8 @@ SHORTEST = 1e-3
 class Points(Protocol):
     """What gives energies and forces at geometries."""
 
-    def __call__(self, molecule: Molecule) -> SurfacePoint:
-        """Find energy and forces."""
+    def __call__(self, molecule: Molecule, energy_error: float | None = None) -> SurfacePoint:
+        """Find energy and forces, the energy to an error in hartree where one is given."""
 
 
 class Surface:
@@ -74,11 +74,12 @@ class Surface:
         self.make, self.config, self.folder, self.settings = make, dict(config), folder, settings
         self.source, self.wall_time, self.start = source, wall_time, time.monotonic()
 
-    def __call__(self, molecule: Molecule) -> SurfacePoint:
+    def __call__(self, molecule: Molecule, energy_error: float | None = None) -> SurfacePoint:
         """Find energy and forces at a geometry.
 
         Args:
             molecule: of the same electrons as all points.
+            energy_error: standard error of the energy to be reached, in hartree; None where forces alone matter.
 
         Returns:
             The point.
@@ -88,7 +89,7 @@ class Surface:
         """
         found = self.directories()
         molecule = rounded(molecule)
-        return self._measured(self._run(molecule, self._directory(molecule, found), found))
+        return self._measured(self._run(molecule, self._directory(molecule, found), found), energy_error)
 
     @by_first
     def directories(self) -> dict[Path, Molecule]:
@@ -155,8 +156,8 @@ class Surface:
         apart = strain(before[nearest].nuclei, molecule.nuclei, molecule.charges.double())
         return nearest if apart < FARTHEST else None
 
-    def _measured(self, run: VMC) -> SurfacePoint:
-        """Run, and evaluate until the errors of the forces are as small as asked for, or as what they are off by."""
+    def _measured(self, run: VMC, energy_error: float | None) -> SurfacePoint:
+        """Run, and evaluate until errors are as small as asked for, or as what is left out besides."""
         settings, steps = self.settings, self.settings.evaluation_steps
         while True:
             if self.wall_time is not None:
@@ -164,15 +165,20 @@ class Surface:
             result = run.train()
             point = point_of(result, run.molecule, run.directory)
             steps = max(steps, result.evaluation_steps)
-            target = max(settings.force_error, own_error(point.distance) if point else 0.0)
-            if steps >= settings.most_evaluation_steps or (point and point.worst_error <= target):
+            excess = 2.0 if point is None else MARGIN * self._excess(point, energy_error)
+            if steps >= settings.most_evaluation_steps or excess <= MARGIN:
                 break
-            excess = 2.0 if point is None else MARGIN * (point.worst_error / target) ** 2
-            steps = min(math.ceil(steps * max(excess, MARGIN)), settings.most_evaluation_steps)
+            steps = min(math.ceil(steps * excess), settings.most_evaluation_steps)
             run = self.make(run.config | {"evaluation": run.config["evaluation"] | {"steps": steps}}, run.directory)
         if point is None:
             raise ValueError(f"{run.directory} has no energy and forces: {_why(result)}")
         return point
+
+    def _excess(self, point: SurfacePoint, energy_error: float | None) -> float:
+        """Count how many times the samples of a point it would take."""
+        of_forces = point.worst_error / max(self.settings.force_error, own_error(point.distance))
+        of_energy = 0.0 if energy_error is None else point.error / max(energy_error, scatter(point.distance))
+        return max(of_forces, of_energy) ** 2
 
 
 def rounded(molecule: Molecule) -> Molecule:

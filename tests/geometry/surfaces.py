@@ -47,7 +47,7 @@ class Morse:
     def __post_init__(self):
         self.generator = np.random.default_rng(self.seed)
 
-    def __call__(self, molecule):
+    def __call__(self, molecule, energy_error=None):
         self.asked.append(molecule)
         nuclei = np.array(molecule.coordinates)
         bond = nuclei[1] - nuclei[0]
@@ -101,6 +101,6 @@ class Springs:
                 found[a, :, b] += sign * block
         return found.reshape(9, 9)
 
-    def __call__(self, molecule):
+    def __call__(self, molecule, energy_error=None):
         nuclei = np.array(molecule.coordinates)
         return point(molecule, self.energy(nuclei), self.forces(nuclei))

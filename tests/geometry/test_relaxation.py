@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -59,16 +60,20 @@ def test_water_relaxes_to_its_bonds_and_its_angle(tmp_path):
 
 def test_energies_are_compared_first_along_the_direction_that_moves_the_structure_most():
     """What forces are off by goes with the root of the force constant, and where they vanish by its inverse root."""
-    springs = Springs()
-    search = Search(
-        lambda molecule: replace(springs(molecule), distance=2e-3, error=1e-4),
-        lambda _: springs.hessian(),
-        0.3,
-        1e-3,
-        3,
-    )
+    springs, asked = Springs(), []
+
+    def surface(molecule, energy_error):
+        asked.append(energy_error)
+        return replace(springs(molecule), distance=2e-3, error=1e-4)
+
+    max_force = 1e-3
+    search = Search(surface, lambda _: springs.hessian(), 0.3, max_force, 3)
     search.relax(water(), frequencies=False)
     start, *pair = search.points
+    between = np.linalg.norm(pair[0].nuclei - pair[1].nuclei)
+    slope_error = math.sqrt(2) * asked[1] / between  # of the difference of energies with this error
+    assert asked == [None, asked[1], asked[1]]
+    assert slope_error == pytest.approx(max_force, rel=1e-3)
     apart = [np.linalg.norm(each.nuclei[1] - each.nuclei[2]) for each in (start, *pair)]
     assert min(apart) + 0.1 < apart[0] < max(apart) - 0.1
     for each in pair:
@@ -124,7 +129,7 @@ def test_forces_that_vanish_only_because_their_errors_are_large_are_told(force_e
 def test_energies_and_forces_that_disagree_are_told():
     exact = Morse(force_error=1e-4, error=1e-4)
 
-    def surface(molecule):
+    def surface(molecule, energy_error):
         """Forces of which one in two is off by many errors."""
         found = exact(molecule)
         off = 3e-3 * (-1) ** len(exact.asked)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from geometry.surfaces import hydrogen, water
 
@@ -100,6 +102,17 @@ def test_runs_are_evaluated_until_the_errors_of_forces_are_as_small_as_what_is_l
     small = [point.worst_error <= own_error(point.distance) for point in points]
     assert all(made == 10 or enough for made, enough in zip(steps, small, strict=True))
     assert all(8 <= made <= 10 for made in steps)
+
+
+@pytest.mark.parametrize(("asked", "scattered", "expected"), [(None, 0, 8), (9.0, 0, 8), (1e-9, 0, 10), (1e-9, 9.0, 8)])
+def test_energies_are_evaluated_until_their_errors_are_as_small_as_asked_for_or_as_they_scatter(
+    surface_in, tmp_path, monkeypatch, asked, scattered, expected
+):
+    monkeypatch.setattr("qmcnet.geometry.surface.scatter", lambda distance: scattered)
+    surface = surface_in(tmp_path)
+    surface.settings = replace(SETTINGS, force_error=1e9)
+    point = surface(hydrogen(1.4), asked)
+    assert Result.read(point.directory / "result.json").evaluation_steps == expected
 
 
 def test_a_trained_run_takes_the_place_of_the_first(surface_in, uninterrupted, tmp_path):
