@@ -27,7 +27,8 @@ def page_of(*directories):
 @pytest.fixture(scope="module")
 def molecule(uninterrupted, tmp_path_factory):
     directory = pages.molecular(tmp_path_factory.mktemp("molecule") / "H2O", uninterrupted)
-    pages.diffused(directory)
+    for name in ("timesteps=0.02,0.01", "timesteps=0.02-0.01"):
+        pages.diffused(directory, name)
     return directory
 
 

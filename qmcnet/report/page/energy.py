@@ -112,16 +112,16 @@ def diffusion(record: Record) -> Section | None:
     Returns:
         The section; None where none was done.
     """
-    found = [block for name, each in record.diffusions.items() for block in _diffused(name, each)]
+    each = enumerate(record.diffusions.items())
+    found = [block for number, (name, done) in each for block in _diffused(f"dmc-{number}", name, done)]
     return Section("Diffusion Monte Carlo", found) if found else None
 
 
-def _diffused(name: str, found: Diffused) -> Iterator[Block]:
+def _diffused(key: str, name: str, found: Diffused) -> Iterator[Block]:
     yield Grid(f"Time steps of dmc/{name}", list(HEADER), found.rows())
     yield Facts(found.facts())
     if found.caveats():
         yield Notes(found.caveats(), "warning")
     if len(found.points) > 1:
-        key = "dmc-" + "".join(letter if letter.isalnum() else "-" for letter in name)
-        said = f"Energy against the time step: {found.facts()[0][1]}"
+        said = f"Energy of dmc/{name} against the time step: {found.facts()[0][1]}"
         yield picture(draw_timesteps(found), key, said, "Energy at each time step with its error.")
