@@ -16,6 +16,7 @@ from qmcnet.states.spectrum import Spectrum, spectrum
 from qmcnet.statistics.averages import Averages
 from qmcnet.statistics.eigenstates import eigenstates, without_overlap
 from qmcnet.statistics.learning import LearningCurve
+from qmcnet.statistics.time_bins import separate
 from qmcnet.statistics.window import Window, choose_window
 
 logger = logging.getLogger(__name__)
@@ -187,7 +188,7 @@ class Evaluation(Stage):
         Raises:
             StartsAgain: if it has not measured all that this one is to measure.
         """
-        bins, measured = state["averages"]["bins"], state["measurements"]
+        bins, measured = separate(state["averages"]["bins"]), state["measurements"]
         wanted = {operator.name for operator in self.operators}
         if (bins and not wanted <= {*bins[0]}) or not {*self.measurements} <= {*measured}:
             raise StartsAgain("these observables were not measured before")

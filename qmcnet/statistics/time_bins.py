@@ -66,7 +66,10 @@ class TimeBins:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed series needs."""
-        return {"bins": list(self.parts), "steps_per_bin": self.steps_per_bin, "steps_in_last": self.steps_in_last}
+        names = self.parts[0] if self.parts else ()
+        # One tensor a name: many small ones take longer to save than a short run does its steps.
+        bins = {name: torch.stack([part[name] for part in self.parts]) for name in names}
+        return {"bins": bins, "steps_per_bin": self.steps_per_bin, "steps_in_last": self.steps_in_last}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Continue from a saved state.
@@ -75,5 +78,20 @@ class TimeBins:
             state: what `state_dict` returned.
             device: where the sums will be.
         """
-        self.parts = [{name: total.to(device) for name, total in part.items()} for part in state["bins"]]
+        self.parts = [{name: total.to(device) for name, total in part.items()} for part in separate(state["bins"])]
         self.steps_per_bin, self.steps_in_last = state["steps_per_bin"], state["steps_in_last"]
+
+
+def separate(bins: Mapping[str, Tensor] | list[Sums]) -> list[Sums]:
+    """Take saved bins apart.
+
+    Args:
+        bins: tensors by name, the bins first in their shapes; or as version 0.1 and what translates it has them.
+
+    Returns:
+        Sums by name, of each bin.
+    """
+    if isinstance(bins, list):
+        return bins
+    count = max(map(len, bins.values()), default=0)
+    return [{name: sums[index] for name, sums in bins.items()} for index in range(count)]

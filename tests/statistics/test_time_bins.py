@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qmcnet.statistics.time_bins import TimeBins
+from qmcnet.statistics.time_bins import TimeBins, separate
 
 
 def filled(steps, most):
@@ -35,7 +35,16 @@ def test_few_bins_have_their_edges_where_many_have_them(steps):
             assert total == sum(range(discarded, steps))
 
 
-def test_a_saved_series_continues():
-    bins, other = filled(37, 8), TimeBins(8)
-    other.load_state_dict(bins.state_dict(), torch.device("cpu"))
-    assert other.state_dict() == bins.state_dict()
+@pytest.mark.parametrize("steps", [0, 5, 37])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_saved_series_continues(steps, apart):
+    bins, other = filled(steps, 8), TimeBins(8)
+    state = bins.state_dict()
+    if apart:  # as version 0.1 saved it
+        state["bins"] = separate(state["bins"])
+    other.load_state_dict(state, torch.device("cpu"))
+    for step in range(20):
+        for each in (bins, other):
+            each.add({"one": torch.tensor(1), "step": torch.tensor(float(step))})
+    assert other.parts == bins.parts
+    assert (other.n_steps, other.steps_per_bin) == (bins.n_steps, bins.steps_per_bin)
