@@ -37,7 +37,7 @@ from qmcnet.system import warp as warped
 
 POWERS = ((2.5, 0.75), (2.5, 1.0), (3.0, 0.75), (4.0, 0.0))
 """Of 1/r and, within it, of the nuclear charge; the first is what is offered."""
-TAILS = (0.0, 0.1, 0.3, 1.0)
+TAILS = (0.0, 0.1, 0.5, 1.0)
 """Reaches of the tail times the largest nuclear charge, in bohr."""
 
 

@@ -50,8 +50,8 @@ from qmcnet.system.molecule import Molecule
 from qmcnet.system.warp import Warp, warp
 
 AXES = ("x", "y", "z")
-TAIL = 0.1
-"""e times the largest nuclear charge, in bohr."""
+TAIL = 0.5
+"""e times the largest nuclear charge, in bohr: no bias is seen at twice that, and a sample is at most of the order 1/e^2."""
 
 
 @observable
