@@ -37,8 +37,8 @@ from qmcnet.system import warp as warped
 
 POWERS = ((2.5, 0.75), (2.5, 1.0), (3.0, 0.75), (4.0, 0.0))
 """Of 1/r and, within it, of the nuclear charge; the first is what is offered."""
-TAILS = (0.0, 0.1, 0.5, 1.0)
-"""Reaches of the tail times the largest nuclear charge, in bohr."""
+REACHES = (0.0, 0.02, 0.05, 0.1, 0.2)
+"""Reaches of the tail, in bohr."""
 
 
 @contextmanager
@@ -84,12 +84,12 @@ def estimates(
         with powers(4, 0):
             moving = warped.warp(states.positions, states.nuclei, charges)
             yield "zero-variance, warp", along_z(*fixed_parameters.parts(run.ensemble, positions, states, moving))
-    tails = [(POWERS[0], tail) for tail in TAILS] if all_of_them else []
-    for (of_distance, of_charge), tail in [*((each, carried.TAIL) for each in POWERS), *tails]:
+    reaches = [(POWERS[0], reach) for reach in REACHES] if all_of_them else []
+    for (of_distance, of_charge), reach in [*((each, carried.REACH) for each in POWERS), *reaches]:
         with powers(of_distance, of_charge):
-            forces.reach = max(tail, 1e-12) / float(charges.max())
+            forces.reach = max(reach, 1e-12)
             slope = -(forces(states)[:, :-3, 0] / states.psi).unflatten(1, (-1, 3))
-            yield f"carried, {of_distance:g} {of_charge:g}, tail {tail:g}", along_z(slope)
+            yield f"carried, {of_distance:g} {of_charge:g}, tail {reach:g}", along_z(slope)
 
 
 def described(samples: NDArray[Any]) -> dict[str, float]:

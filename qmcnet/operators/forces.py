@@ -22,7 +22,7 @@ All nuclei moved alike carry the electrons along: the forces of every walker add
 
 Near a node what is averaged grows as 1/x^2 with the distance x, of which the mean exists and the variance does not. It
 is multiplied by f(x/e) = 7 (x/e)^6 - 15 (x/e)^4 + 9 (x/e)^2 within x = |psi| / |grad psi| < e: the integral of 1 - f
-vanishes, so that the bias is of the order e^3.
+vanishes, so that the bias is of the order e^3. No sample is larger than of the order 1/e^2.
 
 Of several states, what stands for grad log psi* is the gradient of the logarithm of the function that is sampled, by
 the point where the state stands: of a determinant of states, the cofactors of a point do not depend on it.
@@ -50,8 +50,8 @@ from qmcnet.system.molecule import Molecule
 from qmcnet.system.warp import Warp, warp
 
 AXES = ("x", "y", "z")
-TAIL = 0.5
-"""e times the largest nuclear charge, in bohr: no bias is seen at twice that, and a sample is at most of the order 1/e^2."""
+REACH = 0.05
+"""e in bohr: single electrons with a node, about H to O, are then biased by at most 2e-4 hartree/bohr; at 0.1 by 1.4e-3."""
 
 
 @observable
@@ -71,7 +71,7 @@ class Forces(nn.Module):
         """
         super().__init__()
         self.core = CoreSlope(molecule) if molecule.ecp else None
-        self.reach = TAIL / float(molecule.charges.max())
+        self.reach = REACH
         self.register_buffer("charges", molecule.charges.double(), persistent=False)
         self.register_buffer("coordinates", molecule.nuclei.double(), persistent=False)
         atoms = [f"{symbol}{index}" for index, symbol in enumerate(molecule.symbols, start=1)]
