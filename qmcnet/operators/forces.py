@@ -51,7 +51,7 @@ from qmcnet.system.warp import Warp, warp
 
 AXES = ("x", "y", "z")
 REACH = 0.05
-"""e in bohr: exact integrals of an electron with a node, about H to O, are off by 2e-4 hartree/bohr, with 0.1 by 1.4e-3."""
+"""e in bohr: integrals of one electron with a node, about H to O, are off by 2e-4 hartree/bohr; with 0.1 by 1.4e-3."""
 
 
 @observable
