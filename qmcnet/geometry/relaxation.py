@@ -112,7 +112,7 @@ class Search:
             if not wanted or self._full(2):
                 return ""
             worst = max(wanted, key=lambda i: errors[i] / model.polynomial.constants[i])
-            # An error of the difference of energies gives the force max_force.
+            # With such errors the difference of both energies tells a force to max_force.
             self._both_sides(model, place, worst, reach, "energies", math.sqrt(2) * reach[worst] * self.max_force)
 
     def _straddle(self) -> None:

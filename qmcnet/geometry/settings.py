@@ -69,7 +69,7 @@ def steps_to_forget(optimizer: Mapping[str, Any], share: float, warmup_steps: in
     Returns:
         Steps, with those of the warm-up.
     """
-    if "damping" not in optimizer:  # which every natural gradient has
+    if not {"damping", "learning_rate"} <= {*optimizer}:  # which every natural gradient has
         return FIRST_ORDER_STEPS
     rising = 0.5 * warmup_steps  # in full steps
     falling = (FORGOTTEN / (share * optimizer["learning_rate"]) - rising) / MEAN

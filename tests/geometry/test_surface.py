@@ -92,7 +92,8 @@ def test_the_steps_at_a_geometry_are_as_many_as_forget_the_last(rate):
     schedule, steps = Schedule(**description), changed["steps"]
     total = sum(schedule(step, steps) for step in range(steps)) * changed["optimizer"]["learning_rate"]
     assert total == pytest.approx(FORGOTTEN, abs=2 * rate)
-    assert reoptimising({"optimizer": {"learning_rate": rate}, "averaging": {}}, settings)["steps"] == FIRST_ORDER_STEPS
+    for other in ({"learning_rate": rate}, {"damping": 1e-3}):
+        assert reoptimising({"optimizer": other, "averaging": {}}, settings)["steps"] == FIRST_ORDER_STEPS
 
 
 def test_runs_are_evaluated_until_the_errors_of_forces_are_as_small_as_what_is_left_out(surface_in, uninterrupted):
