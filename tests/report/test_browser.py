@@ -63,6 +63,15 @@ class Visit:
         self.page.wait_for_function("[...document.querySelectorAll('.viewer')].every((place) => place.dataset.shown)")
         return self.page.locator(".viewer canvas").count()
 
+    def at_rest(self, place):
+        """What a place looks like once it has stopped changing."""
+        seen = [place.screenshot()]
+        while len(seen) < 2 or seen[-1] != seen[-2]:
+            self.page.wait_for_timeout(200)
+            seen.append(place.screenshot())
+            assert len(seen) < 50
+        return seen[-1]
+
     def close(self):
         self.context.close()
 
@@ -100,15 +109,28 @@ def test_figures_have_names_and_take_the_colour_of_the_text(written, browser):
     visit.close()
 
 
+def test_a_drawing_that_does_not_follow_its_window_yet_widens_no_page(written, browser):
+    """A browser lays a page out before the viewer has heard that its place is narrower."""
+    visit = Visit(browser, written["molecule"])
+    assert visit.drawn() == 1
+    assert visit.page.evaluate(
+        """() => {
+            const canvas = document.querySelector(".viewer canvas");
+            canvas.style.width = "5000px";
+            return canvas.getBoundingClientRect().width === 5000 && document.documentElement.scrollWidth <= innerWidth;
+        }"""
+    )
+    visit.close()
+
+
 def test_the_molecule_is_drawn_and_turned_by_keys(written, browser):
     visit = Visit(browser, written["molecule"])
     assert visit.drawn() == 1
     place = visit.page.locator(".viewer")
     place.focus()
-    before = place.screenshot()
+    before = visit.at_rest(place)
     visit.page.keyboard.press("ArrowUp")
-    visit.page.wait_for_timeout(100)
-    assert place.screenshot() != before
+    assert visit.at_rest(place) != before
     assert visit.complaints == []
     visit.close()
 
