@@ -226,8 +226,8 @@ def test_a_killed_and_a_stopped_run_end_with_the_numbers_of_an_uninterrupted_one
         assert not (broken / "result.json").exists()
         return status, output + errors
 
-    assert stop_after(6, signal.SIGKILL)[0] == -signal.SIGKILL
-    status, output = stop_after(rows() + 6, signal.SIGTERM)
+    assert stop_after(3, signal.SIGKILL)[0] == -signal.SIGKILL
+    status, output = stop_after(rows() + 3, signal.SIGTERM)
     assert status == 75
     assert "continuing optimization after step" in output
     assert "received SIGTERM: optimization saved after step" in output

@@ -1,4 +1,5 @@
 import logging
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -25,7 +26,7 @@ def test_a_log_file_gets_lines(terminal, caplog):
 @pytest.mark.parametrize("terminal", [False], indirect=True)
 def test_lines_come_no_more_often_than_asked(terminal, caplog, monkeypatch):
     clock = iter([0.0, 10.0, 30.0, 30.0, 45.0, 61.0, 61.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with caplog.at_level(logging.INFO):
         shown = StageProgress("burn_in", 30.0)
         for step in range(1, 5):
