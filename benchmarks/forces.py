@@ -15,6 +15,7 @@ The cost is the processor time of forces over that of local energies, at the sam
 
 import argparse
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -85,7 +86,9 @@ def estimates(
             moving = warped.warp(states.positions, states.nuclei, charges)
             yield "zero-variance, warp", along_z(*fixed_parameters.parts(run.ensemble, positions, states, moving))
     reaches = [(POWERS[0], reach) for reach in REACHES] if all_of_them else []
-    for (of_distance, of_charge), reach in [*((each, carried.REACH) for each in POWERS), *reaches]:
+    offered = min(carried.REACH, carried.SHARE * carried.Forces(run.ensemble.molecule).typical)
+    forces.typical = math.inf  # the reach is what is said here
+    for (of_distance, of_charge), reach in [*((each, offered) for each in POWERS), *reaches]:
         with powers(of_distance, of_charge):
             forces.reach = max(reach, 1e-12)
             slope = -(forces(states)[:, :-3, 0] / states.psi).unflatten(1, (-1, 3))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -172,6 +173,34 @@ def test_what_is_smoothed_near_a_node_leaves_the_mean_as_it_is(molecule, parts):
     assert (found + slope).item() == pytest.approx(0, abs=5e-4)
 
 
+@pytest.mark.parametrize("symbol", ["O", "Cl", "Kr"])
+def test_what_is_steep_at_a_heavy_nucleus_is_near_no_node(symbol):
+    charge = Molecule.atom(symbol).n_electrons
+    molecule = Molecule.diatomic(symbol, "H", 2.5, "bohr", charge=charge, spin=1)
+    place = molecule.nuclei[0] + noise(500, 1, 3) / charge
+    network, forces = Sums(molecule, [[1.0 * charge, 1.0]], [[1.0, 0.0]]), Forces(molecule)
+    states = states_at(NaturalStates(network), place)
+    found = forces(states)
+    forces.reach = 1e-9
+    torch.testing.assert_close(found, forces(states), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_states", [1, 2, 6])
+@pytest.mark.parametrize("atoms", ["O", "OO", "Cl", "Kr" * 3])
+def test_walkers_as_steep_as_their_kinetic_energy_says_are_near_no_node(atoms, n_states, monkeypatch):
+    """Of an exact wavefunction the mean of (grad log psi)^2 is twice the kinetic energy, minus twice the energy."""
+    monkeypatch.setattr(forces_module, "tail", lambda x: seen.append(x) or x.clamp(max=1))
+    symbols, seen = re.findall(r"[A-Z][a-z]?", atoms), []
+    places = tuple((0.0, 0.0, 4.0 * k) for k in range(len(symbols)))
+    molecule = Molecule(tuple(symbols), places, spin=("Cl" in symbols) * 1)
+    energy = sum({"O": 75.07, "Cl": 460.1, "Kr": 2752.1}[symbol] for symbol in symbols)  # non-relativistic
+    shape = (3 * n_states, n_states, molecule.n_electrons, 3)
+    gradient = noise(*shape) * math.sqrt(2 * energy / math.prod(shape[2:]))
+    states = dataclasses.replace(at_each_of(molecule, n_states), log_gradient=gradient)
+    Forces(molecule)(states)
+    assert (seen[0] > 2.5).all()
+
+
 def test_of_several_states_it_is_the_slope_of_the_matrix_of_the_energy(monkeypatch):
     monkeypatch.setattr(forces_module, "REACH", 1e-9)  # so that what is integrated is smooth
     network = Sums(UNLIKE, *TWO, power=2)
@@ -209,6 +238,16 @@ def core_energy(network, nucleus, step):
     states = dataclasses.replace(states, psi=psi, nuclei=moved.nuclei, at=lambda places, rows: carried_psi(places))
     applied, psi = EffectiveCore(molecule, 11)(states)[::2, 0], psi[::2]
     return psi.T @ (weights[:, None] * applied), psi.T @ (weights[:, None] * psi)
+
+
+def at_each_of(molecule, n_states):
+    """Independent states of a molecule at three walkers, whose gradients are to be put in their place."""
+    network = Sums(
+        molecule, [[0.5] * len(molecule.symbols)] * n_states, noise(n_states, len(molecule.symbols)).tolist()
+    )
+    points = noise(3, n_states * molecule.n_electrons, 3, seed=1)
+    states = states_at(ProductStates(network), points)
+    return dataclasses.replace(states, psi=noise(3 * n_states, n_states, seed=2))
 
 
 def at_each(network, points):
