@@ -17,7 +17,7 @@ from qmcnet.config.build import build, load, located, maker
 from qmcnet.config.naming import config_directory, register_resolvers
 from qmcnet.config.schema import ConfigError, check_arguments
 from qmcnet.geometry.relax import relax
-from qmcnet.geometry.surface import Surface
+from qmcnet.geometry.surface import Surface, say_replaced
 from qmcnet.run.report import report_at_end
 from qmcnet.run.vmc import VMC
 from qmcnet.stages.stage import Stage
@@ -48,6 +48,7 @@ def prepared(cfg: DictConfig, folder: Path) -> tuple[Surface, Molecule]:
     plain: Any = OmegaConf.to_container(cfg)
     settings = located("relaxation", maker("relaxation", plain["relaxation"], trust=False))()
     source, first = None, None
+    say_replaced(text.lstrip("+~").partition("=")[0] for text in HydraConfig.get().overrides.task)
     if cfg.run is None:
         training = OmegaConf.create({key: cfg._get_node(key) for key in cfg if key not in OWN})
         first = build(training, folder)

@@ -33,6 +33,7 @@ class SurfacePoint:
         force_errors: their standard errors, shape (A, 3).
         distance: how far the energy may be above the exact one, in hartree.
         directory: of the run.
+        caveats: sentences on what makes the numbers hard to trust.
     """
 
     molecule: Molecule
@@ -42,6 +43,7 @@ class SurfacePoint:
     force_errors: Array
     distance: float
     directory: Path
+    caveats: tuple[str, ...] = ()
 
     @property
     def nuclei(self) -> Array:
@@ -116,4 +118,5 @@ def point_of(result: Result, molecule: Molecule, directory: Path) -> SurfacePoin
         force_errors=errors.astype(np.float64),
         distance=UNKNOWN_DISTANCE if result.distance is None else result.distance.value,
         directory=directory,
+        caveats=tuple(result.caveats()),
     )

@@ -9,7 +9,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from qmcnet.geometry.settings import RelaxationSettings, steps_to_forget
 from qmcnet.report.result import Result
 from qmcnet.run.description import describe, molecule_of
 from qmcnet.run.directory import RunDirectoryError, is_used, read_config
+from qmcnet.run.identity import difference, identity
 from qmcnet.run.points import GEOMETRIES
 from qmcnet.run.vmc import VMC
 from qmcnet.system.geometry import moved
@@ -38,6 +39,11 @@ MARGIN = 1.2
 """Evaluation steps over those that should bring the error asked for."""
 FARTHEST = 1.0
 """Strain of electrons that follow their nuclei, from which on a network is better trained from its start."""
+REPLACED = {
+    "evaluation.steps": "relaxation.evaluation_steps and relaxation.most_evaluation_steps",
+    "evaluation.target_error": "relaxation.force_error",
+}
+"""What decides in place of settings of a single run."""
 SHORTEST = 1e-3
 """Seconds that are left where the wall time is used up: for a single step."""
 
@@ -85,9 +91,9 @@ class Surface:
             The point.
 
         Raises:
-            ValueError: if the run finds no energy or no forces.
+            ValueError: if the run finds no energy or no forces, or other settings made those of before.
         """
-        found = self.directories()
+        found = self._of_these_settings()
         molecule = rounded(molecule)
         return self._measured(self._run(molecule, self._directory(molecule, found), found), energy_error)
 
@@ -110,13 +116,24 @@ class Surface:
         Raises:
             ValueError: for several states, or what a run refuses.
         """
-        found = self.directories()
+        found = self._of_these_settings()
         molecule = rounded(molecule)
         run = self._run(molecule, self._directory(molecule, found), found)
         if run.n_states > 1:
             raise ValueError(f"states={run.n_states}: the structure of the ground state is found by runs of one state")
         run.check_start()
         return run
+
+    def _of_these_settings(self) -> dict[Path, Molecule]:
+        """List the runs there are, and refuse them where the first, which others start from, has other settings."""
+        found = self.directories()
+        if found and is_used(first := min(found)):
+            old, new = (identity(config) for config in (read_config(first), self._config(found[first], first, {})))
+            known = {key: value for key, value in new.items() if key in old}  # not what older versions did not write
+            if lines := difference({key: old[key] for key in known}, known):
+                changed = "\n".join(lines)
+                raise RunDirectoryError(f"{first} holds a run with other settings:\n{changed}\nUse another directory")
+        return found
 
     def _directory(self, molecule: Molecule, found: Mapping[Path, Molecule]) -> Path:
         """Say where the run of a geometry is, or will be."""
@@ -135,6 +152,10 @@ class Surface:
 
     def _run(self, molecule: Molecule, directory: Path, found: Mapping[Path, Molecule]) -> VMC:
         """Build the run of a point."""
+        return self.make(self._config(molecule, directory, found), directory)
+
+    def _config(self, molecule: Molecule, directory: Path, found: Mapping[Path, Molecule]) -> dict[str, Any]:
+        """Describe the run of a point."""
         config = self.config | {"system": describe(molecule), "resume": True, "overwrite": False}
         config["observables"] = sorted({*config["observables"], "forces"})
         steps = {"steps": self.settings.evaluation_steps, "target_error": None}
@@ -148,7 +169,7 @@ class Surface:
             config["init_from"] = None
         if is_used(directory):  # perhaps under another name of the same folder
             config["init_from"] = read_config(directory).get("init_from")
-        return self.make(config, directory)
+        return config
 
     def _nearest(self, molecule: Molecule, before: Mapping[Path, Molecule]) -> Path | None:
         """Say which run a point starts from: the nearest of those before, unless that is far away."""
@@ -179,6 +200,16 @@ class Surface:
         of_forces = point.worst_error / max(self.settings.force_error, own_error(point.distance))
         of_energy = 0.0 if energy_error is None else point.error / max(energy_error, scatter(point.distance))
         return max(of_forces, of_energy) ** 2
+
+
+def say_replaced(names: Iterable[str]) -> None:
+    """Warn of settings that have no effect on a surface.
+
+    Args:
+        names: dotted keys that were set.
+    """
+    for name in sorted({*names} & {*REPLACED}):
+        logger.warning("%s has no effect here: set %s", name, REPLACED[name])
 
 
 def rounded(molecule: Molecule) -> Molecule:

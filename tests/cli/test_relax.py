@@ -52,6 +52,10 @@ def test_yaml_shows_every_setting_of_the_runs_at_later_geometries():
         (["+system=He"], "He is an atom, and has no geometry to relax: name a molecule"),
         (["+system=H2", "states=2"], "states=2: the structure of the ground state is found by runs of one state"),
         (["+system=H2", "max_force=-1"], "max_force=-1 must be positive"),
+        (
+            ["+system=He", "evaluation.target_error=1e-3"],
+            "evaluation.target_error has no effect here: set relaxation.force_error",
+        ),
         (["+system=H2", "relaxation.steps=0"], "relaxation.steps=0 must be at least 1"),
         (["+system=H2", "relaxation.step=9"], "did you mean relaxation.steps"),
         (["+system=H2", "relaxation.most_evaluation_steps=9"], "relaxation.most_evaluation_steps=9 must be at least"),

@@ -1,4 +1,6 @@
+import contextlib
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +61,65 @@ def test_images_of_a_band_have_copies(calculator):
     band = NEB(images, method="improvedtangent")
     assert np.isfinite(band.get_forces()).all()
     assert len({id(image.calc) for image in images}) == 3
+
+
+def test_charge_and_spin_that_the_atoms_come_to_state_are_not_those_of_the_results(calculator):
+    atoms = hydrogen(1.4)
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    for name, value in (("spin", 2), ("charge", 1)):
+        atoms.info[name] = value
+        assert calculator.calculation_required(atoms, ["energy"])
+        with contextlib.suppress(ValueError):  # one electron without a spin
+            atoms.get_potential_energy()
+    with pytest.raises(ValueError, match="spin=2 is impossible with 1 electrons"):
+        calculator.calculate(atoms)
+    with pytest.raises(ValueError, match="spin=2 is impossible with 1 electrons"):
+        atoms.get_forces()
+
+
+def test_settings_that_are_changed_are_not_those_of_the_results(calculator, monkeypatch):
+    asked = []
+    monkeypatch.setattr("qmcnet.ase.composed", lambda molecule, *how: asked.append((molecule, *how)) or Run(molecule))
+    atoms = hydrogen(1.4)
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    assert calculator.set(charge=1, spin=1, batch_size=99) == {"charge": 1, "spin": 1, "batch_size": 99}
+    atoms.get_potential_energy()
+    assert [molecule.charge for molecule, *_ in asked] == [0, 1]
+    assert asked[1][1] == {"preset": "quick", "batch_size": 99, **SMALL}
+    assert calculator.set(charge=1) == {}
+    assert calculator.todict()["batch_size"] == 99
+    for wrong in ({"relaxation": {"step": 1}}, {"relaxation": {"steps": 0}}, {"directory": "elsewhere"}):
+        with pytest.raises(ValueError, match=next(iter(wrong)) + "|steps=0"):
+            calculator.set(**wrong)
+    assert "energy" in calculator.results
+
+
+def test_results_are_what_tools_of_ase_take(calculator):
+    atoms = hydrogen(1.5)
+    atoms.calc = calculator
+    known = atoms.get_properties(["energy", "forces"])
+    assert known["energy"] == atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+    np.testing.assert_array_equal(known["forces"], atoms.get_forces())
+
+
+def test_what_makes_forces_hard_to_trust_is_said(calculator, monkeypatch, caplog):
+    def doubtful(molecule):
+        return replace(Morse()(molecule), caveats=("forces take the wavefunction for exact",))
+
+    monkeypatch.setattr(QMCNetCalculator, "surface", lambda self, run: doubtful)
+    atoms = hydrogen(1.5)
+    atoms.calc = calculator
+    atoms.get_forces()
+    assert [record.message for record in caplog.records] == ["000: forces take the wavefunction for exact"]
+
+
+def test_settings_without_effect_are_named(tmp_path, caplog):
+    QMCNetCalculator(directory=tmp_path, evaluation={"steps": 9, "burn_in": 3})
+    assert [record.message for record in caplog.records] == [
+        "evaluation.steps has no effect here: set relaxation.evaluation_steps and relaxation.most_evaluation_steps"
+    ]
 
 
 def test_settings_that_do_not_exist_are_refused(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from geometry.surfaces import hydrogen, water
 
 from qmcnet.config.build import build
-from qmcnet.geometry.point import own_error
+from qmcnet.geometry.point import own_error, point_of
 from qmcnet.geometry.relax import relax
 from qmcnet.geometry.settings import FIRST_ORDER_STEPS, FORGOTTEN, RelaxationSettings
 from qmcnet.geometry.surface import Surface, reoptimising
@@ -131,6 +131,23 @@ def test_what_cannot_be_relaxed_is_refused_before_anything_is_written(surface_in
     with pytest.raises(ValueError, match="geometries=0"):
         relax(surface, hydrogen(1.4), geometries=0)
     assert not (tmp_path / "atom").exists()
+
+
+def test_points_of_other_settings_are_left_alone(surface_in, uninterrupted):
+    surface = surface_in(uninterrupted[1])
+    surface.config |= {"batch_size": surface.config["batch_size"] * 2, "steps": 7}
+    for length in (1.4, 1.47):
+        with pytest.raises(RunDirectoryError, match=r"000 holds a run with other settings:\n  batch_size: .*\nUse"):
+            surface.check(hydrogen(length))
+        with pytest.raises(RunDirectoryError, match="other settings"):
+            surface(hydrogen(length))
+    assert not (uninterrupted[1] / "points" / "002").exists()
+
+
+def test_a_point_says_what_its_result_warns_of(surface_in, uninterrupted):
+    directory = surface_in(uninterrupted[1])(hydrogen(1.6)).directory
+    result = replace(Result.read(directory / "result.json"), warnings=["the walkers are stuck"])
+    assert "the walkers are stuck" in point_of(result, hydrogen(1.6), directory).caveats
 
 
 def test_points_of_another_molecule_are_left_alone(surface_in, uninterrupted):
