@@ -76,11 +76,13 @@ class QMCNetCalculator(Calculator):
             Those that are not what they were.
 
         Raises:
-            ValueError: for another directory.
+            ValueError: for another directory, or what `RelaxationSettings` refuses.
         """
         if "directory" in settings:
             raise ValueError("directory: make another calculator for another directory")
         relaxation = settings.get("relaxation") or {}
+        if not isinstance(relaxation, Mapping):
+            raise ValueError(f"relaxation={relaxation!r} is not a mapping: write relaxation={{'steps': 100}}")
         check_arguments(RelaxationSettings, relaxation, "relaxation.")
         RelaxationSettings(**relaxation)
         say_replaced(flatten({name: value for name, value in settings.items() if name not in OWN}))

@@ -93,9 +93,9 @@ class Surface:
         Raises:
             ValueError: if the run finds no energy or no forces, or other settings made those of before.
         """
-        found = self._of_these_settings()
         molecule = rounded(molecule)
-        return self._measured(self._run(molecule, self._directory(molecule, found), found), energy_error)
+        directory, found = self._place(molecule)
+        return self._measured(self._run(molecule, directory, found), energy_error)
 
     @by_first
     def directories(self) -> dict[Path, Molecule]:
@@ -116,37 +116,36 @@ class Surface:
         Raises:
             ValueError: for several states, or what a run refuses.
         """
-        found = self._of_these_settings()
         molecule = rounded(molecule)
-        run = self._run(molecule, self._directory(molecule, found), found)
+        run = self._run(molecule, *self._place(molecule))
         if run.n_states > 1:
             raise ValueError(f"states={run.n_states}: the structure of the ground state is found by runs of one state")
         run.check_start()
         return run
 
-    def _of_these_settings(self) -> dict[Path, Molecule]:
-        """List the runs there are, and refuse them where the first, which others start from, has other settings."""
+    def _place(self, molecule: Molecule) -> tuple[Path, dict[Path, Molecule]]:
+        """Say where the run of a geometry is or will be, and list those there are, which must be of this surface."""
         found = self.directories()
-        if found and is_used(first := min(found)):
-            old, new = (identity(config) for config in (read_config(first), self._config(found[first], first, {})))
-            known = {key: value for key, value in new.items() if key in old}  # not what older versions did not write
-            if lines := difference({key: old[key] for key in known}, known):
-                changed = "\n".join(lines)
-                raise RunDirectoryError(f"{first} holds a run with other settings:\n{changed}\nUse another directory")
-        return found
-
-    def _directory(self, molecule: Molecule, found: Mapping[Path, Molecule]) -> Path:
-        """Say where the run of a geometry is, or will be."""
         same = [path for path, other in found.items() if self._check_alike(path, other, molecule) == 0]
-        return same[0] if same else self.folder / GEOMETRIES / f"{len(found):03d}"
+        if found and is_used(first := min(found)):  # from which others start
+            self._check_settings(first, found[first])
+        return same[0] if same else self.folder / GEOMETRIES / f"{len(found):03d}", found
+
+    def _check_settings(self, first: Path, molecule: Molecule) -> None:
+        """Refuse a first run of other settings."""
+        old, new = (identity(config) for config in (read_config(first), self._config(molecule, first, {})))
+        known = {key: value for key, value in new.items() if key in old}  # not what older versions did not write
+        if lines := difference({key: old[key] for key in known}, known):
+            changed = "\n".join(lines)
+            raise RunDirectoryError(f"{first} holds a run with other settings:\n{changed}\nUse another directory")
 
     def _check_alike(self, directory: Path, other: Molecule, molecule: Molecule) -> float:
         """Measure how far a point is, and refuse one of other electrons."""
         if any(getattr(other, name) != getattr(molecule, name) for name in ("symbols", "charge", "spin", "ecp")):
             raise RunDirectoryError(
                 f"{directory} holds {other.formula} with charge {other.charge} and spin {other.spin}, not "
-                f"{molecule.formula} with {molecule.charge} and {molecule.spin}, its atoms in this order: "
-                "use another directory"
+                f"{molecule.formula} with {molecule.charge} and {molecule.spin}, its atoms in this order and its core "
+                "potentials: use another directory"
             )
         return float(np.abs(np.subtract(other.coordinates, molecule.coordinates)).max())
 

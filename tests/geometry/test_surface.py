@@ -153,3 +153,5 @@ def test_a_point_says_what_its_result_warns_of(surface_in, uninterrupted):
 def test_points_of_another_molecule_are_left_alone(surface_in, uninterrupted):
     with pytest.raises(RunDirectoryError, match="holds H2 with charge 0 and spin 0, not H2O"):
         surface_in(uninterrupted[1])(water())
+    with pytest.raises(RunDirectoryError, match=r"its atoms in this order and its core potentials"):
+        surface_in(uninterrupted[1])(hydrogen(1.4).with_ecp({"H": "ccecp"}))
