@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -119,9 +120,10 @@ class Surface:
         return run
 
     def _directory(self, molecule: Molecule, found: Mapping[Path, Molecule]) -> Path:
-        """Say where the run of a geometry is, or will be."""
+        """Say where the run of a geometry is, or will be: at the first number that is free, as runs may be deleted."""
         same = [path for path, other in found.items() if self._check_alike(path, other, molecule) == 0]
-        return same[0] if same else self.folder / GEOMETRIES / f"{len(found):03d}"
+        names = (self.folder / GEOMETRIES / f"{number:03d}" for number in count())
+        return same[0] if same else next(path for path in names if path not in found)
 
     def _check_alike(self, directory: Path, other: Molecule, molecule: Molecule) -> float:
         """Measure how far a point is, and refuse one of other electrons."""
