@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-SMALL = 1e-3
-"""Of a nucleus from the common line, over the size of the molecule, below which the molecule counts as linear."""
+SMALL = 0.03
+"""Of nuclei from a common line, over the size of the molecule, below which it counts as linear: errors of forces bend a
+linear molecule by 1 %, and one that is bent by less than 3 degrees in truth is rare."""
 
 
 def rigid_motions(nuclei: Array) -> Array:
@@ -24,9 +25,9 @@ def rigid_motions(nuclei: Array) -> Array:
     centred = nuclei - nuclei.mean(0)
     shifts = np.tile(np.eye(3), (len(nuclei), 1))  # (3A, 3)
     turns = np.stack([np.cross(axis, centred).ravel() for axis in np.eye(3)], -1)  # (3A, 3)
-    columns, sizes, _ = np.linalg.svd(turns, full_matrices=False)
-    kept = columns[:, sizes > SMALL * max(sizes.max(), 1e-12)] if len(nuclei) > 1 else columns[:, :0]
-    return np.hstack([shifts / np.sqrt(len(nuclei)), kept])
+    columns, _, _ = np.linalg.svd(turns, full_matrices=False)  # that about a line comes last
+    kept = 0 if len(nuclei) == 1 else 2 if _on_a_line(centred) else 3
+    return np.hstack([shifts / np.sqrt(len(nuclei)), columns[:, :kept]])
 
 
 def internal_directions(nuclei: Array) -> Array:
@@ -46,6 +47,9 @@ def internal_directions(nuclei: Array) -> Array:
 def aligned(nuclei: Array, onto: Array) -> tuple[Array, Array]:
     """Turn and shift nuclei onto others: the displacements that are left are orthogonal to rigid motions.
 
+    A rotation about the line of a linear molecule moves nothing of it, but directions in which others are displaced
+    from it, and forces: there is none.
+
     Args:
         nuclei: positions, shape (A, 3), in bohr.
         onto: those to come near to, of the same shape.
@@ -58,6 +62,24 @@ def aligned(nuclei: Array, onto: Array) -> tuple[Array, Array]:
     """
     centre, target = nuclei.mean(0), onto.mean(0)
     left, _, right = np.linalg.svd((nuclei - centre).T @ (onto - target))
-    proper = np.diag([1.0, 1.0, np.linalg.det(left @ right)])
-    rotation = left @ proper @ right
+    if _on_a_line(nuclei - centre) or _on_a_line(onto - target):
+        rotation = _shortest_turn(left[:, 0], right[0])
+    else:
+        rotation = left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
     return (nuclei - centre) @ rotation + target, rotation
+
+
+def _on_a_line(centred: Array) -> bool:
+    """Whether all nuclei, shape (A, 3), are on a line through their centre, or nearly so."""
+    longest, across, height = np.linalg.svd(centred, compute_uv=False)[:3] if len(centred) > 2 else (1.0, 0.0, 0.0)
+    return bool(np.hypot(across, height) <= SMALL * np.hypot(longest, across))
+
+
+def _shortest_turn(start: Array, end: Array) -> Array:
+    """Find the rotation of the smallest angle that takes one unit vector, as `start @ rotation`, to another."""
+    cosine, cross = float(start @ end), np.outer(start, end) - np.outer(end, start)
+    if cosine < SMALL - 1:  # by way of a third, as all turns by 180 degrees are alike
+        between = np.cross(start, np.eye(3)[np.abs(start).argmin()])
+        between /= np.linalg.norm(between)
+        return _shortest_turn(start, between) @ _shortest_turn(between, end)
+    return np.asarray(np.eye(3) + cross + cross @ cross / (1 + cosine))

@@ -29,6 +29,8 @@ WIDTH = 0.3
 """How far the Hessian of a mean field may be off, as a share of its force constants."""
 SOFTEST = 0.02
 """Smallest force constant that is expected, in hartree/bohr^2."""
+FALLING = -1e-3
+"""Force constant of a mean field, in hartree/bohr^2, below which it is at a saddle point."""
 SCALE = 0.5
 """How far the estimates of all distances may be off by a common factor."""
 SAMPLES = 400
@@ -78,7 +80,8 @@ class Model:
         inside = internal_directions(centre)
         constants, axes = np.linalg.eigh(inside.T @ hessian @ inside)
         directions = inside @ axes
-        polynomial = Polynomial(np.maximum(np.abs(constants), SOFTEST), width)
+        sizes = np.maximum(np.abs(constants), SOFTEST)
+        polynomial = Polynomial(sizes, width, np.where(constants < FALLING, constants, sizes))
         design, numbers, noise = equations(points, centre, directions, polynomial)
         n, (means, widths) = len(constants), polynomial.expected()
         distance = float(np.mean([point.distance for point in points]))
@@ -152,6 +155,18 @@ class Model:
         values, axes = np.linalg.eigh(self.polynomial.hessian(place, self.mean))
         stiffness = np.maximum(np.abs(values), SOFTEST)
         return np.asarray(-axes @ (axes.T @ self.polynomial.gradient(place, self.mean) / stiffness))
+
+    def descent(self) -> Array | None:
+        """Find the direction in which the surface falls to both sides of the centre most.
+
+        Returns:
+            A unit vector, downhill, shape (n,); None where no curvature is negative beyond its error.
+        """
+        origin = np.zeros(len(self.polynomial.constants))
+        axis = np.linalg.eigh(self.polynomial.hessian(origin, self.mean))[1][:, 0]
+        curvatures = self.polynomial.hessian(origin, np.vstack([self.mean, self.samples])) @ axis @ axis
+        uphill = axis @ self.polynomial.gradient(origin, self.mean) > 0
+        return (-axis if uphill else axis) if curvatures[0] + curvatures[1:].std() < 0 else None
 
     def minima(self, place: Array) -> Array:
         """Find the minimum of each sample.

@@ -1,9 +1,9 @@
 """The search for a structure at rest: where to look next, and when to stop.
 
 Three things are done in turn until nothing is left to do: steps to the minimum of the model, as long as forces are
-larger than their errors and than what is asked for; pairs of points on both sides of the minimum, along directions in
-which it is not known well enough, since energies correct what forces are off by; and, where frequencies are asked for,
-such pairs along all directions.
+larger than their errors and than what is asked for, or vanish at a saddle point; pairs of points on both sides of the
+minimum, along directions in which it is not known well enough, since energies correct what forces are off by; and,
+where frequencies are asked for, such pairs along all directions.
 """
 
 import logging
@@ -28,6 +28,7 @@ RISE = 4e-3
 """Energy, in hartree, by which points on both sides of a minimum lie higher, where energies are compared."""
 NEAREST, FARTHEST = 0.03, 0.3
 """Bounds of displacements, in bohr."""
+NO_MINIMUM = "the surface has no minimum near"
 
 
 def no_break() -> None:
@@ -46,6 +47,7 @@ class Search:
         geometries: most points, without those that frequencies need.
         pause: called before each point; raises to stop there.
         points: those found so far.
+        aside: how many of them are for frequencies alone.
         here: the structure that the model is expanded about.
     """
 
@@ -56,6 +58,7 @@ class Search:
     geometries: int
     pause: Callable[[], None] = no_break
     points: list[SurfacePoint] = field(default_factory=list)
+    aside: int = 0
     here: Molecule = field(init=False)
     expected: Array = field(init=False)
 
@@ -76,35 +79,46 @@ class Search:
             if not trouble and frequencies:
                 self._straddle()
             model, place = self._model()
-            if trouble or place is None or settled(model, self.max_force):
-                return model, place, trouble or ("the surface has no minimum near" if place is None else "")
+            if trouble or (place is not None and settled(model, self.max_force)):
+                return model, place, trouble
             if self._full():
                 return model, place, f"after {len(self.points)} geometries it still moves"
-            self._go_to(self._displaced(model, place), "the minimum")
+            if place is not None:
+                self._go_to(self._displaced(model, place), "the minimum")
 
     def _walk(self) -> str:
         """Step until the forces are small, or not larger than their errors; say what is in the way, if anything is."""
         trust = self.trust_radius
         while True:
             model, place = self._model()
-            if place is not None and settled(model, self.max_force):
+            at_rest = settled(model, self.max_force)
+            if place is not None and at_rest:
                 return ""
             if self._full():
                 return f"after {len(self.points)} geometries its forces are still larger than their errors"
-            origin = np.zeros(len(model.polynomial.constants))
-            step = model.newton(origin) if place is None else place
+            downhill = model.descent() if at_rest else None
+            if downhill is not None:
+                why = f"a step of {self.trust_radius:.3f} bohr off a saddle point"
+                self._go_to(self._displaced(model, self.trust_radius * downhill), why)
+                continue
+            step = model.newton(np.zeros(len(model.polynomial.constants))) if place is None else place
             step *= min(1.0, trust / float(np.linalg.norm(step)))
-            before = np.linalg.norm(self.points[-1].forces)
             self._go_to(self._displaced(model, step), f"a step of {np.linalg.norm(step):.3f} bohr")
-            falls = np.linalg.norm(self.points[-1].forces) < before
+            falls = self._falls(*self.points[-2:])
             trust = min(1.5 * trust, 2 * self.trust_radius) if falls else trust / 2
+
+    @staticmethod
+    def _falls(before: SurfacePoint, after: SurfacePoint) -> bool:
+        """Whether a step has made forces smaller, or the energy: away from a saddle point forces grow."""
+        lower = before.energy - after.energy > math.hypot(before.error, after.error)
+        return lower or float(np.linalg.norm(after.forces)) < float(np.linalg.norm(before.forces))
 
     def _pin(self) -> str:
         """Look on both sides of the minimum where its forces are known worse than is asked for, at the worst first."""
         while True:
             model, place = self._model()
             if place is None:
-                return "the surface has no minimum near"
+                return NO_MINIMUM if model.descent() is None else ""
             errors, reach = model.force_errors(place), np.sqrt(2 * RISE / model.polynomial.constants)
             reach = np.clip(reach, NEAREST, FARTHEST)
             open_ones = [i for i in range(len(place)) if not self._straddled(model, place, i, reach[i])]
@@ -126,6 +140,7 @@ class Search:
         for i in range(len(place)):
             if not self._straddled(model, place, i, reach[i]):
                 self._both_sides(model, place, i, reach, "frequencies")
+                self.aside += 2
 
     def _both_sides(
         self, model: Model, place: Array, i: int, reach: Array, purpose: str, energy_error: float | None = None
@@ -172,7 +187,7 @@ class Search:
 
     def _full(self, more: int = 1) -> bool:
         """Whether there are as many geometries as there may be."""
-        return len(self.points) + more > self.geometries
+        return len(self.points) - self.aside + more > self.geometries
 
 
 def settled(model: Model, max_force: float) -> bool:

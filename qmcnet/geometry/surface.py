@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,12 +125,17 @@ class Surface:
         return run
 
     def _place(self, molecule: Molecule) -> tuple[Path, dict[Path, Molecule]]:
-        """Say where the run of a geometry is or will be, and list those there are, which must be of this surface."""
+        """Say where the run of a geometry is or will be, and list those there are, which must be of this surface.
+
+        A new one is at the first number that is free, as runs may be deleted.
+        """
         found = self.directories()
         same = [path for path, other in found.items() if self._check_alike(path, other, molecule) == 0]
-        if found and is_used(first := min(found)):  # from which others start
+        names = (self.folder / GEOMETRIES / f"{number:03d}" for number in count())
+        first = self.folder / GEOMETRIES / "000"
+        if first in found and is_used(first):  # from which others start
             self._check_settings(first, found[first])
-        return same[0] if same else self.folder / GEOMETRIES / f"{len(found):03d}", found
+        return same[0] if same else next(path for path in names if path not in found), found
 
     def _check_settings(self, first: Path, molecule: Molecule) -> None:
         """Refuse a first run of other settings."""

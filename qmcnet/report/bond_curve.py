@@ -71,7 +71,7 @@ def fit_bond_curve(
 
     Returns:
         The curve; None of fewer than three bond lengths, without errors, or where the lowest energy is at an
-        end of them.
+        end of them, or may be within the errors.
     """
     if len(set(lengths)) <= LEAST or np.argmin(energies) in (np.argmin(lengths), np.argmax(lengths)):
         return None
@@ -91,6 +91,8 @@ def fit_bond_curve(
     if best is None:
         return None
     value, error = np.array(best), _propagated(found, covariance, lambda each: _minimum(each, reference, x))
+    if not np.isfinite(error).all():
+        return None
     scale = _wavenumber(1.0, masses)
     return BondCurve(
         coefficients=found + shift * (np.arange(len(found)) == 0),
@@ -128,7 +130,7 @@ def constants(curve: BondCurve, molecule: Molecule) -> list[str]:
 
 
 def _figure(value: float, error: float) -> Figure:
-    return {"value": float(value), "error": float(error) if math.isfinite(error) else None}
+    return {"value": float(value), "error": float(error)}
 
 
 def _weighted(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from qmcnet.geometry.point import SurfacePoint
 from qmcnet.system.molecule import Molecule
@@ -104,3 +105,30 @@ class Springs:
     def __call__(self, molecule, energy_error=None):
         nuclei = np.array(molecule.coordinates)
         return point(molecule, self.energy(nuclei), self.forces(nuclei))
+
+
+@dataclass
+class Cluster:
+    """Atoms with springs between all pairs, whose lengths at rest need not be those of any geometry."""
+
+    lengths: dict
+    constant: float = 0.3
+    force_error: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        self.generator = np.random.default_rng(self.seed)
+
+    def energy(self, nuclei):
+        stretches = [torch.linalg.vector_norm(nuclei[i] - nuclei[j]) - rest for (i, j), rest in self.lengths.items()]
+        return self.constant / 2 * torch.stack(stretches).square().sum()
+
+    def hessian(self, molecule):
+        nuclei = torch.tensor(molecule.coordinates, dtype=torch.float64)
+        return torch.autograd.functional.hessian(self.energy, nuclei).reshape(nuclei.numel(), nuclei.numel()).numpy()
+
+    def __call__(self, molecule, energy_error=None):
+        nuclei = torch.tensor(molecule.coordinates, dtype=torch.float64)
+        forces = -torch.autograd.functional.jacobian(self.energy, nuclei).numpy()
+        noise = {"error": 1e-4 * bool(self.force_error), "force_error": self.force_error, "generator": self.generator}
+        return point(molecule, float(self.energy(nuclei)), forces, **noise)

@@ -27,7 +27,7 @@ def fitted(surface, lengths=LENGTHS):
 
 
 def test_derivatives_of_polynomials_are_those_of_finite_differences():
-    polynomial = Polynomial(np.array([0.1, 0.5, 1.0]), 0.3)
+    polynomial = Polynomial(np.array([0.1, 0.5, 1.0]), 0.3, np.array([0.1, 0.5, 1.0]))
     generator = np.random.default_rng(0)
     coefficients, place, step = generator.standard_normal(len(polynomial.terms)), generator.standard_normal(3), 1e-5
     shifts = step * np.eye(3)
@@ -41,7 +41,7 @@ def test_derivatives_of_polynomials_are_those_of_finite_differences():
 
 def test_expected_terms_are_those_of_a_morse_potential():
     """Along one coordinate, E = k (1 - exp(-a q))^2 / 2 a^2 has the derivatives k, -3 a k and 7 a^2 k."""
-    means, widths = Polynomial(np.array([0.7]), 0.3).expected()
+    means, widths = Polynomial(np.array([0.7]), 0.3, np.array([0.7])).expected()
     np.testing.assert_allclose(means, [0, 0, 0.35, 0, 0])
     np.testing.assert_allclose(widths[2:], 0.7 * np.array([0.3 / 2, 3 * 1.4 / 6, 7 * 1.4**2 / 24]))
 

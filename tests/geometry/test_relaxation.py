@@ -3,13 +3,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geometry.surfaces import LENGTH, STIFFNESS, WATER, Morse, Springs, hydrogen, water
+from geometry.surfaces import LENGTH, STIFFNESS, WATER, Cluster, Morse, Springs, hydrogen, water
+from geometry.test_coordinates import turned
 
 from qmcnet.chemistry.masses import isotope_mass
 from qmcnet.geometry.conclusion import concluded, curve_of
+from qmcnet.geometry.coordinates import internal_directions
+from qmcnet.geometry.frequencies import harmonic
 from qmcnet.geometry.relaxation import Search
 from qmcnet.report.relaxation import Relaxation
 from qmcnet.system.molecule import Molecule
+
+STRAIGHT = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.8], [0.0, 0.0, -1.8]])
+PYRAMID = {(0, 1): 1.9, (0, 2): 1.9, (0, 3): 1.9, (1, 2): 3.0, (1, 3): 3.0, (2, 3): 3.0}
+
+
+def ammonia():
+    nuclei = [[0, 0, 0.65], [1.9, 0, 0], [-0.95, 1.6454, 0], [-0.95, -1.6454, 0]]
+    return Molecule(("N", "H", "H", "H"), tuple(map(tuple, nuclei)))
 
 
 def relaxed(surface, start, hessian, frequencies=False, geometries=20):
@@ -160,3 +171,56 @@ def test_a_curve_of_energies_knows_how_far_each_is_above_the_exact_one(distance)
     assert curve.wavenumber["error"] < 0.05 * exact
     assert curve_of(points[:3], masses) is None
     assert curve_of([replace(point, error=5e-3) for point in points], masses) is None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_saddle_point_is_left(seed):
+    """The forces of bent water that begins as a straight line vanish across it by symmetry alone."""
+    surface = Cluster({(0, 1): 1.8, (0, 2): 1.8, (1, 2): 2.86}, force_error=3e-4, seed=seed)
+    _, found = relaxed(surface, water(turned(STRAIGHT, seed)), surface.hessian)
+    angle = found.angles["H2-O1-H3"]
+    assert found.succeeded
+    assert abs(angle["value"] - 2 * np.degrees(np.arcsin(2.86 / 3.6))) < 4 * angle["error"]
+    assert angle["error"] < 0.5
+
+
+def test_a_saddle_point_of_the_mean_field_alone_is_a_minimum():
+    surface = Cluster({(0, 1): 1.8, (0, 2): 1.8, (1, 2): 4.5}, force_error=3e-4)
+    bent = Cluster({(0, 1): 1.8, (0, 2): 1.8, (1, 2): 3.2})
+    _, found = relaxed(surface, water(STRAIGHT), bent.hessian)
+    assert found.succeeded
+    assert found.angles["H2-O1-H3"]["value"] > 177
+
+
+@pytest.mark.parametrize("turn", [lambda nuclei: nuclei, turned], ids=["along z", "turned"])
+def test_a_linear_molecule_has_all_its_vibrations_wherever_its_line_points(turn):
+    surface = Cluster({(0, 1): 1.8, (0, 2): 1.8, (1, 2): 4.5}, force_error=1e-3)
+    start = water(turn(STRAIGHT))
+    search, found = relaxed(surface, start, surface.hessian, frequencies=True)
+    rest = water(STRAIGHT * 2.1 / 1.8)  # where all three springs pull alike
+    assert found.succeeded
+    assert len(search.points) < 20
+    directions = internal_directions(np.array(rest.coordinates))
+    masses = np.array([isotope_mass(symbol) for symbol in rest.symbols])
+    exact = harmonic(directions.T @ surface.hessian(rest) @ directions, directions, masses)
+    assert len(found.wavenumbers) == 4
+    for figure, value in zip(found.wavenumbers, exact, strict=True):
+        assert abs(figure["value"] - value) < 4 * figure["error"] < 0.15 * value
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_couplings_that_nothing_tells_leave_a_minimum(seed):
+    surface = Cluster(PYRAMID, force_error=3e-4, seed=seed)
+    search, found = relaxed(surface, ammonia(), surface.hessian)
+    assert found.succeeded
+    assert len(search.points) < 6
+    for name, bond in found.bonds.items():
+        assert abs(bond["value"] - 1.9) < 4 * bond["error"] < 0.02, name
+
+
+def test_geometries_that_frequencies_need_are_besides_the_most_there_may_be():
+    surface = Cluster(PYRAMID, force_error=1e-3, seed=3)
+    search, found = relaxed(surface, ammonia(), surface.hessian, frequencies=True, geometries=5)
+    assert found.succeeded
+    assert search.aside >= 12
+    assert len(search.points) - search.aside <= 5

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,13 @@ def test_points_are_found_again_and_start_from_the_nearest_before(surface_in, un
     assert numbers([surface_in(folder)(hydrogen(1.4 + 1e-8))]) == expected[1:2]
     for length, nearest in ((1.45, "001"), (1.58, "000")):
         assert surface_in(folder).check(hydrogen(length)).init_from == str(folder / "points" / nearest)
+
+
+def test_a_point_whose_run_was_deleted_is_computed_again(surface_in, uninterrupted, tmp_path):
+    expected, folder = uninterrupted
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "points" / "000")
+    assert numbers([surface_in(tmp_path / "copy")(hydrogen(LENGTHS[0]))]) == expected[:1]
 
 
 def test_a_point_far_from_all_others_is_trained_from_its_start(surface_in, uninterrupted):

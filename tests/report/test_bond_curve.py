@@ -49,6 +49,12 @@ def test_a_minimum_that_is_not_inside_is_not_guessed(lengths):
     assert fit_bond_curve(lengths, morse(lengths), [1e-4] * len(lengths), MASSES) is None
 
 
+def test_a_minimum_that_errors_do_not_tell_is_not_shown():
+    lengths, energies = [1.32, 1.40, 1.51], [-1.1555, -1.1594, -1.1569]
+    assert fit_bond_curve(lengths, energies, [8e-3] * 3, MASSES) is None
+    assert fit_bond_curve(lengths, energies, [1e-4] * 3, MASSES).bond_length["error"] < 0.01
+
+
 def test_the_depth_is_measured_from_the_exact_energies_of_the_atoms():
     curve = fit_bond_curve(LENGTHS, morse(LENGTHS), [1e-6] * 7, MASSES)
     lines = constants(curve, Molecule.from_atoms([["H", 0, 0, 0], ["H", 0, 0, 1.4]]))
