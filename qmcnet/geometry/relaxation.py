@@ -95,7 +95,8 @@ class Search:
             if place is not None and at_rest:
                 return ""
             if self._full():
-                return f"after {len(self.points)} geometries its forces are still larger than their errors"
+                why = NO_MINIMUM if at_rest else "its forces are still larger than their errors"
+                return f"after {len(self.points)} geometries {why}"
             downhill = model.descent() if at_rest else None
             if downhill is not None:
                 why = f"a step of {self.trust_radius:.3f} bohr off a saddle point"

@@ -184,6 +184,13 @@ def test_a_saddle_point_is_left(seed):
     assert angle["error"] < 0.5
 
 
+def test_a_saddle_point_that_cannot_be_left_is_told():
+    surface = Cluster({(0, 1): 1.8, (0, 2): 1.8, (1, 2): 2.86}, force_error=3e-4)
+    straight = water(STRAIGHT * (1.8 + 2.86) / 3 / 1.8)  # where forces along the line vanish
+    with pytest.raises(ValueError, match="after 1 geometries the surface has no minimum near"):
+        relaxed(surface, straight, surface.hessian, geometries=1)
+
+
 def test_a_saddle_point_of_the_mean_field_alone_is_a_minimum():
     surface = Cluster({(0, 1): 1.8, (0, 2): 1.8, (1, 2): 4.5}, force_error=3e-4)
     bent = Cluster({(0, 1): 1.8, (0, 2): 1.8, (1, 2): 3.2})
