@@ -2,12 +2,15 @@
 
 What is known of each point x_i, displaced by q_i from the centre of the model, is its energy and its forces,
 
-    E_i = S(q_i) + c d_i + noise,    F_i = -S'(q_i) + b + noise.
+    E_i = S(q_i) + c d_i + noise,    F_i = -S'(q_i) + b - u K_i (q_i - o_i) + noise.
 
 S is a polynomial, whose Hessian is about that of a mean field. d_i is how far the energy of the run is above the exact
 one by its own estimate, and c is about 1: a run that was trained for longer, and is lower, is not taken for a lower
 place. b is what forces are off by because the wavefunction is not exact, and it is common to all points: a
-part of forces that energies contradict. All of it is linear, and the posterior of S, b and c is a Gaussian.
+part of forces that energies contradict. The parameters of a network that was carried from o_i lag behind, which forces
+see in first order and energies in second: they pull it back, about with the stiffness K_i that `SurfacePoint.pull`
+tells, and u, a number for each direction, is 1 give or take 1. All of it is linear, and the posterior of S, b, u and c
+is a Gaussian.
 
 Letters: A nuclei, n internal coordinates, p coefficients, m numbers known, K samples.
 """
@@ -86,8 +89,8 @@ class Model:
         n, (means, widths) = len(constants), polynomial.expected()
         distance = float(np.mean([point.distance for point in points]))
         off = [left_out(distance, constant) for constant in polynomial.constants]
-        means = np.concatenate([means, np.zeros(n), [1.0]])
-        widths = np.concatenate([widths, off, [SCALE]])
+        means = np.concatenate([means, np.zeros(n), np.ones(n), [1.0]])
+        widths = np.concatenate([widths, off, np.ones(n), [SCALE]])
         gain = (widths**2 * design).T @ np.linalg.inv(design * widths**2 @ design.T + noise)
         left = numbers - design @ means
         found = means + gain @ left
@@ -109,8 +112,7 @@ class Model:
         Returns:
             Shape (n,).
         """
-        moved, _ = aligned(nuclei, self.centre)
-        return np.asarray((moved - self.centre).ravel() @ self.directions)
+        return _displacements(nuclei, self.centre, self.directions)[0]
 
     def nuclei(self, place: Array) -> Array:
         """Displace the nuclei of the centre.
@@ -214,7 +216,7 @@ def spread_of(function: Callable[[Array], Array], samples: Array) -> Array:
 def equations(
     points: Sequence[SurfacePoint], centre: Array, directions: Array, polynomial: Polynomial
 ) -> tuple[Array, Array, Array]:
-    """Write what is known as linear equations of the coefficients, b and c.
+    """Write what is known as linear equations of the coefficients, b, u and c.
 
     Args:
         points: with energies and forces.
@@ -223,16 +225,17 @@ def equations(
         polynomial: the monomials.
 
     Returns:
-        Design (m, p + n + 1), numbers (m,) and the covariance of their noise (m, m).
+        Design (m, p + 2 n + 1), numbers (m,) and the covariance of their noise (m, m).
     """
     n, lowest = directions.shape[1], min(point.energy for point in points)
     rows, numbers, blocks = [], [], []
     for point in points:
-        moved, rotation = aligned(point.nuclei, centre)
-        place = ((moved - centre).ravel() @ directions)[None]
-        beyond_energy, beyond_slope = (float(part[0]) for part in polynomial.left_out(place))
-        energy = np.hstack([polynomial.values(place), np.zeros((1, n)), [[point.distance]]])
-        slopes = np.hstack([-polynomial.slopes(place)[0], np.eye(n), np.zeros((n, 1))])
+        place, rotation = _displacements(point.nuclei, centre, directions)
+        lag = np.zeros(n) if point.origin is None else place - _displacements(point.origin, centre, directions)[0]
+        beyond_energy, beyond_slope = (float(part[0]) for part in polynomial.left_out(place[None]))
+        energy = np.hstack([polynomial.values(place[None]), np.zeros((1, 2 * n)), [[point.distance]]])
+        pull = np.diag(-lag * point.pull(polynomial.constants))
+        slopes = np.hstack([-polynomial.slopes(place[None])[0], np.eye(n), pull, np.zeros((n, 1))])
         turned = np.kron(np.eye(len(centre)), rotation) @ directions  # from the frame of the point
         own = np.array([own_error(point.distance, each) for each in polynomial.constants])
         rows += [energy, slopes]
@@ -245,3 +248,9 @@ def equations(
         noise[at : at + len(block), at : at + len(block)] = block
         at += len(block)
     return np.vstack(rows), np.concatenate(numbers), noise
+
+
+def _displacements(nuclei: Array, centre: Array, directions: Array) -> tuple[Array, Array]:
+    """Find displacements from a centre, shape (n,), and the rotation that takes nuclei there."""
+    moved, rotation = aligned(nuclei, centre)
+    return np.asarray((moved - centre).ravel() @ directions), rotation

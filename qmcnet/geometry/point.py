@@ -16,6 +16,9 @@ UNKNOWN_DISTANCE = 5e-3
 """What is taken, in hartree, for the distance of an energy from the exact one where nothing tells."""
 OWN = 0.3
 """What forces are off by at one point alone, as a share of what they are off by everywhere."""
+PULL, MOST_PULL = 10.0, 0.5
+"""Stiffness with which forces pull a network back to where it was carried from, after `FORGOTTEN`: over the distance of
+its energy, in 1/bohr^2, and at most, over that of the molecule. In water 12(2) and .5 of its bend, 5(6) of a bond."""
 SPREAD = 0.1
 """How far energies scatter beyond their errors, over their distance from the exact one."""
 AXES = ("x", "y", "z")
@@ -34,6 +37,9 @@ class SurfacePoint:
         distance: how far the energy may be above the exact one, in hartree.
         directory: of the run.
         caveats: sentences on what makes the numbers hard to trust.
+        origin: where the nuclei were when its network was carried here, shape (A, 3), in bohr; None for a network that
+            was trained here from its start, or started from parameters as they were elsewhere.
+        forgotten: sum of the learning rates since then, over `FORGOTTEN`.
     """
 
     molecule: Molecule
@@ -44,6 +50,8 @@ class SurfacePoint:
     distance: float
     directory: Path
     caveats: tuple[str, ...] = ()
+    origin: Array | None = None
+    forgotten: float = 1.0
 
     @property
     def nuclei(self) -> Array:
@@ -63,6 +71,17 @@ class SurfacePoint:
     def worst_error(self) -> float:
         """Largest error of a force, in hartree/bohr."""
         return float(self.force_errors.max())
+
+    def pull(self, constants: Array) -> Array:
+        """Estimate how stiffly forces pull back to the origin: the parameters of the network lag behind.
+
+        Args:
+            constants: force constants along directions, shape (n,), in hartree/bohr^2.
+
+        Returns:
+            Along the same, shape (n,), in hartree/bohr^2; each may be off by as much again.
+        """
+        return np.minimum(PULL * self.distance / self.forgotten, MOST_PULL * constants)
 
 
 def own_error(distance: float, constant: float = BOND) -> float:
@@ -90,13 +109,14 @@ def scatter(distance: float) -> float:
     return SPREAD * distance
 
 
-def point_of(result: Result, molecule: Molecule, directory: Path) -> SurfacePoint | None:
+def point_of(result: Result, molecule: Molecule, directory: Path, forgotten: float = 1.0) -> SurfacePoint | None:
     """Read a point from the result of a run.
 
     Args:
         result: of the run.
         molecule: its system.
         directory: of the run.
+        forgotten: as `SurfacePoint` has it.
 
     Returns:
         The point; None where the result has no energy, or no forces with errors.
@@ -109,6 +129,7 @@ def point_of(result: Result, molecule: Molecule, directory: Path) -> SurfacePoin
     figures = [[parts[name][axis] for axis in AXES] for name in names]
     if any(figure[kind] is None for row in figures for figure in row for kind in ("value", "error")):
         return None
+    source = result.metadata.get("init_from") or {}
     values, errors = (np.array([[figure[kind] for figure in row] for row in figures]) for kind in ("value", "error"))
     return SurfacePoint(
         molecule=molecule,
@@ -119,4 +140,6 @@ def point_of(result: Result, molecule: Molecule, directory: Path) -> SurfacePoin
         distance=UNKNOWN_DISTANCE if result.distance is None else result.distance.value,
         directory=directory,
         caveats=tuple(result.caveats()),
+        origin=np.array(source["geometry"]["bohr"]) if source.get("carried") else None,
+        forgotten=forgotten,
     )

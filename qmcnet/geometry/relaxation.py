@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,8 +200,10 @@ def settled(model: Model, max_force: float) -> bool:
         max_force: size of forces that does not matter, in hartree/bohr.
 
     Returns:
-        Whether no force is larger than that, or than its error.
+        Whether no force is larger than that, or than the largest of as many errors.
     """
-    origin = np.zeros(len(model.polynomial.constants))
+    origin = np.zeros(n := len(model.polynomial.constants))
     forces = np.abs(model.polynomial.gradient(origin, model.mean))
-    return bool((forces <= np.maximum(max_force, model.force_errors(origin))).all())
+    # The largest of n Gaussians stays below this as often as a single one below its standard deviation.
+    largest = NormalDist().inv_cdf((1 + (2 * NormalDist().cdf(1) - 1) ** (1 / n)) / 2)
+    return bool((forces <= np.maximum(max_force, largest * model.force_errors(origin))).all())

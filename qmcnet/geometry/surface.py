@@ -18,7 +18,7 @@ import numpy as np
 
 from qmcnet.compute.team import by_first
 from qmcnet.geometry.point import SurfacePoint, own_error, point_of, scatter
-from qmcnet.geometry.settings import RelaxationSettings, steps_to_forget
+from qmcnet.geometry.settings import RelaxationSettings, forgotten, steps_to_forget
 from qmcnet.report.result import Result
 from qmcnet.run.description import describe, molecule_of
 from qmcnet.run.directory import RunDirectoryError, is_used, read_config
@@ -92,7 +92,8 @@ class Surface:
             The point.
 
         Raises:
-            ValueError: if the run finds no energy or no forces, or other settings made those of before.
+            ValueError: for several states, if other settings made the runs of before, or if this one finds no energy or
+                no forces.
         """
         molecule = rounded(molecule)
         directory, found = self._place(molecule)
@@ -115,27 +116,23 @@ class Surface:
             The run.
 
         Raises:
-            ValueError: for several states, or what a run refuses.
+            ValueError: as when it is called, or what a run refuses.
         """
         molecule = rounded(molecule)
         run = self._run(molecule, *self._place(molecule))
-        if run.n_states > 1:
-            raise ValueError(f"states={run.n_states}: the structure of the ground state is found by runs of one state")
         run.check_start()
         return run
 
     def _place(self, molecule: Molecule) -> tuple[Path, dict[Path, Molecule]]:
-        """Say where the run of a geometry is or will be, and list those there are, which must be of this surface.
-
-        A new one is at the first number that is free, as runs may be deleted.
-        """
+        """Say where the run of a geometry is or will be, and list those there are, which must be of this surface."""
         found = self.directories()
         same = [path for path, other in found.items() if self._check_alike(path, other, molecule) == 0]
         names = (self.folder / GEOMETRIES / f"{number:03d}" for number in count())
         first = self.folder / GEOMETRIES / "000"
         if first in found and is_used(first):  # from which others start
             self._check_settings(first, found[first])
-        return same[0] if same else next(path for path in names if path not in found), found
+        free = next(path for path in names if path not in found)  # not the number of them, as runs may be deleted
+        return (same or [free])[0], found
 
     def _check_settings(self, first: Path, molecule: Molecule) -> None:
         """Refuse a first run of other settings."""
@@ -157,7 +154,10 @@ class Surface:
 
     def _run(self, molecule: Molecule, directory: Path, found: Mapping[Path, Molecule]) -> VMC:
         """Build the run of a point."""
-        return self.make(self._config(molecule, directory, found), directory)
+        run = self.make(self._config(molecule, directory, found), directory)
+        if run.n_states > 1:
+            raise ValueError(f"states={run.n_states}: the structure of the ground state is found by runs of one state")
+        return run
 
     def _config(self, molecule: Molecule, directory: Path, found: Mapping[Path, Molecule]) -> dict[str, Any]:
         """Describe the run of a point."""
@@ -189,7 +189,8 @@ class Surface:
             if self.wall_time is not None:
                 run.wall_time = max(self.wall_time - (time.monotonic() - self.start), SHORTEST)
             result = run.train()
-            point = point_of(result, run.molecule, run.directory)
+            share = forgotten(run.config["optimizer"], result.trained_steps, settings.warmup_steps)
+            point = point_of(result, run.molecule, run.directory, share)
             steps = max(steps, result.evaluation_steps)
             excess = 2.0 if point is None else MARGIN * self._excess(point, energy_error)
             if steps >= settings.most_evaluation_steps or excess <= MARGIN:

@@ -18,7 +18,7 @@ SWEEPS = 5
 """Sweeps of the walkers before local energies are looked at."""
 
 
-def carry(frame: Frame, simulation: Simulation, seen: Tensor, before: Tensor) -> None:
+def carry(frame: Frame, simulation: Simulation, seen: Tensor, before: Tensor) -> bool:
     """Choose the geometry at which a network sees its electrons.
 
     Args:
@@ -26,15 +26,20 @@ def carry(frame: Frame, simulation: Simulation, seen: Tensor, before: Tensor) ->
         simulation: wavefunction and walkers, these where they start.
         seen: where the other network saw its nuclei, shape (A, 3), in bohr.
         before: where they were, shape (A, 3), in bohr.
+
+    Returns:
+        Whether the network is carried from there to here.
     """
     nuclei = simulation.molecule.nuclei
+    frame.carry(seen + nuclei - before, nuclei)
     if torch.equal(before, nuclei):
-        return frame.carry(seen, nuclei)
-    spreads = {}
-    for place in (seen + nuclei - before, seen):
-        frame.carry(place, nuclei)
-        spreads[spread(simulation)] = frame.nuclei
-    frame.nuclei = spreads[min(spreads)]
+        return False
+    as_it_is, of_it = frame.nuclei, spread(simulation)
+    frame.carry(seen, nuclei)
+    carried = spread(simulation) < of_it
+    if not carried:
+        frame.nuclei = as_it_is
+    return carried
 
 
 def spread(simulation: Simulation) -> float:

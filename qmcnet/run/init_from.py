@@ -95,14 +95,16 @@ def begin_from(directory: str, simulation: Simulation, seed: int) -> dict[str, A
     network = simulation.ensemble.network
     network.load_state_dict(_parameters(source, simulation, seed))
     simulation.walkers = simulation.sampler.start(_positions(source, simulation))
-    if isinstance(frame := getattr(network, "frame", None), Frame):
-        carry(frame, simulation, source.seen, source.molecule.nuclei)
+    frame, carried = getattr(network, "frame", None), False
+    if isinstance(frame, Frame):
+        carried = carry(frame, simulation, source.seen, source.molecule.nuclei)
     where = f"{source.molecule.formula}, {source.trained_steps} steps trained"
     logger.info("starting from %s (%s), without pretraining", directory, where)
     return {
         "directory": directory,
         "formula": source.molecule.formula,
         "geometry": geometry(source.molecule),
+        "carried": carried,
         "trained_steps": source.trained_steps,
         "config_hash": source.config_hash,
     }

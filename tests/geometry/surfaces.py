@@ -1,6 +1,6 @@
 """Surfaces in closed form, in the place of runs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,13 +36,14 @@ def point(molecule, energy, forces, error=0.0, force_error=0.0, distance=0.0, ge
 
 @dataclass
 class Morse:
-    """Forces of a Morse potential, with noise and what they are off by."""
+    """Forces of a Morse potential, with noise and what they are off by; all networks are carried from its minimum."""
 
     force_error: float = 0.0
     error: float = 0.0
     distance: float = 0.0
     left_out: float = 0.0
     seed: int = 0
+    pull: float = 0.0
     asked: list = field(default_factory=list)
 
     def __post_init__(self):
@@ -54,9 +55,12 @@ class Morse:
         bond = nuclei[1] - nuclei[0]
         length = np.linalg.norm(bond)
         decay = np.exp(-EXPONENT * (length - LENGTH))
-        along = (-2 * DEPTH * EXPONENT * (1 - decay) * decay + self.left_out) * bond / length
+        off = self.left_out - self.pull * (length - LENGTH)
+        along = (-2 * DEPTH * EXPONENT * (1 - decay) * decay + off) * bond / length
         noise = {"error": self.error, "force_error": self.force_error, "distance": self.distance}
-        return point(molecule, DEPTH * (1 - decay) ** 2, np.stack([-along, along]), **noise, generator=self.generator)
+        energy, forces = DEPTH * (1 - decay) ** 2, np.stack([-along, along])
+        origin = np.array(hydrogen(LENGTH).coordinates)
+        return replace(point(molecule, energy, forces, **noise, generator=self.generator), origin=origin)
 
     @staticmethod
     def hessian(molecule):

@@ -132,6 +132,9 @@ def test_settings_that_do_not_exist_are_refused(tmp_path):
         atoms.calc = QMCNetCalculator(directory=tmp_path, **(SMALL | settings))
         with pytest.raises(ConfigError, match=message):
             atoms.get_potential_energy()
+    atoms.calc = QMCNetCalculator(directory=tmp_path, states=2, **SMALL)
+    with pytest.raises(ValueError, match="states=2: the structure of the ground state is found by runs of one state"):
+        atoms.get_potential_energy()
     with pytest.raises(ValueError, match=r"relaxation=5 is not a mapping: write relaxation=\{'steps': 100\}"):
         QMCNetCalculator(relaxation=5)
     with pytest.raises(ConfigError, match=r"unknown key relaxation\.step"):

@@ -1,13 +1,15 @@
+import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from geometry.surfaces import hydrogen, water
 
 from qmcnet.config.build import build
 from qmcnet.geometry.point import own_error, point_of
 from qmcnet.geometry.relax import relax
-from qmcnet.geometry.settings import FIRST_ORDER_STEPS, FORGOTTEN, RelaxationSettings
+from qmcnet.geometry.settings import FIRST_ORDER_STEPS, FORGOTTEN, RelaxationSettings, forgotten
 from qmcnet.geometry.surface import Surface, reoptimising
 from qmcnet.optimizers import Schedule
 from qmcnet.report.result import Result
@@ -57,6 +59,22 @@ def test_points_are_found_again_and_start_from_the_nearest_before(surface_in, un
         assert surface_in(folder).check(hydrogen(length)).init_from == str(folder / "points" / nearest)
 
 
+def test_points_know_where_their_networks_were_carried_from(surface_in, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted[1], tmp_path, dirs_exist_ok=True)
+    surface, path = surface_in(tmp_path), tmp_path / "points" / "001" / "result.json"
+    assert surface(hydrogen(LENGTHS[0])).origin is None
+    content = json.loads(path.read_text())
+    for carried in (True, False):
+        content["init_from"]["carried"] = carried
+        path.write_text(json.dumps(content))
+        found = surface(hydrogen(LENGTHS[1]))
+        assert found.forgotten == forgotten(read_config(path.parent)["optimizer"], 3, SETTINGS.warmup_steps)
+        if carried:
+            np.testing.assert_allclose(found.origin, hydrogen(LENGTHS[0]).coordinates)
+        else:
+            assert found.origin is None
+
+
 def test_a_point_whose_run_was_deleted_is_computed_again(surface_in, uninterrupted, tmp_path):
     expected, folder = uninterrupted
     shutil.copytree(folder, tmp_path / "copy")
@@ -100,6 +118,8 @@ def test_the_steps_at_a_geometry_are_as_many_as_forget_the_last(rate):
     schedule, steps = Schedule(**description), changed["steps"]
     total = sum(schedule(step, steps) for step in range(steps)) * changed["optimizer"]["learning_rate"]
     assert total == pytest.approx(FORGOTTEN, abs=2 * rate)
+    assert forgotten(changed["optimizer"], steps, 20) == pytest.approx(1.0, abs=rate)
+    assert forgotten(changed["optimizer"], 3 * steps, 20) == pytest.approx(3.0, rel=0.1)
     for other in ({"learning_rate": rate}, {"damping": 1e-3}):
         assert reoptimising({"optimizer": other, "averaging": {}}, settings)["steps"] == FIRST_ORDER_STEPS
 

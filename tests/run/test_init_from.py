@@ -25,6 +25,7 @@ from qmcnet import (
     Schedule,
     load,
 )
+from qmcnet.report.result import Result
 from qmcnet.run import carried
 from qmcnet.run.checkpoint import Checkpoints
 from qmcnet.run.directory import RunDirectoryError
@@ -181,6 +182,7 @@ def test_along_a_chain_of_runs_a_network_goes_on_to_see_what_it_was_trained_with
         run = make(tmp_path / str(number), nearby, init_from=previous)
         run.train()
         assert (run.ansatz.frame.nuclei is not None) == nearer
+        assert Result.read(tmp_path / str(number) / "result.json").metadata["init_from"]["carried"] == nearer
         if nearer:
             torch.testing.assert_close(run.ansatz.frame.nuclei, HYDROGEN.nuclei)
         again = load(tmp_path / str(number), "cpu").load_trained()
