@@ -12,7 +12,7 @@ from qmcnet.chemistry.masses import isotope_mass
 from qmcnet.geometry.coordinates import aligned
 from qmcnet.geometry.frequencies import Vibrations, vibrations
 from qmcnet.geometry.model import SCALE, Model, spread_of
-from qmcnet.geometry.point import SurfacePoint, scatter
+from qmcnet.geometry.point import SurfacePoint, distances, scatter
 from qmcnet.report.bond_curve import BondCurve, Figure, fit_bond_curve
 from qmcnet.report.origin import geometry
 from qmcnet.report.relaxation import Relaxation
@@ -146,16 +146,16 @@ def curve_of(points: Sequence[SurfacePoint], masses: Sequence[float]) -> BondCur
     Returns:
         The curve; None where there are too few energies for its constants.
     """
-    lengths, distances = [length(point.nuclei, 0, 1) for point in points], [point.distance for point in points]
-    energies = [point.energy - point.distance for point in points]
-    errors = [math.hypot(point.error, scatter(point.distance)) for point in points]
+    lengths, above = [length(point.nuclei, 0, 1) for point in points], distances(points).tolist()
+    energies = [point.energy - distance for point, distance in zip(points, above, strict=True)]
+    errors = [math.hypot(point.error, scatter(distance)) for point, distance in zip(points, above, strict=True)]
     found = fit_bond_curve(lengths, energies, errors, (masses[0], masses[1]))
     if found is None or found.freedom < 1:
         return None
     value, error, depth = found.wavenumber["value"], found.wavenumber["error"], found.energy["error"]
     if value is None or error is None or depth is None or error > LARGEST_ERROR * value:
         return None
-    shared = SCALE * float(np.mean(distances))  # by which all are too low or too high
+    shared = SCALE * float(np.mean(above))  # by which all are too low or too high
     return replace(found, energy=found.energy | {"error": math.hypot(depth, shared)})
 
 

@@ -5,7 +5,7 @@ What is known of each point x_i, displaced by q_i from the centre of the model, 
     E_i = S(q_i) + c d_i + noise,    F_i = -S'(q_i) + b - u K_i (q_i - o_i) + noise.
 
 S is a polynomial, whose Hessian is about that of a mean field. d_i is how far the energy of the run is above the exact
-one by its own estimate, and c is about 1: a run that was trained for longer, and is lower, is not taken for a lower
+one, as `distances` tells, and c is about 1: a run that was trained for longer, and is lower, is not taken for a lower
 place. b is what forces are off by because the wavefunction is not exact, and it is common to all points: a
 part of forces that energies contradict. The parameters of a network that was carried from o_i lag behind, which forces
 see in first order and energies in second: they pull it back, about with the stiffness K_i that `SurfacePoint.pull`
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmcnet.geometry.coordinates import aligned, internal_directions
-from qmcnet.geometry.point import SurfacePoint, own_error, scatter
+from qmcnet.geometry.point import SurfacePoint, distances, own_error, scatter
 from qmcnet.geometry.polynomial import Polynomial
 from qmcnet.report.forces import left_out
 
@@ -87,7 +87,7 @@ class Model:
         polynomial = Polynomial(sizes, width, np.where(constants < FALLING, constants, sizes))
         design, numbers, noise = equations(points, centre, directions, polynomial)
         n, (means, widths) = len(constants), polynomial.expected()
-        distance = float(np.mean([point.distance for point in points]))
+        distance = float(distances(points).mean())
         off = [left_out(distance, constant) for constant in polynomial.constants]
         means = np.concatenate([means, np.zeros(n), np.ones(n), [1.0]])
         widths = np.concatenate([widths, off, np.ones(n), [SCALE]])
@@ -229,18 +229,18 @@ def equations(
     """
     n, lowest = directions.shape[1], min(point.energy for point in points)
     rows, numbers, blocks = [], [], []
-    for point in points:
+    for point, distance in zip(points, distances(points), strict=True):
         place, rotation = _displacements(point.nuclei, centre, directions)
         lag = np.zeros(n) if point.origin is None else place - _displacements(point.origin, centre, directions)[0]
         beyond_energy, beyond_slope = (float(part[0]) for part in polynomial.left_out(place[None]))
-        energy = np.hstack([polynomial.values(place[None]), np.zeros((1, 2 * n)), [[point.distance]]])
+        energy = np.hstack([polynomial.values(place[None]), np.zeros((1, 2 * n)), [[distance]]])
         pull = np.diag(-lag * point.pull(polynomial.constants))
         slopes = np.hstack([-polynomial.slopes(place[None])[0], np.eye(n), pull, np.zeros((n, 1))])
         turned = np.kron(np.eye(len(centre)), rotation) @ directions  # from the frame of the point
-        own = np.array([own_error(point.distance, each) for each in polynomial.constants])
+        own = np.array([own_error(distance, each) for each in polynomial.constants])
         rows += [energy, slopes]
         numbers += [np.array([point.energy - lowest]), point.forces.ravel() @ turned]
-        blocks += [np.array([[point.error**2 + scatter(point.distance) ** 2 + beyond_energy**2]])]
+        blocks += [np.array([[point.error**2 + scatter(distance) ** 2 + beyond_energy**2]])]
         blocks += [turned.T @ point.covariance @ turned + np.diag(own**2 + beyond_slope**2)]
     size = sum(map(len, blocks))
     noise, at = np.zeros((size, size)), 0

@@ -7,6 +7,7 @@ from geometry.test_coordinates import turned
 
 from qmcnet.geometry.coordinates import internal_directions
 from qmcnet.geometry.model import Model, spread_of
+from qmcnet.geometry.point import distances
 from qmcnet.geometry.polynomial import Polynomial
 from qmcnet.report.forces import left_out
 
@@ -120,6 +121,26 @@ def test_a_run_that_was_trained_for_longer_is_not_taken_for_a_lower_place():
     model = Model.fit(above, np.array(centre.coordinates), Morse.hessian(centre))
     place = model.minimum(np.zeros(1))
     assert abs(length(model.nuclei(place)) - LENGTH) < 3 * length(model.nuclei(model.minima(place))).std() < 0.03
+
+
+def test_what_runs_say_by_chance_of_how_far_up_they_are_moves_no_structure():
+    """By 0.003 bohr, less than half of its error; taken at their word they would by 0.009."""
+    centre, off = hydrogen(LENGTHS[1]), []
+    for seed in range(20):
+        by_chance = 8e-3 * (1 + 0.17 * np.random.default_rng(seed + 2000).standard_normal(len(LENGTHS)))
+        surface = Morse(2e-3, 1e-5, 8e-3)
+        points = [surface(hydrogen(each)) for each in LENGTHS]
+        told = [replace(each, distance=distance) for each, distance in zip(points, by_chance, strict=True)]
+        found = [Model.fit(each, np.array(centre.coordinates), Morse.hessian(centre)) for each in (points, told)]
+        off.append(np.subtract(*(length(model.nuclei(model.minimum(np.zeros(1)))) for model in found)))
+    errors = length(found[0].nuclei(found[0].minima(np.zeros(1)))).std()
+    assert np.sqrt(np.mean(np.square(off))) < 0.7 * errors < 0.007
+
+
+def test_runs_that_are_not_alike_are_told_apart():
+    points = [replace(point(hydrogen(1.4), 0.0, np.zeros((2, 3))), distance=each) for each in (1e-3, 4e-3, 5e-3)]
+    np.testing.assert_allclose(distances(points), [1e-3, 4e-3, 5e-3], rtol=0.25)
+    assert distances(points[:1]) == [1e-3]
 
 
 def test_errors_of_forces_that_add_up_to_zero_are_those_of_their_difference():
