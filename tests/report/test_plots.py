@@ -94,6 +94,7 @@ def test_what_diffusion_measured_is_written_and_read(tmp_path):
     again = Diffused.read(path)
     assert again.summary() == found.summary()
     assert "spin s_squared   mixed 0.5000(1000)" in again.summary()
+    assert "warning: 2 time steps do not tell whether a line holds" in again.summary()
 
 
 def test_results_and_runs_are_small_tables_in_notebooks(excited, tmp_path, make_run):

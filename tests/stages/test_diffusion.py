@@ -136,6 +136,8 @@ def test_what_is_extrapolated_is_twice_the_mixed_average_less_that_of_the_wavefu
     found = extrapolated({"dipole.z": figure, "dipole.x": figure, "spin.s_squared": figure}, state)
     assert found["dipole"]["z"]["mixed"] == figure
     assert found["dipole"]["z"]["extrapolated"] == {"value": pytest.approx(1.4), "error": pytest.approx(0.05)}
+    unknown = extrapolated({"dipole.z": figure}, {"dipole": {"z": {"value": 1.0, "error": None}}})  # of one walker
+    assert unknown["dipole"]["z"]["extrapolated"] == {"value": pytest.approx(1.4), "error": None}
     assert set(found["dipole"]["x"]) == set(found["spin"]["s_squared"]) == {"mixed"}
 
 
