@@ -119,3 +119,11 @@ def test_files_of_a_sweep(finished, tmp_path, several):
     text = Sweep(points).summary()
     assert "missing" in text
     assert f"{points[0].energies()[0]['value']:.6f}" in text
+
+
+def test_what_a_reference_is_uncertain_by_is_in_the_error_of_the_difference():
+    reference = {"energy": -54.5892, "uncertainty": 4e-4}
+    found = SimpleNamespace(reference=reference, states=[{"energy": {"value": -54.5862, "error": 3e-4}}], metadata={})
+    row = Sweep([Point(Path("N"), {}, "done", True, found)]).cells()[1]
+    assert row[1:3] == ["-54.586200(300)", "3.00(50)"]
+    assert Sweep([Point(Path("N"), {}, "done", True, found)]).rows()[0]["error"] == pytest.approx(3e-4)
