@@ -112,7 +112,10 @@ class Diffused:
         return rows
 
     def facts(self) -> list[tuple[str, str]]:
-        """Say what the time steps extrapolate to, in lines that each have a name."""
+        """Say what the time steps extrapolate to, in lines that each have a name; nothing where one of them drifts."""
+        if not self.succeeded:
+            drifting = ", ".join(f"{point['timestep']:g}" for point in self.points if not point["stationary"])
+            return [("no estimate", f"the energy is not stationary at timesteps={drifting}; more steps continue it")]
         lines = [("energy", f"{plus_minus(self.energy, self.standard_error)} hartree, {self._how()}")]
         if self.reference:
             known = Reference(**self.reference)
@@ -130,7 +133,7 @@ class Diffused:
         unchecked = (
             f"{len(self.points)} time steps do not tell whether {self._form()} holds, which the error leaves out"
         )
-        return drifting + [f"{unchecked}: take one more"] * (self.order > 0 and self.freedom == 0)
+        return drifting + [f"{unchecked}: take one more"] * (self.succeeded and self.order > 0 and self.freedom == 0)
 
     @classmethod
     def read(cls, path: Path) -> "Diffused":

@@ -95,6 +95,15 @@ def test_looking_at_a_damaged_run_changes_nothing(finished, content):
     assert (finished / "result.json").read_text() == content
 
 
+@pytest.mark.parametrize("part", ["value", "error"])
+def test_an_energy_that_is_not_there_is_damage_and_leaves_the_table(finished, part):
+    content = json.loads((finished / "result.json").read_text())
+    content["states"][0]["energy"][part] = None
+    (finished / "result.json").write_text(json.dumps(content))
+    assert not Sweep([point(finished, {})]).succeeded
+    assert Sweep([point(finished, {})]).summary()
+
+
 def test_bond_lengths_are_in_bohr_whatever_was_typed():
     geometry = {"symbols": ["H", "H"], "bohr": [[0, 0, 0], [0, 0, 1.5]]}
     states = [{"energy": {"value": -1.0, "error": 1e-4}}]
