@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qmcnet.report.reference import lookup
+from qmcnet.report.reference import Reference, lookup
 from qmcnet.report.table import with_error
 from qmcnet.system.molecule import Molecule
 
@@ -22,10 +22,13 @@ ELECTRON_MASSES = 1822.888486209
 """In one atomic mass unit (CODATA 2018)."""
 WAVENUMBERS = 219474.6313632
 """In one hartree, in 1/cm (CODATA 2018)."""
-LEAST, MOST = 2, 6
-"""Degrees of the polynomial."""
+FREE, DEGREE = 3, 8
+"""Coefficients of which nothing is known beforehand, and the degree of the polynomial."""
+HIGHER = 2.0
+"""Standard deviation of the other coefficients about zero, in units of the second."""
+N_ROUNDS = 3
 SMALLEST_PROBABILITY = 0.05
-"""Of as large a chi^2 by chance, below which a degree is not believed."""
+"""Of as large a chi^2 by chance, below which the errors of the points are not believed."""
 
 Figure = dict[str, float | None]
 """Value and error, which is None where it is not known."""
@@ -41,8 +44,8 @@ class BondCurve:
         bond_length: r_e, where the energy is lowest, in bohr.
         wavenumber: omega_e, of the harmonic vibration, in 1/cm.
         energy: at r_e, in hartree.
-        chi2: sum of the squared deviations in standard errors.
-        freedom: points less coefficients.
+        chi2: sum of the squared deviations in standard errors, of points and of what is known of coefficients.
+        freedom: points less coefficients of which nothing is known beforehand.
     """
 
     coefficients: NDArray[np.float64]
@@ -61,7 +64,10 @@ class BondCurve:
 def fit_bond_curve(
     lengths: Sequence[float], energies: Sequence[float], errors: Sequence[float], masses: tuple[float, float]
 ) -> BondCurve | None:
-    """Fit a polynomial, of a degree one higher than the lowest that agrees with the energies.
+    """Fit a polynomial whose higher coefficients are known beforehand to be about as large as the second.
+
+    What the energies do not tell of these is part of all errors: three points give a minimum, but not its place to
+    the last digit. Where points scatter more than their errors allow, all errors are stretched.
 
     Args:
         lengths: bond lengths, in bohr.
@@ -73,20 +79,20 @@ def fit_bond_curve(
         The curve; None of fewer than three bond lengths, without errors, or where the lowest energy is at an
         end of them, or may be within the errors.
     """
-    if len(set(lengths)) <= LEAST or np.argmin(energies) in (np.argmin(lengths), np.argmax(lengths)):
+    if len(set(lengths)) < FREE or lengths[int(np.argmin(energies))] in (min(lengths), max(lengths)):
         return None
     if min(errors) <= 0:
         return None
     x, y, sigma = (np.asarray(numbers, dtype=np.float64) for numbers in (lengths, energies, errors))
     reference, shift = float(x[y.argmin()]), float(y.min())
-    most = min(len(set(lengths)) - 1, MOST)
-    for degree in range(LEAST, most + 1):
-        _, _, chi2 = _weighted(reference / x - 1, y - shift, sigma, degree)
-        half = torch.tensor([(len(x) - degree - 1) / 2, chi2 / 2], dtype=torch.float64)
-        if degree == most or float(torch.special.gammaincc(*half)) >= SMALLEST_PROBABILITY:
-            break
-    degree = min(degree + 1, most)  # what a lower one leaves out may hide in the noise and shift the constants by more
-    found, covariance, chi2 = _weighted(reference / x - 1, y - shift, sigma, degree)
+    places = reference / x - 1
+    curvature = _local_curvature(places, y - shift)
+    for _ in range(N_ROUNDS):  # how large coefficients may be follows from the curvature, and hardly changes it
+        found, covariance, chi2 = _weighted(places, y - shift, sigma, HIGHER * curvature)
+        curvature = float(found[2]) if found[2] > 0 else curvature
+    freedom = len(x) - FREE
+    if freedom and float(torch.special.gammaincc(*torch.tensor([freedom, chi2]).double() / 2)) < SMALLEST_PROBABILITY:
+        covariance = covariance * max(chi2 / freedom, 1.0)
     best = _minimum(found, reference, x)
     if best is None:
         return None
@@ -101,7 +107,7 @@ def fit_bond_curve(
         wavenumber=_figure(scale * value[1], scale * error[1]),
         energy=_figure(value[2] + shift, error[2]),
         chi2=chi2,
-        freedom=len(x) - degree - 1,
+        freedom=freedom,
     )
 
 
@@ -121,26 +127,48 @@ def constants(curve: BondCurve, molecule: Molecule) -> list[str]:
     ]
     potentials = dict(molecule.ecp)
     atoms = [lookup(Molecule.atom(symbol).with_ecp({symbol: potentials.get(symbol)})) for symbol in molecule.symbols]
-    if molecule.charge == 0 and all(atoms):
-        value, error = curve.energy["value"] or 0.0, curve.energy["error"]
-        depth = sum(atom.energy for atom in atoms if atom) - value
-        figure = {"value": 1e3 * depth, "error": None if error is None else 1e3 * error}
-        lines.append(f"D_e              {with_error(figure, 2)} mHa, to the exact energies of the atoms")
+    if molecule.charge == 0 and (known := [atom for atom in atoms if atom]) == atoms:
+        lines.append(f"D_e              {_depth(curve, known)}")
     return lines
+
+
+def _depth(curve: BondCurve, atoms: Sequence[Reference]) -> str:
+    """Say how far the curve is below the energies of the atoms, whose errors count; those of equal atoms are equal."""
+    depth = sum(atom.energy for atom in atoms) - (curve.energy["value"] or 0.0)
+    of_atoms = [atom.uncertainty * atoms.count(atom) for atom in dict.fromkeys(atoms) if atom.uncertainty]
+    error = None if curve.energy["error"] is None else 1e3 * math.hypot(curve.energy["error"], *of_atoms)
+    kinds = [atom.kind for atom in dict.fromkeys(atoms) if atom.kind != "exact"]
+    what = (
+        f"known energies of the atoms ({', '.join(dict.fromkeys(kinds))})" if kinds else "exact energies of the atoms"
+    )
+    return f"{with_error({'value': 1e3 * depth, 'error': error}, 2)} mHa, to the {what}"
 
 
 def _figure(value: float, error: float) -> Figure:
     return {"value": float(value), "error": float(error)}
 
 
+def _local_curvature(places: NDArray[np.float64], energies: NDArray[np.float64]) -> float:
+    """Second coefficient of the parabola through the lowest energy and those next to it, which is not negative."""
+    lowest = energies.argmin()
+    below, above = (
+        min((each for each in np.flatnonzero(side)), key=lambda each: abs(places[each] - places[lowest]))
+        for side in (places < places[lowest], places > places[lowest])
+    )
+    chosen = [below, lowest, above]
+    return float(np.polynomial.polynomial.polyfit(places[chosen], energies[chosen], 2)[2])
+
+
 def _weighted(
-    x: NDArray[np.float64], y: NDArray[np.float64], sigma: NDArray[np.float64], degree: int
+    x: NDArray[np.float64], y: NDArray[np.float64], sigma: NDArray[np.float64], width: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Fit by least squares: coefficients, their covariance, chi^2."""
-    rows = np.vander(x, degree + 1, increasing=True) / sigma[:, None]
+    """Fit by least squares, with what is known beforehand as further rows: coefficients, their covariance, chi^2."""
+    known = np.eye(DEGREE + 1)[FREE:] / width
+    rows = np.concatenate([np.vander(x, DEGREE + 1, increasing=True) / sigma[:, None], known])
+    right = np.concatenate([y / sigma, np.zeros(len(known))])
     inverse = np.linalg.pinv(rows)
-    found = inverse @ (y / sigma)
-    return found, inverse @ inverse.T, float(np.square(rows @ found - y / sigma).sum())
+    found = inverse @ right
+    return found, inverse @ inverse.T, float(np.square(rows @ found - right).sum())
 
 
 def _propagated(

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from qmcnet.compute.files import atomic_write
 from qmcnet.report.notebook import facts_html, table_html
 from qmcnet.report.reference import Reference
-from qmcnet.report.table import with_error
+from qmcnet.report.table import plus_minus, with_error
 
 HEADER = ("timestep", "energy / Ha", "variance", "accepted", "crossed", "generations", "tau / Ha^-1", "")
 """Columns of a table of time steps."""
@@ -35,7 +35,7 @@ def extrapolated(mixed: Mapping[str, Mapping[str, float]], state: Mapping[str, A
         own = found.setdefault(name, {})[component] = {"mixed": figure}
         known = state.get(name, {}).get(component, {"value": None})
         if known["value"] is not None:
-            error = math.hypot(2 * figure["error"], known["error"])
+            error = None if known["error"] is None else math.hypot(2 * figure["error"], known["error"])
             own["extrapolated"] = {"value": 2 * figure["value"] - known["value"], "error": error}
     return found
 
@@ -112,8 +112,11 @@ class Diffused:
         return rows
 
     def facts(self) -> list[tuple[str, str]]:
-        """Say what the time steps extrapolate to, in lines that each have a name."""
-        lines = [("energy", f"{self.energy:.6f} +- {self.standard_error:.6f} hartree, {self._how()}")]
+        """Say what the time steps extrapolate to, in lines that each have a name; nothing where one of them drifts."""
+        if not self.succeeded:
+            drifting = ", ".join(f"{point['timestep']:g}" for point in self.points if not point["stationary"])
+            return [("no estimate", f"the energy is not stationary at timesteps={drifting}; more steps continue it")]
+        lines = [("energy", f"{plus_minus(self.energy, self.standard_error)} hartree, {self._how()}")]
         if self.reference:
             known = Reference(**self.reference)
             lines.append(("above reference", f"{1e3 * (self.energy - known.energy):+.2f} mHa ({known.description})"))
@@ -125,8 +128,12 @@ class Diffused:
         return lines
 
     def caveats(self) -> list[str]:
-        """Say at which time steps something drifts."""
-        return [f"timestep {point['timestep']:g}: {point['reason']}" for point in self.points if point["reason"]]
+        """Say at which time steps something drifts, and whether there are enough of them."""
+        drifting = [f"timestep {point['timestep']:g}: {point['reason']}" for point in self.points if point["reason"]]
+        unchecked = (
+            f"{len(self.points)} time steps do not tell whether {self._form()} holds, which the error leaves out"
+        )
+        return drifting + [f"{unchecked}: take one more"] * (self.succeeded and self.order > 0 and self.freedom == 0)
 
     @classmethod
     def read(cls, path: Path) -> "Diffused":
@@ -151,11 +158,14 @@ class Diffused:
         facts = self.facts() + [("warning", caveat) for caveat in self.caveats()]
         return facts_html(str(self.metadata.get("formula", "")), facts) + table_html(HEADER, self.rows())
 
+    def _form(self) -> str:
+        return "a line" if self.order == 1 else "a parabola"
+
     def _how(self) -> str:
         if self.order == 0:
             return f"at this time step, with {self.walkers} walkers"
-        form = "a line" if self.order == 1 else "a parabola"
-        return f"by {form} to time step zero (chi^2 {self.chi2:.1f} of {self.freedom}), with {self.walkers} walkers"
+        fit = f"(chi^2 {self.chi2:.1f} of {self.freedom})"
+        return f"by {self._form()} to time step zero {fit}, with {self.walkers} walkers"
 
 
 def _line(*cells: str) -> str:

@@ -13,7 +13,7 @@ from qmcnet.report.forces import caveats as force_caveats
 from qmcnet.report.levels import draw_levels
 from qmcnet.report.notebook import facts_html
 from qmcnet.report.reference import Reference
-from qmcnet.report.table import SpectrumTable, forces, observed, table
+from qmcnet.report.table import SpectrumTable, forces, observed, plus_minus, table
 from qmcnet.states.spectrum import State
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class Result:
             return [("no estimate", f"the evaluation is not stationary ({self.reason}); {more}")]
         quality = f"{self.variance:.3g} hartree^2, tau {self.tau:.2f}, R-hat {self.r_hat:.4f}"
         lines = [
-            ("energy", f"{self.energy:.6f} +- {self.standard_error:.6f} hartree"),
+            ("energy", f"{plus_minus(self.energy, self.standard_error)} hartree"),
             ("variance", f"{quality}, {self.n_effective:.0f} effective samples"),
         ]
         if self.reference and self.error_from_reference is not None:

@@ -201,7 +201,8 @@ class Sweep:
 
 def _cells(point: Point) -> list[str]:
     energies, above = point.energies(), point.above_reference()
-    error = energies[0]["error"] if energies else 0.0
+    reference = (point.result.reference if point.result else None) or {}
+    error = math.hypot(energies[0]["error"], reference.get("uncertainty") or 0.0) if energies else 0.0
     return [
         with_error(energies[0], 6) if energies else "-",
         "-" if above is None else with_error({"value": 1e3 * above, "error": 1e3 * error}, 2),

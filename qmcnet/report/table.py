@@ -9,22 +9,40 @@ from qmcnet.report.forces import by_nucleus, heading
 from qmcnet.report.notebook import table_html
 from qmcnet.states.spectrum import MOST_COMPONENTS, UNKNOWN
 
+DIGITS, MOST_DIGITS = 6, 12
+"""Digits of an energy after the point, and the most where its error is smaller than the last of them."""
+
 
 def with_error(figure: Mapping[str, float | None], digits: int) -> str:
     """Write a figure with the error of its last digits in brackets.
 
     Args:
-        figure: value and error, either of which may be None.
+        figure: value and error, either of which may be None, or not finite.
         digits: digits after the point.
 
     Returns:
         Text such as -2.90376(8); a dash for an unknown value.
     """
     value, error = figure["value"], figure["error"]
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "-"
-    bracket = "" if error is None else f"({math.ceil(round(error * 10**digits, 6))})"
+    known = error is not None and math.isfinite(error)
+    bracket = f"({math.ceil(round(error * 10**digits, 6))})" if known and error is not None else ""
     return f"{value:z.{digits}f}{bracket}"
+
+
+def plus_minus(value: float, error: float) -> str:
+    """Write an energy with its error, with so many digits that no error looks like none.
+
+    Args:
+        value: energy, in hartree.
+        error: one standard deviation, in hartree.
+
+    Returns:
+        Text such as -2.903760 +- 0.000080.
+    """
+    digits = min(1 - math.floor(math.log10(error)), MOST_DIGITS) if 0 < error < 10**-DIGITS else DIGITS
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
 
 
 COLUMNS = {"state": 5, "energy / Ha": 16, "exc. / eV": 12, "cm^-1": 13, "nm": 11, "S^2": 10, "spin": 9, "f": 12}

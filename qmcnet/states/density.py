@@ -22,6 +22,8 @@ from qmcnet.system.molecule import Molecule
 logger = logging.getLogger(__name__)
 
 N_BINS = 8
+MOST_OUTSIDE = 0.02
+"""Electrons outside of the grid of which nothing is said."""
 
 
 class DensityAverage:
@@ -89,6 +91,10 @@ class DensityAverage:
             counts = np.einsum("j,jkxyz,k->xyz", left[state], sums, right[:, state]).real
             density = self.grid.density(torch.from_numpy(counts), n_walkers)
             title = f"{molecule.formula}, state {state}"
+            inside = float(density.sum()) * self.grid.spacing**3
+            if (outside := molecule.n_electrons - inside) > MOST_OUTSIDE:
+                told = f"density{label}.cube holds {inside:.2f} of {molecule.n_electrons} electrons"
+                logger.warning("%s: %.2f of them are outside of its grid on average", told, outside)
             self.grid.write_cube(folder / f"density{label}.cube", molecule, density, title)
 
     def state_dict(self) -> dict[str, Any]:

@@ -23,13 +23,15 @@ def multiplicity(s_squared: float, error: float, n_electrons: int) -> str:
         n_electrons: number of electrons, half-integer spins of an odd number of which have even multiplicities.
 
     Returns:
-        'singlet', 'doublet' and so on, a number for more than nine, or 'mixed' where S^2 is none of s (s + 1).
+        'singlet', 'doublet' and so on, a number for more than nine, 'mixed' where S^2 is none of s (s + 1), or
+        'unclear' where its error allows for several.
     """
-    odd = n_electrons % 2
-    twice = 2 * round((math.sqrt(1 + 4 * max(0.0, s_squared)) - 1 - odd) / 2) + odd
     allowed = TOLERANCE + (3 * error if math.isfinite(error) else 0.0)
-    if abs(s_squared - twice * (twice + 2) / 4) > allowed:
-        return "mixed"
+    possible = range(n_electrons % 2, n_electrons + 1, 2)  # twice the spin
+    near = [twice for twice in possible if abs(s_squared - twice * (twice + 2) / 4) <= allowed]
+    if len(near) != 1:
+        return "unclear" if near or math.isnan(s_squared) else "mixed"
+    (twice,) = near
     return MULTIPLICITIES[twice] if twice < len(MULTIPLICITIES) else str(twice + 1)
 
 

@@ -80,6 +80,8 @@ def spectrum(
         if hasattr(part, "report") and part.name not in window.refused
     }
     values, errors = jackknife(partial(figures, kept_complex=reports, labels=window.levels), sums, reports)
+    # States of the lowest level have one mean in every group of walkers, whatever separates them.
+    errors["excitation"][1:][window.levels[1:] == 0] = np.nan
     states = [_state(values, errors, observables, n_electrons, index) for index in range(len(window.states))]
     for state, estimate in zip(states, window.states, strict=True):
         state["energy"] = {"value": estimate.mean, "error": estimate.standard_error}

@@ -125,7 +125,7 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     """
     gaps, apart = np.diff(energies), resolved(energies, gap_errors)
     found = [
-        f"states {i} and {i + 1} are degenerate within error: {1e3 * gap:.2f} +- {1e3 * error:.2f} mHa apart; "
+        f"states {i} and {i + 1} are degenerate within error{_apart(gap, error)}; "
         "their energies are the mean of the level, and other figures mean something as averages over it alone"
         for i, (gap, error) in enumerate(zip(gaps, gap_errors, strict=True))
         if not apart[i]
@@ -134,6 +134,11 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
     if np.isrealobj(matrix) and np.abs(values.imag).max() > COMPLEX * np.abs(values).max():
         found.append("noise made eigenvalues complex; their real parts are given")
     return found
+
+
+def _apart(gap: float, error: float) -> str:
+    """Say how far two states are apart; a complex pair has one real part, of which nothing follows."""
+    return f": {1e3 * gap:.2f} +- {1e3 * error:.2f} mHa apart" if error > 0 else ""
 
 
 def swapped(halves: tuple[Means, Means] | None, apart: NDArray[np.bool_]) -> list[str]:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -93,7 +94,12 @@ def test_what_diffusion_measured_is_written_and_read(tmp_path):
     assert json.loads(path.read_text())["observables"]["spin"]["s_squared"]["mixed"] == {"value": 0.5, "error": 0.1}
     again = Diffused.read(path)
     assert again.summary() == found.summary()
-    assert "spin s_squared   mixed 0.5000(1000)" in again.summary()
+    assert "no estimate      the energy is not stationary at timesteps=0.02" in again.summary()
+    assert "-2.900000" not in again.summary()  # what drifts extrapolates to nothing
+    settled = dataclasses.replace(again, points=[{**point, "stationary": True} for point in again.points])
+    assert "energy           -2.900000 +- 0.002000 hartree, by a line" in settled.summary()
+    assert "spin s_squared   mixed 0.5000(1000)" in settled.summary()
+    assert "warning: 2 time steps do not tell whether a line holds" in settled.summary()
 
 
 def test_results_and_runs_are_small_tables_in_notebooks(excited, tmp_path, make_run):

@@ -95,6 +95,15 @@ def test_looking_at_a_damaged_run_changes_nothing(finished, content):
     assert (finished / "result.json").read_text() == content
 
 
+@pytest.mark.parametrize("part", ["value", "error"])
+def test_an_energy_that_is_not_there_is_damage_and_leaves_the_table(finished, part):
+    content = json.loads((finished / "result.json").read_text())
+    content["states"][0]["energy"][part] = None
+    (finished / "result.json").write_text(json.dumps(content))
+    assert not Sweep([point(finished, {})]).succeeded
+    assert Sweep([point(finished, {})]).summary()
+
+
 def test_bond_lengths_are_in_bohr_whatever_was_typed():
     geometry = {"symbols": ["H", "H"], "bohr": [[0, 0, 0], [0, 0, 1.5]]}
     states = [{"energy": {"value": -1.0, "error": 1e-4}}]
@@ -119,3 +128,11 @@ def test_files_of_a_sweep(finished, tmp_path, several):
     text = Sweep(points).summary()
     assert "missing" in text
     assert f"{points[0].energies()[0]['value']:.6f}" in text
+
+
+def test_what_a_reference_is_uncertain_by_is_in_the_error_of_the_difference():
+    reference = {"energy": -54.5892, "uncertainty": 4e-4}
+    found = SimpleNamespace(reference=reference, states=[{"energy": {"value": -54.5862, "error": 3e-4}}], metadata={})
+    row = Sweep([Point(Path("N"), {}, "done", True, found)]).cells()[1]
+    assert row[1:3] == ["-54.586200(300)", "3.00(50)"]
+    assert Sweep([Point(Path("N"), {}, "done", True, found)]).rows()[0]["error"] == pytest.approx(3e-4)

@@ -47,6 +47,10 @@ def test_spins_of_the_wrong_parity_are_mixtures(s_squared, n_electrons):
         (1.8, 0.05, "triplet"),
         (-0.2, 0.0, "mixed"),
         (-0.2, 0.05, "singlet"),
+        (1.0, 0.31, "unclear"),
+        (0.1, 1.0, "unclear"),
+        (math.nan, math.nan, "unclear"),
+        (6.0, 0.01, "mixed"),
     ],
 )
 def test_what_lies_between_is_mixed_but_for_its_error(s_squared, error, name):

@@ -60,7 +60,7 @@ def measured(noise=0.0, energies=ENERGIES, steps=40, seed=0, **others):
 def found_in(averages, observables=()):
     """Spectrum of a whole series, however short it is."""
     whole = dataclasses.replace(choose_window(averages), reason="")
-    return spectrum(averages, whole, observables, 2, NaturalStates.overlaps)
+    return spectrum(averages, whole, observables, 4, NaturalStates.overlaps)
 
 
 def test_figures_of_every_state():
@@ -124,6 +124,15 @@ def test_degenerate_states_are_told(gap, warned):
     degenerate = [text for text in found.warnings if "degenerate" in text]
     assert len(degenerate) == warned
     assert all("states 1 and 2" in text for text in degenerate)
+
+
+def test_how_far_states_of_the_lowest_level_are_apart_is_not_known_exactly():
+    found = found_in(measured(1e-3, np.array([-2.0, -2.0 + 1e-6, -1.5])))
+    lowest, second, third = (state["excitation_ev"] for state in found.states)
+    assert lowest == {"value": 0, "error": 0}
+    assert second["value"] == 0  # both have the mean of the level
+    assert second["error"] is None  # 0 would say that they are degenerate exactly
+    assert third["error"] > 0
 
 
 def changed(first, second):
