@@ -122,7 +122,8 @@ def antiparallel_atoms(mean_field: Any) -> Any:
 def _atom(mean_field: Any, symbol: str, spin: int) -> Any:
     from pyscf import gto, scf
 
-    mol = gto.Mole(atom=[(symbol, (0.0, 0.0, 0.0))], basis=mean_field.mol.basis, spin=spin, verbose=0)
+    own = {"basis": mean_field.mol.basis, "ecp": mean_field.mol.ecp}
+    mol = gto.Mole(atom=[(symbol, (0.0, 0.0, 0.0))], spin=spin, verbose=0, **own)
     atom = scf.uhf.UHF(mol.build(dump_input=False, parse_arg=False))
     atom.conv_tol, atom.max_cycle, atom.chkfile = mean_field.conv_tol, mean_field.max_cycle, None
     return iterate(atom).make_rdm1()
