@@ -55,6 +55,14 @@ def test_the_number_of_instabilities_is_limited_and_said(caplog, monkeypatch):
     assert curvatures(result.solution)[0] < -1e-3
 
 
+@pytest.mark.parametrize("n_atoms", [4, 14, 19, 20])
+def test_spins_alternate_along_a_chain_however_long(n_atoms):
+    places = np.arange(n_atoms)[:, None] * np.array([[0.0, 0.0, 5.0]])
+    signs = np.array(unrestricted._signs(np.ones(n_atoms, dtype=int), places, n_atoms % 2))
+    assert signs.sum() == n_atoms % 2
+    assert (signs[1:] == -signs[:-1]).all()
+
+
 @pytest.mark.parametrize("ecp", [None, "ccecp"])
 def test_atoms_have_the_electrons_that_core_potentials_leave(ecp):
     molecule = diatomic("Na", "Cl", 12.0, 0).with_ecp(ecp)
