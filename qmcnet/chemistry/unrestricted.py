@@ -21,7 +21,7 @@ _ENERGY_TOLERANCE = 1e-6  # hartree; what is closer is the same solution
 _MOST_INSTABILITIES = 10
 _NEWTON_CYCLES = 50
 _LONGEST_BOND = 1.4  # in sums of covalent radii
-_MOST_SPINS = 14  # atoms with unpaired electrons whose spins are tried in all combinations
+_MOST_SPINS = 14  # atoms with unpaired electrons whose spins are tried in all combinations; others follow them
 
 
 def iterate(mean_field: Any, density: Any = None) -> Any:
@@ -122,7 +122,8 @@ def antiparallel_atoms(mean_field: Any) -> Any:
 def _atom(mean_field: Any, symbol: str, spin: int) -> Any:
     from pyscf import gto, scf
 
-    mol = gto.Mole(atom=[(symbol, (0.0, 0.0, 0.0))], basis=mean_field.mol.basis, spin=spin, verbose=0)
+    own = {"basis": mean_field.mol.basis, "ecp": mean_field.mol.ecp}
+    mol = gto.Mole(atom=[(symbol, (0.0, 0.0, 0.0))], spin=spin, verbose=0, **own)
     atom = scf.uhf.UHF(mol.build(dump_input=False, parse_arg=False))
     atom.conv_tol, atom.max_cycle, atom.chkfile = mean_field.conv_tol, mean_field.max_cycle, None
     return iterate(atom).make_rdm1()
@@ -130,15 +131,19 @@ def _atom(mean_field: Any, symbol: str, spin: int) -> Any:
 
 def _signs(spins: Any, coordinates: Any, total: int) -> list[int]:
     """Orient spins so that their sum is close to the total and neighbours are antiparallel."""
-    open_shells = np.flatnonzero(spins)[:_MOST_SPINS]
+    all_open = np.flatnonzero(spins)
+    open_shells, more = all_open[:_MOST_SPINS], all_open[_MOST_SPINS:]
     distances = np.linalg.norm(coordinates[:, None] - coordinates, axis=-1)
-    couplings = np.outer(spins, spins) / (distances + np.eye(len(spins)))
-    couplings = couplings[np.ix_(open_shells, open_shells)]
+    all_couplings = np.outer(spins, spins) / (distances + np.eye(len(spins)))
+    couplings = all_couplings[np.ix_(open_shells, open_shells)]
     choices = np.array(list(itertools.product((1, -1), repeat=len(open_shells))), dtype=int)
     excess = np.abs(choices @ spins[open_shells] - total)
     energies = np.einsum("ci,ij,cj->c", choices, np.triu(couplings, 1), choices)
-    signs = np.ones(len(spins), dtype=int)
+    signs = (spins == 0).astype(int)
     signs[open_shells] = choices[np.lexsort((energies, excess))[0]]
+    for i in more:  # one after the other
+        left, field = total - signs[all_open] @ spins[all_open], all_couplings[i, all_open] @ signs[all_open]
+        signs[i] = min((1, -1), key=lambda sign: (abs(left - sign * spins[i]), round(sign * field, 9)))
     return signs.tolist()
 
 

@@ -85,7 +85,7 @@ def _populations(kinds: Sequence[tuple[int, int]], charge: int, order: Sequence[
     numbers = [number - n_core for number, n_core in kinds]
     populations = list(numbers)
     atoms = [shells(*kind) for kind in kinds]
-    vacancies = [_capacities(atom)[-1] - atom[-1].electrons for atom in atoms]
+    vacancies = [atom[-1].places - atom[-1].electrons for atom in atoms]
     zetas = [atom[-1].zeta for atom in atoms]
     for _ in range(charge):
         bound = [i for i in order if populations[i] > 0]
@@ -142,8 +142,8 @@ def _spins(atom: Sequence[Shell], moment: int) -> list[tuple[int, int]]:
     major = (_population(atom) + abs(moment)) // 2
     minor = _population(atom) - major
     counts = []
-    for shell, capacity in zip(atom, _capacities(atom), strict=True):
-        aligned = max(min(major, capacity // 2, shell.electrons), shell.electrons - minor)
+    for shell in atom:
+        aligned = max(min(major, shell.places // 2, shell.electrons), shell.electrons - minor)
         opposed = shell.electrons - aligned
         counts.append((aligned, opposed) if moment >= 0 else (opposed, aligned))
         major, minor = major - aligned, minor - opposed
@@ -165,13 +165,7 @@ def _unpaired(atom: Sequence[Shell], n_core: int) -> int:
     if not atom:
         return 0
     outer = atom[-1].electrons
-    return max(_hund(atom, n_core), min(outer, _capacities(atom)[-1] - outer))
-
-
-def _capacities(atom: Sequence[Shell]) -> list[int]:
-    """Count the places of each shell: 1s, then s and p together, then 3d after the other n = 3."""
-    numbers = [shell.n for shell in atom]
-    return [2 if n == 1 else 10 if n in numbers[:k] else 8 for k, n in enumerate(numbers)]
+    return max(_hund(atom, n_core), min(outer, atom[-1].places - outer))
 
 
 def _gamma(order: Tensor, rate: Tensor, n_terms: int, generator: torch.Generator) -> Tensor:

@@ -23,7 +23,7 @@ class DiffusionSettings:
         timesteps: imaginary times of a step, in 1/hartree, by which the energy is extrapolated to zero; 'auto' takes
             three that follow from the charges of the nuclei.
         target_error: standard error of the extrapolated energy, in hartree, at which to stop; None makes all steps.
-        steps: most steps at each time step.
+        steps: most steps at each time step; None for 20000, or as many as an energy takes where that is more.
         window: imaginary time, in 1/hartree, over which weights count that a fixed number of walkers divides out.
         single_electron: whether electrons move one after the other, which more are accepted of, and takes a gradient of
             the wavefunction for each.
@@ -34,7 +34,7 @@ class DiffusionSettings:
 
     timesteps: Sequence[float] | Literal["auto"] = "auto"
     target_error: float | None = 2e-4
-    steps: int = 20000
+    steps: int | None = None
     window: float = 5.0
     single_electron: bool = False
     t_moves: bool = True

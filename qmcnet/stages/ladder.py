@@ -26,6 +26,8 @@ time step, from walkers of another distribution, and at later ones. Short series
 seemed to be done after 10 and 5 per hartree, four of their errors off, and 512 of LiH after 4, where generations are
 correlated over 0.43 and seemed to be over 0.02."""
 LOWEST_ACCEPTANCE = 0.9
+MOST_STEPS = 20000
+"""Generations at each time step, unless an energy takes more: of argon the smallest has 1.6e-4 per hartree."""
 
 
 class Ladder:
@@ -33,6 +35,7 @@ class Ladder:
 
     Attributes:
         timesteps: the largest first.
+        steps: most generations at each.
         visits: what was found, in the order of time.
         known: a few words on the energy when its error was looked at last.
     """
@@ -45,7 +48,8 @@ class Ladder:
         """
         assert not isinstance(settings.timesteps, str)
         self.settings, self.timesteps, self.visits = settings, settings.timesteps, [Visit(0, [])]
-        self.needed, self.known = settings.steps, "energy not known yet"
+        self.steps = settings.steps or max(MOST_STEPS, *map(self._least, range(len(self.timesteps))))
+        self.needed, self.known = self.steps, "energy not known yet"
 
     @property
     def open_ended(self) -> bool:
@@ -65,7 +69,7 @@ class Ladder:
         whole = max(self.needed, here)
         seen = {visit.place for visit in self.visits}
         later = [
-            min(math.ceil(whole * timesteps[place] / timestep), self.settings.steps)
+            min(math.ceil(whole * timesteps[place] / timestep), self.steps)
             for other, timestep in enumerate(timesteps)
             if other not in seen
         ]
@@ -100,7 +104,7 @@ class Ladder:
             self.visits[-1].open = True
         elif left:
             self.visits.append(Visit(left[0], []))
-        self.needed = self.settings.steps if left else self.needed
+        self.needed = self.steps if left else self.needed
 
     def _made(self, place: int) -> int:
         return sum(len(visit.rows) for visit in self.visits if visit.place == place)
@@ -110,18 +114,18 @@ class Ladder:
         due = FIRST_LOOK if self._made(place) > made else self._first_look(place)
         while due < made:
             due = math.ceil(GROWTH * due)
-        return made == due or (made >= FEWEST and self._made(self.visits[-1].place) >= self.settings.steps)
+        return made == due or (made >= FEWEST and self._made(self.visits[-1].place) >= self.steps)
 
     def _done(self, place: int) -> bool:
         """Look at the error."""
         found, made = self.energy(place), self._made(place)
         self.known = f"energy {found.mean:.6f} +- {found.standard_error:.6f}"
-        if made >= self.settings.steps:
+        if made >= self.steps:
             return True
         if self.settings.target_error is None or not found.stationary or made < self._first_look(place):
             return False
         target = self.settings.target_error / amplification(self.timesteps)
-        self.needed = min(math.ceil(made * (found.standard_error / target) ** 2), self.settings.steps)
+        self.needed = min(math.ceil(made * (found.standard_error / target) ** 2), self.steps)
         return self.needed <= made
 
     def energy(self, place: int) -> Estimate:
@@ -153,7 +157,7 @@ class Ladder:
             "energy": found.mean,
             "standard_error": found.standard_error,
             "stationary": found.stationary,
-            "reason": found.reason,
+            "reason": found.reason or self._short(place),
             "generations": self._made(place),
             "discarded": sum(part.discarded for part in parts),
             "correlation_time": found.tau * self.timesteps[place],
@@ -176,7 +180,19 @@ class Ladder:
 
     def _first_look(self, place: int) -> int:
         """Generations at a time step after which its error is looked at first."""
-        return max(FIRST_LOOK, math.ceil(LOOKED_AT[place > 0] * self._window(place)))
+        return max(FIRST_LOOK, self._least(place))
+
+    def _least(self, place: int) -> int:
+        """Generations that an energy takes at a time step: fewer end before walkers have settled."""
+        return math.ceil(LOOKED_AT[place > 0] * self._window(place))
+
+    def _short(self, place: int) -> str:
+        """Say that there are too few generations at a time step, if there are."""
+        made, least, timestep = self._made(place), self._least(place), self.timesteps[place]
+        if made >= least:
+            return ""
+        times = f"{made * timestep:.2g} per hartree of imaginary time, of {least * timestep:.2g} that an energy takes"
+        return f"{made} generations are {times}: choose steps={least}"
 
     def findings(self, names: Sequence[str]) -> dict[str, Any]:
         """Extrapolate the energies.

@@ -29,11 +29,13 @@ class Shell:
         n: principal quantum number.
         zeta: exponent (Z - screening) / n*, in 1/bohr.
         electrons: number of electrons in the group.
+        places: most of them.
     """
 
     n: int
     zeta: float
     electrons: int
+    places: int
 
 
 def atomic_number(symbol: str) -> int:
@@ -94,11 +96,12 @@ def shells(number: int, n_core: int = 0) -> tuple[Shell, ...]:
     """
     _check_number(number)
     occupied, left_out, found = _occupations(number), n_core, []
-    for group, (n, _) in enumerate(_GROUPS):
+    for group, (n, kind) in enumerate(_GROUPS):
         electrons = max(occupied[group] - left_out, 0)
         left_out -= occupied[group] - electrons
         if electrons:
-            found.append(Shell(n, (number - _screening(group, occupied)) / _QUANTUM_NUMBER[n], electrons))
+            places = 10 if kind == "d" else 2 if n == 1 else 8
+            found.append(Shell(n, (number - _screening(group, occupied)) / _QUANTUM_NUMBER[n], electrons, places))
     return tuple(found)
 
 

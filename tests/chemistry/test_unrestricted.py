@@ -1,11 +1,13 @@
 import logging
 
+import numpy as np
 import pytest
 import torch
 from pyscf import tdscf
+from pyscf.scf.uhf import UHF
 
 from qmcnet.chemistry import unrestricted
-from qmcnet.chemistry.scf import build_mole, hartree_fock
+from qmcnet.chemistry.scf import build_mole, default_basis, hartree_fock
 from qmcnet.system.molecule import Molecule
 
 WATER = Molecule.from_atoms([["O", 0, 0, 0], ["H", 0, 1.43, 1.107], ["H", 0, -1.43, 1.107]])
@@ -51,6 +53,23 @@ def test_the_number_of_instabilities_is_limited_and_said(caplog, monkeypatch):
     assert "may still be unstable after 1 instabilities" in caplog.text
     assert result.energy > -74.48
     assert curvatures(result.solution)[0] < -1e-3
+
+
+@pytest.mark.parametrize("n_atoms", [4, 14, 19, 20])
+def test_spins_alternate_along_a_chain_however_long(n_atoms):
+    places = np.arange(n_atoms)[:, None] * np.array([[0.0, 0.0, 5.0]])
+    signs = np.array(unrestricted._signs(np.ones(n_atoms, dtype=int), places, n_atoms % 2))
+    assert signs.sum() == n_atoms % 2
+    assert (signs[1:] == -signs[:-1]).all()
+
+
+@pytest.mark.parametrize("ecp", [None, "ccecp"])
+def test_atoms_have_the_electrons_that_core_potentials_leave(ecp):
+    molecule = diatomic("Na", "Cl", 12.0, 0).with_ecp(ecp)
+    mol = build_mole(molecule, default_basis(molecule))
+    densities = unrestricted.antiparallel_atoms(UHF(mol))
+    electrons = np.einsum("sij,ji->s", densities, mol.intor("int1e_ovlp"))
+    assert electrons == pytest.approx([molecule.n_up, molecule.n_down], abs=1e-6)
 
 
 @pytest.mark.parametrize(

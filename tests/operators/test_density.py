@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 import torch
 from pyscf import gto
+from pyscf.dft import numint
 from pyscf.tools import cubegen
 
+from qmcnet.chemistry.scf import hartree_fock
 from qmcnet.operators.density import DensityGrid, state_weights
+from qmcnet.states.density import DensityAverage
 from qmcnet.system.molecule import Molecule
 
 
@@ -25,6 +28,26 @@ def test_the_grid_covers_the_molecule_symmetrically():
     low, high = points.amin((0, 1, 2)) - 0.25, points.amax((0, 1, 2)) + 0.25
     assert (low <= molecule.nuclei.amin(0) - 2).all()
     torch.testing.assert_close((low + high) / 2, molecule.nuclei.mean(0))
+
+
+@pytest.mark.parametrize(("symbol", "charge"), [("H", 0), ("Li", 0), ("Na", 0), ("H", -1)])
+def test_the_grid_holds_all_electrons(symbol, charge):
+    molecule = Molecule.atom(symbol, charge)
+    solution = hartree_fock(molecule, "6-31g" if charge == 0 else None).solution
+    grid, mol = DensityGrid.around(molecule, spacing=0.5), solution.mol
+    points, outwards = np.polynomial.legendre.leggauss(400), np.array([[1.0, 0.0, 0.0]])  # s functions are outermost
+    reach, r = float(middles(grid).amax()) + 0.25, 20 * (points[0] + 1)
+    density = numint.eval_rho(mol, numint.eval_ao(mol, r[:, None] * outwards), solution.make_rdm1().sum(0))
+    beyond = (20 * points[1] * 4 * np.pi * r**2 * density)[r > reach].sum()  # of the sphere in the cube
+    assert beyond < 0.08
+    assert grid.resized((20, 20, 21)).resized(grid.shape) == grid
+
+
+def test_sums_of_another_grid_are_continued_on_theirs():
+    older, newer = (DensityAverage(DensityGrid.around(Molecule.atom("Li"), 1.0, margin)) for margin in (5.0, None))
+    older.bins.add({"counts": torch.ones(1, *older.grid.shape), "n_walkers": torch.tensor(1)})
+    newer.load_state_dict(older.state_dict(), torch.device("cpu"))
+    assert newer.grid == older.grid
 
 
 def test_an_electron_is_counted_in_the_voxel_around_it():

@@ -104,6 +104,13 @@ def test_chromium_and_iron_fill_the_d_shell_by_hunds_rule():
     assert count_by_shell("Fe") == [[1, 4, 4, 5, 1], [1, 4, 4, 1, 1]]
 
 
+def test_a_d_shell_has_ten_places_where_a_potential_stands_for_all_within():
+    core = {"n_core": 18, "local": [[1, 10.0, 7.0], [3, 10.0, 70.0]]}
+    molecule = Molecule.atom("Mn").with_ecp({"Mn": core})
+    numbers = [n for _, n, _ in arrange(molecule, [0])]
+    assert (sorted(numbers[: molecule.n_up]), numbers[molecule.n_up :]) == ([3] * 5 + [4], [4])
+
+
 # The density r^(2n) exp(-2 zeta r) has mean (2n + 1) / (2 zeta) and variance (2n + 1) / (2 zeta)^2.
 @pytest.mark.parametrize("symbol", ["H", "Li", "Na"])
 def test_radii_have_the_moments_of_their_shells(symbol):

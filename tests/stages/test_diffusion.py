@@ -14,6 +14,8 @@ from qmcnet.run.interruption import Interrupted
 from qmcnet.stages import ladder
 from qmcnet.stages.diffusion import Diffusion
 from qmcnet.stages.diffusion_settings import DiffusionSettings
+from qmcnet.stages.visit import Visit
+from qmcnet.system.molecule import Molecule
 
 SHORT = DiffusionSettings(timesteps=(0.02, 0.05), target_error=None, steps=12)
 
@@ -262,3 +264,19 @@ def test_a_wavefunction_without_nodes_of_its_own_is_refused(tmp_path, make_run):
 def test_a_run_that_is_not_trained_is_refused(tmp_path, make_run):
     with pytest.raises(RunDirectoryError, match="holds no trained wavefunction yet"):
         make_run(tmp_path / "new").diffuse(SHORT)
+
+
+@pytest.mark.parametrize("symbol", ["C", "Cl", "Kr"])
+def test_heavy_atoms_get_as_much_imaginary_time_as_an_energy_takes(symbol):
+    settings = DiffusionSettings().with_timesteps(Molecule.atom(symbol).charges)
+    steps = ladder.Ladder(settings).progress()[1] / len(settings.timesteps)
+    assert steps * settings.timesteps[-1] >= 2 * settings.window
+
+
+@pytest.mark.parametrize(("generations", "short"), [(2999, True), (3000, False)])
+def test_too_little_imaginary_time_is_said(generations, short):
+    made = ladder.Ladder(DiffusionSettings(timesteps=(1e-3,), window=1.0, steps=generations))
+    noise = 1e-3 * torch.randn(generations, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    made.visits = [Visit(0, list(noise + 1), open=False)]
+    said = "2999 generations are 3 per hartree of imaginary time, of 3 that an energy takes: choose steps=3000"
+    assert made.point(0, [])["reason"] == said * short
