@@ -138,7 +138,10 @@ def warnings_of(energies: NDArray[Any], gap_errors: NDArray[Any], matrix: NDArra
 
 def _apart(gap: float, error: float) -> str:
     """Say how far two states are apart; a complex pair has one real part, of which nothing follows."""
-    return f": {1e3 * gap:.2f} +- {1e3 * error:.2f} mHa apart" if error > 0 else ""
+    if error == 0:
+        return ""
+    told = f"+- {1e3 * error:.2f} mHa apart" if error > 0 else "mHa apart, with an error that is not known"
+    return f": {1e3 * gap:.2f} {told}"
 
 
 def swapped(halves: tuple[Means, Means] | None, apart: NDArray[np.bool_]) -> list[str]:

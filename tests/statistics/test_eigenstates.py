@@ -65,8 +65,14 @@ def test_a_gap_within_three_errors_is_degenerate(error, warned, rng):
     sentences = warnings_of(ENERGIES, np.array([0.01, error, 0.01]), matrix)
     assert len(sentences) == warned
     if warned:
-        assert "states 1 and 2 are degenerate within error: 100.00 +-" in sentences[0]
-        assert "mHa" in sentences[0]
+        told = "mHa apart, with an error that is not known" if np.isnan(error) else f"+- {1e3 * error:.2f} mHa apart"
+        assert f"states 1 and 2 are degenerate within error: 100.00 {told};" in sentences[0]
+
+
+def test_a_pair_with_one_real_part_is_no_distance_apart(rng):
+    energies = np.array([ENERGIES[0], ENERGIES[0], *ENERGIES[2:]])
+    (sentence,) = warnings_of(energies, np.array([0.0, 0.01, 0.01]), in_frame(np.diag(energies), frame(rng)))
+    assert "states 0 and 1 are degenerate within error; their energies" in sentence
 
 
 def test_a_single_state_has_no_warning():
