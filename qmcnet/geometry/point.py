@@ -19,7 +19,7 @@ OWN = 0.3
 """What forces are off by at one point alone, as a share of what they are off by everywhere."""
 PULL, MOST_PULL = 10.0, 0.5
 """Stiffness with which forces pull a network back to where it was carried from, after `FORGOTTEN`: over the distance of
-its energy, in 1/bohr^2, and at most, over that of the molecule. In water 12(2) and .5 of its bend, 5(6) of a bond."""
+its energy, in 1/bohr^2, and at most, over that of the molecule. In water 12(2) and .5 of its bend, 2(4) of bonds."""
 SPREAD = 0.05
 """How far energies scatter beyond their errors, over their distance from the exact one: those of ten runs of water,
 10 mHa up, do by less than 0.5."""

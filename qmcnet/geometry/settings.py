@@ -10,7 +10,7 @@ from qmcnet.optimizers.schedules import MEAN
 
 FORGOTTEN = 4.0
 """Sum of the learning rates at a geometry. The forces that pull water back where its network was carried from have a
-quarter of the stiffness of its bonds after .8, and 4 % after 4; of its bend .8, .5, and .2 after 12."""
+quarter of the stiffness of its bonds after .8, and none that is seen after 4; of its bend .8, .5, and .2 after 12."""
 FIRST_ORDER_STEPS = 250
 """Steps of an optimiser whose rates are no imaginary time."""
 RISING = 0.5
@@ -83,12 +83,13 @@ def forgotten(optimizer: Mapping[str, Any], steps: int, warmup_steps: int) -> fl
 
     Args:
         optimizer: its settings by name.
-        steps: how many were made.
+        steps: how many were made; 0 counts as 1.
         warmup_steps: those in which the rate rose.
 
     Returns:
         1 after as many as `steps_to_forget` counts.
     """
+    steps = max(1, steps)
     if not is_natural(optimizer):
         return steps / FIRST_ORDER_STEPS
     full = RISING * min(steps, warmup_steps) + MEAN * max(0, steps - warmup_steps)

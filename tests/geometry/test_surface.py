@@ -120,6 +120,7 @@ def test_the_steps_at_a_geometry_are_as_many_as_forget_the_last(rate):
     assert total == pytest.approx(FORGOTTEN, abs=2 * rate)
     assert forgotten(changed["optimizer"], steps, 20) == pytest.approx(1.0, abs=rate)
     assert forgotten(changed["optimizer"], 3 * steps, 20) == pytest.approx(3.0, rel=0.1)
+    assert forgotten(changed["optimizer"], 0, 20) > 0
     for other in ({"learning_rate": rate}, {"damping": 1e-3}):
         assert reoptimising({"optimizer": other, "averaging": {}}, settings)["steps"] == FIRST_ORDER_STEPS
 
