@@ -31,7 +31,7 @@ def carry(frame: Frame, simulation: Simulation, seen: Tensor, before: Tensor) ->
         Whether the network is carried from there to here.
     """
     nuclei = simulation.molecule.nuclei
-    frame.carry(seen + nuclei - before, nuclei)
+    frame.carry(seen + (nuclei - before), nuclei)
     if torch.equal(before, nuclei):
         return False
     as_it_is, of_it = frame.nuclei, spread(simulation)

@@ -63,8 +63,9 @@ def _result(directory: Path) -> Result | None:
         result = Result.read(directory / "result.json") if (directory / "config.yaml").exists() else None
         if result:
             result.summary()  # which needs all of it
-            [float(state["energy"][part]) for state in result.states for part in ("value", "error")]
-        return result if result and "geometry" in result.metadata else None
+        figures = [state["energy"][part] for state in result.states for part in ("value", "error")] if result else []
+        known = all(isinstance(figure, int | float) for figure in figures)
+        return result if result and known and "geometry" in result.metadata else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None  # damaged, or of another program
 
